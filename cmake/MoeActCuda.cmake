@@ -1,0 +1,72 @@
+# Is there a CUDA compiler, and what does it compile for? Sets MOE_ACT_HAS_CUDA.
+
+if(NOT MOE_ACT_CUDA MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "MOE_ACT_CUDA: expected AUTO, ON or OFF, got '${MOE_ACT_CUDA}'")
+endif()
+
+set(MOE_ACT_HAS_CUDA OFF)
+if(NOT MOE_ACT_CUDA STREQUAL "OFF")
+  # check_language looks on PATH alone.
+  if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+    find_program(MOE_ACT_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATH_SUFFIXES bin PATHS /usr/local/cuda)
+    if(MOE_ACT_NVCC)
+      set(CMAKE_CUDA_COMPILER ${MOE_ACT_NVCC})
+    endif()
+  endif()
+  # nvcc's own default, which the compiler check would use, need not exist on newer toolkits.
+  set(CMAKE_CUDA_ARCHITECTURES OFF)
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(MOE_ACT_HAS_CUDA ON)
+  elseif(MOE_ACT_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "MOE_ACT_CUDA=ON, but no CUDA compiler was found: put nvcc on PATH or set CUDACXX or CUDA_HOME")
+  endif()
+endif()
+message(STATUS "moe_act: CUDA backend ${MOE_ACT_HAS_CUDA}")
+
+# Code for Ampere (the fp8 conversions emulated), Ada, Hopper with PTX for what follows, and the two Blackwell families.
+# CMake before 4.0 does not know the family-specific names.
+function(moe_act_default_architectures result)
+  if(CMAKE_VERSION VERSION_GREATER_EQUAL 4.0 AND CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.9)
+    set(${result} "80-real;89-real;90;100f-real;120f-real" PARENT_SCOPE)
+  elseif(CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.8)
+    set(${result} "80-real;89-real;90;100-real;120-real" PARENT_SCOPE)
+  else()
+    set(${result} "80-real;89-real;90" PARENT_SCOPE)
+  endif()
+endfunction()
+
+function(moe_act_add_cuda_backend)
+  set(architectures ${MOE_ACT_CUDA_ARCHITECTURES})
+  if(NOT architectures)
+    moe_act_default_architectures(architectures)
+  endif()
+  set(objects)
+  foreach(input e4m3 bf16 fp16 fp32)
+    add_library(moe_act_cuda_${input} OBJECT src/cuda/kernels.cu)
+    moe_act_compile_options(moe_act_cuda_${input})
+    target_compile_definitions(moe_act_cuda_${input} PRIVATE MOE_ACT_INPUT=${input})
+    target_compile_options(moe_act_cuda_${input} PRIVATE -fmad=false --compress-mode=size -Xcompiler=-Wall)
+    set_target_properties(moe_act_cuda_${input} PROPERTIES
+      CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_ARCHITECTURES "${architectures}" CUDA_VISIBILITY_PRESET hidden)
+    list(APPEND objects moe_act_cuda_${input})
+  endforeach()
+
+  add_library(moe_act_cuda_host OBJECT src/cuda/launch.cpp)
+  moe_act_compile_options(moe_act_cuda_host)
+  string(REPLACE ";" ", " architectures_text "${architectures}")
+  target_compile_definitions(moe_act_cuda_host PRIVATE
+    MOE_ACT_CUDA_VERSION="${CUDAToolkit_VERSION_MAJOR}.${CUDAToolkit_VERSION_MINOR}"
+    MOE_ACT_CUDA_ARCHITECTURES_TEXT="${architectures_text}")
+  # Static, so that the library loads where there is no driver and needs no toolkit at run time.
+  target_link_libraries(moe_act_cuda_host PRIVATE CUDA::cudart_static)
+
+  add_library(moe_act_cuda INTERFACE)
+  foreach(object ${objects} moe_act_cuda_host)
+    target_sources(moe_act_cuda INTERFACE $<TARGET_OBJECTS:${object}>)
+  endforeach()
+  target_link_libraries(moe_act_cuda INTERFACE CUDA::cudart_static)
+endfunction()

@@ -1,0 +1,282 @@
+/* moe_act: the gated activation between the two grouped GEMMs of a Mixture-of-Experts layer, fused with
+ * quantization. This C interface is the only binary boundary of the library; nothing else is exported.
+ *
+ *     tensors --moe_act_describe--> problem --moe_act_plan_create--> plan --moe_act_launch--> result
+ *
+ * An engine that knows its sizes fills moe_act_problem itself and starts at moe_act_plan_create.
+ *
+ * Conventions
+ * - Shapes are written [rows, columns]; H is the number of output columns, an input row holds 2H values.
+ * - Strides are in elements, row strides and scale strides alike. Sizes are capacities.
+ * - Every function returns a moe_act_status; after a failure moe_act_last_error() gives one line of text for
+ *   the calling thread. Nothing is written to a result buffer on failure, nothing is printed, nothing aborts.
+ * - Every struct begins with struct_size = sizeof(the struct): fields are only ever added at the end.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOE_ACT_C_API_H
+#define MOE_ACT_C_API_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define MOE_ACT_API
+#else
+#define MOE_ACT_API __attribute__((visibility("default")))
+#endif
+
+#define MOE_ACT_VERSION_MAJOR 0
+#define MOE_ACT_VERSION_MINOR 1
+#define MOE_ACT_VERSION_PATCH 0
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum moe_act_status {
+  MOE_ACT_OK = 0,
+  MOE_ACT_INVALID_PROBLEM = 1, /* a value, shape, stride, alignment or combination that cannot be */
+  MOE_ACT_UNSUPPORTED = 2,     /* meaningful, but this build or device has no kernel for it */
+  MOE_ACT_CUDA_ERROR = 3,      /* the CUDA runtime reported an error */
+  MOE_ACT_WRONG_TYPE = 4,      /* a tensor of another element type than the argument takes */
+  MOE_ACT_INTERNAL_ERROR = 5   /* out of host memory, or a defect of the library */
+} moe_act_status;
+
+/* Element formats. The values are stable. */
+typedef enum moe_act_format {
+  MOE_ACT_FORMAT_NONE = 0,
+  MOE_ACT_FORMAT_FP32 = 1,
+  MOE_ACT_FORMAT_FP16 = 2,
+  MOE_ACT_FORMAT_BF16 = 3,
+  MOE_ACT_FORMAT_E4M3 = 4, /* float8_e4m3fn: finite, largest value 448 */
+  MOE_ACT_FORMAT_E5M2 = 5,
+  MOE_ACT_FORMAT_E2M1 = 6,
+  MOE_ACT_FORMAT_UE8M0 = 7
+} moe_act_format;
+
+typedef enum moe_act_scaling {
+  MOE_ACT_SCALING_DEFAULT = 0, /* in options only: block, or tensor if a static scale is given; none if plain */
+  MOE_ACT_SCALING_NONE = 1,    /* plain values, no scale */
+  MOE_ACT_SCALING_BLOCK = 2,   /* one fp32 scale per row and 128 columns */
+  MOE_ACT_SCALING_TENSOR = 3   /* one given fp32 scale for the whole tensor */
+} moe_act_scaling;
+
+typedef enum moe_act_scale_layout {
+  MOE_ACT_SCALE_LAYOUT_DEFAULT = 0,      /* in options only: column major */
+  MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR = 1, /* scale(row, block) = data[row + stride * block] */
+  MOE_ACT_SCALE_LAYOUT_ROW_MAJOR = 2     /* scale(row, block) = data[row * stride + block] */
+} moe_act_scale_layout;
+
+typedef enum moe_act_gate {
+  MOE_ACT_GATE_DEFAULT = 0, /* in options only: second half */
+  MOE_ACT_GATE_SECOND_HALF = 1,
+  MOE_ACT_GATE_FIRST_HALF = 2
+} moe_act_gate;
+
+typedef enum moe_act_activation {
+  MOE_ACT_ACTIVATION_DEFAULT = 0, /* in options only: swiglu */
+  MOE_ACT_ACTIVATION_SWIGLU = 1   /* gate * sigmoid(gate) * up */
+} moe_act_activation;
+
+/* How rows are found; see docs/contract.md. */
+typedef enum moe_act_row_kind {
+  MOE_ACT_ROWS_DENSE = 1,                /* every row in [0, rows) */
+  MOE_ACT_ROWS_EXPANDED_TO_PERMUTED = 2  /* rows map[i], i in [0, expanded_rows); -1 is skipped */
+} moe_act_row_kind;
+
+typedef enum moe_act_padding {
+  MOE_ACT_PADDING_DEFAULT = 0, /* in options only: skip */
+  MOE_ACT_PADDING_SKIP = 1,    /* nothing of an invalid row is written, its scales included */
+  MOE_ACT_PADDING_ZERO = 2     /* invalid rows get zero codes and scale 1 */
+} moe_act_padding;
+
+/* Programmatic dependent launch (CUDA, compute capability 9.0 and above). */
+typedef enum moe_act_pdl {
+  MOE_ACT_PDL_DEFAULT = 0, /* in options only: off */
+  MOE_ACT_PDL_OFF = 1,
+  MOE_ACT_PDL_ON = 2,             /* waits for the preceding kernel before any global read */
+  MOE_ACT_PDL_METADATA_READY = 3  /* the caller promises that the map and the padded total were complete before
+                                     the *preceding* kernel could start: they alone are read before the wait */
+} moe_act_pdl;
+
+/* Values are those of DLPack's DLDeviceType. */
+typedef enum moe_act_device_type { MOE_ACT_DEVICE_CPU = 1, MOE_ACT_DEVICE_CUDA = 2 } moe_act_device_type;
+
+#define MOE_ACT_STRIDE_ON_DEVICE ((int64_t)-1) /* a scale stride that is total_num_padded_tokens[0] */
+
+/* What to compute, pointer-free. Zero is never a default here: moe_act_problem_init sets every field. */
+typedef struct moe_act_problem {
+  uint64_t struct_size;
+  int32_t device_type;      /* moe_act_device_type of all buffers */
+  int32_t device_id;        /* CUDA ordinal; 0 on CPU */
+  int32_t x_format;         /* moe_act_format: FP32, FP16, BF16, E4M3 */
+  int32_t x_scale_layout;   /* moe_act_scale_layout; read only when x_format is E4M3 */
+  int32_t out_format;       /* moe_act_format: E4M3 (scaled), FP32, FP16, BF16 (plain) */
+  int32_t out_scaling;      /* moe_act_scaling */
+  int32_t out_scale_layout; /* moe_act_scale_layout; read only when out_scaling is BLOCK */
+  int32_t activation;       /* moe_act_activation */
+  int32_t gate;             /* moe_act_gate */
+  int32_t row_kind;         /* moe_act_row_kind */
+  int32_t padding;          /* moe_act_padding */
+  int32_t pdl;              /* moe_act_pdl */
+  int64_t rows;             /* rows of x [rows, 2H] and out [rows, H] */
+  int64_t columns;          /* H >= 1 */
+  int64_t expanded_rows;    /* entries of the map; 0 when rows are dense */
+  int64_t expected_rows;    /* a hint: how many rows will be live; -1 = unknown. Any value gives right results */
+  int64_t x_row_stride;     /* elements between rows of x, >= 2H */
+  int64_t out_row_stride;   /* elements between rows of out, >= H */
+  int64_t x_scale_stride;   /* floats between blocks (column major) or rows (row major), or STRIDE_ON_DEVICE */
+  int64_t out_scale_stride; /* the same, of out_scale */
+  int32_t x_alignment;      /* bytes, a power of two: promised for x.data and for every row of x */
+  int32_t out_alignment;    /* the same, of out */
+} moe_act_problem;
+
+/* The device pointers of one launch. Null where the problem has no such argument. */
+typedef struct moe_act_buffers {
+  uint64_t struct_size;
+  const void* x;             /* [rows, 2H], x_format */
+  const float* x_scale;      /* [2H / 128 rounded up, stride] or [rows, stride]; E4M3 input only */
+  void* out;                 /* [rows, H], out_format */
+  float* out_scale;          /* [H / 128 rounded up, stride] or [rows, stride]; BLOCK scaling only */
+  const float* static_scale; /* [1]; TENSOR scaling only */
+  const int32_t* expanded_idx_to_permuted_idx; /* [expanded_rows]; EXPANDED_TO_PERMUTED only */
+  const int32_t* total_num_padded_tokens;      /* [1]; only when a scale stride is STRIDE_ON_DEVICE */
+} moe_act_buffers;
+
+/* A GPU, as far as planning is concerned. */
+typedef struct moe_act_device_info {
+  uint64_t struct_size;
+  int32_t multiprocessors;
+  int32_t compute_capability_major;
+  int32_t compute_capability_minor;
+  int32_t reserved;
+  int64_t l2_bytes;
+} moe_act_device_info;
+
+/* Everything that was decided. On CPU grid and CTA fields are 0. */
+typedef struct moe_act_plan_info {
+  uint64_t struct_size;
+  int32_t grid_x; /* groups of rows; kernels loop over what the grid does not cover */
+  int32_t grid_y; /* groups of column chunks */
+  int32_t warps_per_row;
+  int32_t rows_per_cta;
+  int32_t threads_per_cta;
+  int32_t columns_per_lane;
+  int32_t vectors_per_lane; /* independent column groups that one lane has in flight */
+  int32_t entries_per_warp; /* map entries that a warp reads at once; 1 for dense rows */
+  int64_t shared_bytes;     /* per CTA */
+  int64_t workspace_bytes;  /* to be provided by the caller at launch */
+} moe_act_plan_info;
+
+typedef struct moe_act_plan moe_act_plan;
+
+/* DLPack's DLTensor, with what an exporter says of it. Not owned. */
+typedef struct moe_act_tensor {
+  void* data;             /* byte offset already applied */
+  int32_t device_type;    /* moe_act_device_type */
+  int32_t device_id;
+  uint8_t dtype_code;     /* DLPack: 0 int, 1 uint, 2 float, 4 bfloat, 10 e4m3fn, 12 e5m2, 14 e8m0fnu, 17 e2m1fn */
+  uint8_t dtype_bits;
+  uint16_t dtype_lanes;
+  int32_t ndim;
+  const int64_t* shape;   /* [ndim] */
+  const int64_t* strides; /* [ndim], elements; null = compact row major */
+  uint32_t flags;         /* MOE_ACT_TENSOR_* */
+} moe_act_tensor;
+
+#define MOE_ACT_TENSOR_READ_ONLY 1u
+#define MOE_ACT_TENSOR_REQUIRES_GRAD 2u
+
+/* What tensors cannot say. A zeroed struct with struct_size set is the default of every option. */
+typedef struct moe_act_options {
+  uint64_t struct_size;
+  int32_t x_format; /* moe_act_format; NONE = by dtype. Names the format behind an integer view (uint8, uint16) */
+  int32_t x_scale_layout;
+  int32_t out_format; /* NONE = E4M3 */
+  int32_t out_scaling;
+  int32_t out_scale_layout;
+  int32_t activation;
+  int32_t gate;
+  int32_t padding;
+  int32_t pdl;
+  int32_t has_expected_rows; /* 0: expected_rows is not read */
+  int64_t expected_rows;
+} moe_act_options;
+
+/* The tensors of one call; null where there is none. */
+typedef struct moe_act_tensors {
+  uint64_t struct_size;
+  const moe_act_tensor* x;            /* [rows, 2H]; fp32, fp16, bf16, e4m3, or an integer view of one of them */
+  const moe_act_tensor* x_scale;      /* fp32 [2H / 128, >= rows] or [rows, 2H / 128]; flat if the stride is on the device */
+  const moe_act_tensor* out;          /* [rows, H] */
+  const moe_act_tensor* out_scale;    /* fp32 [H / 128, >= rows] or [rows, H / 128]; flat if the stride is on the device */
+  const moe_act_tensor* static_scale; /* fp32, one element */
+  const moe_act_tensor* expanded_idx_to_permuted_idx; /* int32 [expanded_rows] or [tokens, top_k] */
+  const moe_act_tensor* total_num_padded_tokens;      /* int32, one element */
+} moe_act_tensors;
+
+/* One line about the last failure in this thread; "" if there was none. Valid until the thread's next call. */
+MOE_ACT_API const char* moe_act_last_error(void);
+
+/* "0.1.0" */
+MOE_ACT_API const char* moe_act_version(void);
+
+/* One line: was CUDA compiled in, for which architectures, which CPU instruction sets. */
+MOE_ACT_API const char* moe_act_build_info(void);
+
+/* The number of usable CUDA devices; 0 without CUDA, driver or device (moe_act_last_error then says why). */
+MOE_ACT_API int32_t moe_act_cuda_device_count(void);
+
+/* Facts about a CUDA device, read once and cached. */
+MOE_ACT_API moe_act_status moe_act_device_query(int32_t device_id, moe_act_device_info* info);
+
+/* The value behind an option's name ("gate", "first_half"); the error lists the known names.
+ * option: "format", "out_scaling", "x_scale_layout", "out_scale_layout", "gate", "activation", "padding", "pdl". */
+MOE_ACT_API moe_act_status moe_act_parse_option(const char* option, const char* name, int32_t* value);
+
+/* The name of an option's value, or null. */
+MOE_ACT_API const char* moe_act_option_name(const char* option, int32_t value);
+
+/* Dense contiguous rows on the CPU, 16-byte aligned as far as the row sizes allow; e4m3 output is block scaled. */
+MOE_ACT_API void moe_act_problem_init(moe_act_problem* problem, int32_t x_format, int32_t out_format, int64_t rows,
+                                      int64_t columns);
+
+/* Tensors and options to a problem and its pointers. out and out_scale may be null: the problem then describes
+ * contiguous results yet to be allocated, and their pointers are null. */
+MOE_ACT_API moe_act_status moe_act_describe(const moe_act_tensors* tensors, const moe_act_options* options,
+                                            moe_act_problem* problem, moe_act_buffers* buffers);
+
+/* Validates the problem and decides how to run it: a pure function of its two arguments. device may be null on
+ * CPU; on CUDA null means "ask the problem's own device". Destroy the plan with moe_act_plan_destroy. */
+MOE_ACT_API moe_act_status moe_act_plan_create(const moe_act_problem* problem, const moe_act_device_info* device,
+                                               moe_act_plan** plan);
+MOE_ACT_API void moe_act_plan_destroy(moe_act_plan* plan);
+MOE_ACT_API moe_act_status moe_act_plan_get_info(const moe_act_plan* plan, moe_act_plan_info* info);
+MOE_ACT_API moe_act_status moe_act_plan_get_problem(const moe_act_plan* plan, moe_act_problem* problem);
+
+/* MOE_ACT_OK if buffers that this problem describes may be given to the plan: everything equal but alignments, which
+ * may be better than promised. The error names what differs. */
+MOE_ACT_API moe_act_status moe_act_plan_accepts(const moe_act_plan* plan, const moe_act_problem* problem);
+
+/* A few lines for people; owned by the plan. */
+MOE_ACT_API const char* moe_act_plan_text(const moe_act_plan* plan);
+
+/* Runs the plan. Checks pointers against what the problem promised, allocates nothing, synchronizes nothing,
+ * queries nothing: safe while a CUDA graph is captured. stream is a cudaStream_t, null on CPU. workspace holds
+ * workspace_bytes, null if that is 0. On CPU the result is complete on return. */
+MOE_ACT_API moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* buffers, void* workspace,
+                                          void* stream);
+
+/* Looks at the data that moe_act_launch must not look at: map values out of [-1, rows) or named twice, a padded
+ * total out of [0, rows] or not above every mapped row. Synchronizes the stream; allocates host memory. */
+MOE_ACT_API moe_act_status moe_act_validate(const moe_act_plan* plan, const moe_act_buffers* buffers, void* stream);
+
+/* Caps the instruction set of the CPU kernels: "baseline", "x86-64-v3", "x86-64-v4", or null for the best there
+ * is. Results do not depend on it. */
+MOE_ACT_API moe_act_status moe_act_set_cpu_level(const char* level);
+MOE_ACT_API const char* moe_act_get_cpu_level(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* MOE_ACT_C_API_H */

@@ -1,0 +1,170 @@
+"""The documented functions. Facts are extracted and judged in the compiled module; nothing is validated here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from . import _core
+from ._frameworks import Result
+
+Format = Literal["e4m3", "bf16", "fp16", "fp32"]
+ScaleLayout = Literal["column_major", "row_major"]
+Scaling = Literal["block", "tensor", "none"]
+Gate = Literal["second_half", "first_half"]
+Padding = Literal["skip", "zero"]
+Pdl = Literal["off", "on", "metadata_ready"]
+
+
+def gated_act_quant(
+    x: Any,
+    x_scale: Any = None,
+    *,
+    out: Any = None,
+    out_scale: Any = None,
+    static_scale: Any = None,
+    expanded_idx_to_permuted_idx: Any = None,
+    total_num_padded_tokens: Any = None,
+    x_format: Format | None = None,
+    x_scale_layout: ScaleLayout = "column_major",
+    out_format: Format = "e4m3",
+    out_scaling: Scaling | None = None,
+    out_scale_layout: ScaleLayout = "column_major",
+    activation: Literal["swiglu"] = "swiglu",
+    gate: Gate = "second_half",
+    padding: Padding | None = None,
+    pdl: Pdl = "off",
+    expected_rows: int | None = None,
+    stream: Any = None,
+    validate: bool = False,
+) -> Result:
+    """``silu(gate) * up``, quantized: the step between the two grouped GEMMs of a Mixture-of-Experts layer.
+
+    All tensors live on one device, the CPU or a CUDA device, and may come from any framework that speaks DLPack.
+    A block is 128 adjacent columns that share one scale. Rounding and special values: docs/contract.md.
+
+    Args:
+        x: ``[rows, 2H]``, ``H >= 1``; float32, float16, bfloat16 or float8_e4m3fn, or an integer view of the same
+            width with ``x_format``. Elements of a row are adjacent; rows may be further apart than ``2H``.
+        x_scale: float32, for e4m3 input and only then: what each stored block of 128 columns of a row of ``x``, gate
+            and up together, is multiplied by. Column major ``[ceil(2H / 128), >= rows]`` or row major
+            ``[rows, ceil(2H / 128)]``, see ``x_scale_layout``.
+        out: ``[rows, H]`` in ``out_format`` (or an integer view of it), written; allocated if not given. Must not
+            overlap any other tensor.
+        out_scale: float32, written, for block scaling: column major ``[ceil(H / 128), >= rows]`` or row major
+            ``[rows, ceil(H / 128)]``; allocated if not given.
+        static_scale: float32, one element, at least 2**-126: the scale of the whole result, which the codes are
+            divided by. Makes ``out_scaling`` "tensor".
+        expanded_idx_to_permuted_idx: int32 ``[n]`` or ``[tokens, top_k]``: the rows of ``x`` and ``out`` to do, each
+            at most once; -1 is skipped. No other row is read or written. Without it, every row is done.
+        total_num_padded_tokens: int32, one element: the distance in floats between the blocks of column-major scales,
+            known only on the device. The scale tensors are then flat, with room for ``blocks * rows`` floats.
+        x_format: the format behind an integer view, "e4m3", "bf16" or "fp16".
+        x_scale_layout: "column_major" or "row_major".
+        out_format: "e4m3" (scaled), or "bf16", "fp16", "fp32" (plain).
+        out_scaling: "block" (``max(amax / 448, 2**-126)`` per row and block), "tensor" or "none"; by default what
+            ``out_format`` and ``static_scale`` imply.
+        out_scale_layout: "column_major" or "row_major".
+        activation: "swiglu".
+        gate: which half of a row holds the gate, "second_half" or "first_half".
+        padding: what happens to rows that are not done. "skip": nothing of them is written. "zero" needs rows whose
+            padding can be told from their addressing, which a map of the valid rows alone does not allow.
+        pdl: programmatic dependent launch, CUDA with compute capability 9.0 and above. "on" waits for the preceding
+            kernel before any read. "metadata_ready" is the promise that the map and the padded total were complete
+            before the *preceding* kernel could start; only then may they be read before the wait.
+        expected_rows: a hint how many rows will be done. Any value gives right results.
+        stream: CUDA only: an int (``cudaStream_t``), an object with ``__cuda_stream__``, or None for the current
+            stream of the framework of ``x``.
+        validate: also check what only the data shows: map values, their uniqueness, the padded total and the static
+            scale. Synchronizes the stream.
+
+    Returns:
+        ``(out, out_scale)``; ``out_scale`` is None unless ``out_scaling`` is "block". Results that were not given are
+        allocated by the framework of ``x``: NumPy arrays hold e4m3 codes as uint8 and bf16 as uint16, unless ``x`` is
+        an ml_dtypes array. Rows that are not done are left uninitialized.
+
+    Raises:
+        TypeError: a tensor of the wrong element type, or no tensor at all.
+        ValueError: shapes, strides, devices, overlaps or options that cannot be.
+        NotImplementedError: meaningful, but not supported by this build or device.
+        RuntimeError: CUDA reported an error.
+    """
+    result: Result = _core.gated_act_quant(
+        x,
+        x_scale,
+        out,
+        out_scale,
+        static_scale,
+        expanded_idx_to_permuted_idx,
+        total_num_padded_tokens,
+        x_format,
+        x_scale_layout,
+        out_format,
+        out_scaling,
+        out_scale_layout,
+        activation,
+        gate,
+        padding,
+        pdl,
+        expected_rows,
+        stream,
+        validate,
+    )
+    return result
+
+
+def plan(
+    x: Any,
+    x_scale: Any = None,
+    *,
+    out: Any = None,
+    out_scale: Any = None,
+    static_scale: Any = None,
+    expanded_idx_to_permuted_idx: Any = None,
+    total_num_padded_tokens: Any = None,
+    x_format: Format | None = None,
+    x_scale_layout: ScaleLayout = "column_major",
+    out_format: Format = "e4m3",
+    out_scaling: Scaling | None = None,
+    out_scale_layout: ScaleLayout = "column_major",
+    activation: Literal["swiglu"] = "swiglu",
+    gate: Gate = "second_half",
+    padding: Padding | None = None,
+    pdl: Pdl = "off",
+    expected_rows: int | None = None,
+    device: _core.DeviceInfo | None = None,
+) -> _core.Plan:
+    """Decide once how to run a problem; :meth:`Plan.run` then launches it for any tensors of the same description.
+
+    The arguments are those of :func:`gated_act_quant`. Tensors are looked at for their description only: dtype, shape,
+    strides, alignment and device; a plan made without ``out`` promises contiguous, aligned results.
+
+    Args:
+        device: plan for this GPU instead of the tensors' own device, whether it is there or not. The tensors then
+            stand in for tensors on it, and may be NumPy arrays.
+
+    Returns:
+        The plan. ``print(plan)`` shows what was decided; its attributes hold the same as numbers.
+
+    Raises:
+        The errors of :func:`gated_act_quant`.
+    """
+    return _core.plan(
+        x,
+        x_scale,
+        out,
+        out_scale,
+        static_scale,
+        expanded_idx_to_permuted_idx,
+        total_num_padded_tokens,
+        x_format,
+        x_scale_layout,
+        out_format,
+        out_scaling,
+        out_scale_layout,
+        activation,
+        gate,
+        padding,
+        pdl,
+        expected_rows,
+        device,
+    )

@@ -1,0 +1,88 @@
+"""What has to be asked of a tensor's own framework: memory for results and the current stream.
+
+No framework is imported here but NumPy: one whose tensor is in hand is in ``sys.modules`` already.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Result(NamedTuple):
+    """What the operation delivers.
+
+    out: ``[rows, H]`` in the output format, on the device of ``x``.
+    out_scale: float32 block scales, or ``None`` where the output has none.
+    """
+
+    out: Any
+    out_scale: Any
+
+
+_TORCH_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "e4m3": "float8_e4m3fn"}
+# NumPy and CuPy have no dtype of their own for the last two: integers of the same width hold the codes.
+_ARRAY_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "uint16", "e4m3": "uint8"}
+
+
+def _framework(x: Any) -> str:
+    return type(x).__module__.partition(".")[0]
+
+
+def empty_like(x: Any, shape: tuple[int, ...], format: str) -> Any:
+    """Uninitialized memory for a result, from the framework and on the device of ``x``."""
+    framework = _framework(x)
+    if framework == "torch" or hasattr(x, "new_empty"):
+        torch = sys.modules["torch"]
+        return x.new_empty(shape, dtype=getattr(torch, _TORCH_DTYPES[format]))
+    if framework == "cupy":
+        cupy = sys.modules["cupy"]
+        with x.device:
+            return cupy.empty(shape, dtype=_ARRAY_DTYPES[format])
+    device_type = x.__dlpack_device__()[0] if hasattr(x, "__dlpack_device__") else 1
+    if device_type not in (1, 3):  # DLPack: CPU, pinned host memory
+        raise TypeError(f"out: cannot allocate CUDA memory with {framework}; pass out= and out_scale=")
+    return np.empty(shape, dtype=_numpy_dtype(x, format))
+
+
+def _numpy_dtype(x: Any, format: str) -> np.dtype[Any]:
+    # Who passes an ml_dtypes array gets ml_dtypes arrays; who works with integer codes gets integers.
+    dtype = getattr(x, "dtype", None)
+    if getattr(getattr(dtype, "type", None), "__module__", "") == "ml_dtypes":
+        ml_dtypes = sys.modules["ml_dtypes"]
+        return np.dtype(getattr(ml_dtypes, _TORCH_DTYPES[format], _ARRAY_DTYPES[format]))
+    return np.dtype(_ARRAY_DTYPES[format])
+
+
+def stream_handle(x: Any, stream: Any, on_cuda: bool, device_id: int) -> int:
+    """The ``cudaStream_t`` that ``stream`` means, as an integer; 0 is the legacy default stream."""
+    if not on_cuda:
+        if stream is None:
+            return 0
+        raise ValueError("stream: expected None for tensors on the CPU")
+    if stream is None:
+        return _current_stream(x, device_id)
+    if hasattr(stream, "__cuda_stream__"):
+        protocol = stream.__cuda_stream__
+        version, handle = protocol() if callable(protocol) else protocol
+        if version != 0:
+            raise ValueError(f"stream: expected version 0 of the __cuda_stream__ protocol, got {version}")
+        return int(handle)
+    if isinstance(stream, int) and not isinstance(stream, bool):
+        if stream < 0:
+            raise ValueError(f"stream: expected a cudaStream_t, got {stream}")
+        return stream
+    raise TypeError(
+        f"stream: expected None, an int or an object with __cuda_stream__, got {type(stream).__name__}"
+    )
+
+
+def _current_stream(x: Any, device_id: int) -> int:
+    framework = _framework(x)
+    if framework == "torch":
+        return int(sys.modules["torch"].cuda.current_stream(device_id).cuda_stream)
+    if framework == "cupy":
+        return int(sys.modules["cupy"].cuda.get_current_stream(device_id).ptr)
+    return 0

@@ -1,0 +1,65 @@
+// One call: its tensors, its options, and the way from them to a finished launch.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "bindings/tensor.hpp"
+#include "moe_act/c_api.h"
+
+namespace moe_act::python {
+
+// Raises the Python exception that belongs to a status: ValueError, NotImplementedError, RuntimeError or TypeError.
+void check(moe_act_status status);
+
+struct PlanDeleter {
+  void operator()(moe_act_plan* plan) const { moe_act_plan_destroy(plan); }
+};
+using PlanHandle = std::unique_ptr<moe_act_plan, PlanDeleter>;
+
+// The tensor arguments under their public names; None where there is none.
+struct Arguments {
+  nb::object x, x_scale, out, out_scale, static_scale, expanded_idx_to_permuted_idx, total_num_padded_tokens;
+};
+
+struct OptionNames {
+  std::optional<std::string> x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate,
+      padding, pdl;
+  std::optional<std::int64_t> expected_rows;
+};
+
+moe_act_options parse(const OptionNames& names);
+
+// The options under which tensors give this problem again.
+moe_act_options options_of(const moe_act_problem& problem);
+
+class Call {
+ public:
+  // stream: an int, an object with __cuda_stream__, a framework's stream, or None for the current stream of x's framework.
+  Call(Arguments arguments, nb::handle stream);
+
+  // The problem that the tensors and options give. Results that are not given are described as contiguous.
+  moe_act_problem describe(const moe_act_options& options);
+
+  // Allocates the results that are not given, with the framework of x.
+  void allocate(const moe_act_problem& problem);
+
+  // Runs a plan for the described problem, without holding the GIL, and returns a moe_act.Result.
+  nb::object launch(const moe_act_plan* plan, bool validate);
+
+ private:
+  Arguments arguments_;
+  void* stream_ = nullptr;
+  Tensor x_, x_scale_, out_, out_scale_, static_scale_, map_, total_;
+  moe_act_buffers buffers_{};
+};
+
+// Null: the problem's own device.
+PlanHandle make_plan(const moe_act_problem& problem, const moe_act_device_info* device);
+
+}  // namespace moe_act::python

@@ -1,0 +1,197 @@
+// The extension module: names for Python, nothing else. The public face with its documentation is python/moe_act.
+#include <nanobind/stl/pair.h>
+
+#include "bindings/call.hpp"
+
+namespace {
+
+namespace nb = nanobind;
+using namespace moe_act::python;
+using Name = std::optional<std::string>;
+
+struct DeviceInfo {
+  moe_act_device_info info;
+};
+
+class Plan {
+ public:
+  Plan(const moe_act_problem& problem, const moe_act_device_info* device)
+      : problem_(problem), plan_(make_plan(problem, device)) {
+    info_.struct_size = sizeof(info_);
+    check(moe_act_plan_get_info(plan_.get(), &info_));
+  }
+
+  const moe_act_problem& problem() const { return problem_; }
+  const moe_act_plan_info& info() const { return info_; }
+  const moe_act_plan* handle() const { return plan_.get(); }
+
+ private:
+  moe_act_problem problem_;
+  moe_act_plan_info info_{};
+  PlanHandle plan_;
+};
+
+nb::object text_or_none(const char* text) {
+  return text == nullptr ? nb::object(nb::none()) : nb::object(nb::str(text));
+}
+
+nb::dict problem_dict(const moe_act_problem& problem) {
+  nb::dict dict;
+  dict["device"] = problem.device_type == MOE_ACT_DEVICE_CPU
+                       ? nb::object(nb::str("cpu"))
+                       : nb::object(nb::str(("cuda:" + std::to_string(problem.device_id)).c_str()));
+  dict["x_format"] = text_or_none(moe_act_option_name("format", problem.x_format));
+  dict["out_format"] = text_or_none(moe_act_option_name("format", problem.out_format));
+  dict["out_scaling"] = text_or_none(moe_act_option_name("out_scaling", problem.out_scaling));
+  dict["x_scale_layout"] = text_or_none(moe_act_option_name("x_scale_layout", problem.x_scale_layout));
+  dict["out_scale_layout"] = text_or_none(moe_act_option_name("out_scale_layout", problem.out_scale_layout));
+  dict["activation"] = text_or_none(moe_act_option_name("activation", problem.activation));
+  dict["gate"] = text_or_none(moe_act_option_name("gate", problem.gate));
+  dict["row_kind"] = text_or_none(moe_act_option_name("row_kind", problem.row_kind));
+  dict["padding"] = text_or_none(moe_act_option_name("padding", problem.padding));
+  dict["pdl"] = text_or_none(moe_act_option_name("pdl", problem.pdl));
+  dict["rows"] = problem.rows;
+  dict["columns"] = problem.columns;
+  dict["expanded_rows"] = problem.expanded_rows;
+  dict["expected_rows"] = problem.expected_rows;
+  dict["x_row_stride"] = problem.x_row_stride;
+  dict["out_row_stride"] = problem.out_row_stride;
+  dict["x_scale_stride"] = problem.x_scale_stride;
+  dict["out_scale_stride"] = problem.out_scale_stride;
+  dict["x_alignment"] = problem.x_alignment;
+  dict["out_alignment"] = problem.out_alignment;
+  return dict;
+}
+
+nb::object run(const Plan& plan, nb::object x, nb::object x_scale, nb::object out, nb::object out_scale,
+              nb::object static_scale, nb::object map, nb::object total, nb::object stream, bool validate) {
+  Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
+  const moe_act_options options = options_of(plan.problem());
+  moe_act_problem problem = call.describe(options);
+  call.allocate(problem);
+  if (out.is_none() || out_scale.is_none()) problem = call.describe(options);
+  check(moe_act_plan_accepts(plan.handle(), &problem));
+  return call.launch(plan.handle(), validate);
+}
+
+nb::object gated_act_quant(nb::object x, nb::object x_scale, nb::object out, nb::object out_scale,
+                          nb::object static_scale, nb::object map, nb::object total, Name x_format, Name x_scale_layout,
+                          Name out_format, Name out_scaling, Name out_scale_layout, Name activation, Name gate,
+                          Name padding, Name pdl, std::optional<std::int64_t> expected_rows, nb::object stream,
+                          bool validate) {
+  const moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation,
+                                         gate, padding, pdl, expected_rows});
+  Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
+  moe_act_problem problem = call.describe(options);
+  call.allocate(problem);
+  if (out.is_none() || out_scale.is_none()) problem = call.describe(options);
+  const PlanHandle plan = make_plan(problem, nullptr);
+  return call.launch(plan.get(), validate);
+}
+
+Plan make_reusable_plan(nb::object x, nb::object x_scale, nb::object out, nb::object out_scale, nb::object static_scale,
+                        nb::object map, nb::object total, Name x_format, Name x_scale_layout, Name out_format,
+                        Name out_scaling, Name out_scale_layout, Name activation, Name gate, Name padding, Name pdl,
+                        std::optional<std::int64_t> expected_rows, std::optional<DeviceInfo> device) {
+  moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate,
+                                   padding, pdl, expected_rows});
+  // For a device that need not be there, the tensors only stand in: what they say of sizes counts.
+  const std::int32_t asked_pdl = options.pdl;
+  if (device) options.pdl = 0;
+  moe_act_problem problem = Call({x, x_scale, out, out_scale, static_scale, map, total}, nb::none()).describe(options);
+  if (device) {
+    problem.device_type = MOE_ACT_DEVICE_CUDA;
+    problem.pdl = asked_pdl != 0 ? asked_pdl : problem.pdl;
+  }
+  return Plan(problem, device ? &device->info : nullptr);
+}
+
+DeviceInfo device_info(std::int32_t device_id) {
+  DeviceInfo device{};
+  device.info.struct_size = sizeof(device.info);
+  check(moe_act_device_query(device_id, &device.info));
+  return device;
+}
+
+}  // namespace
+
+NB_MODULE(_core, module) {
+  module.doc() = "The compiled part of moe_act; the documented face is the package itself.";
+
+  nb::class_<DeviceInfo>(module, "DeviceInfo", "A GPU, as far as planning is concerned.")
+      .def(
+          "__init__",
+          [](DeviceInfo* self, std::int32_t multiprocessors, std::pair<std::int32_t, std::int32_t> compute_capability,
+             std::int64_t l2_bytes) {
+            new (self) DeviceInfo{{sizeof(moe_act_device_info), multiprocessors, compute_capability.first,
+                                   compute_capability.second, 0, l2_bytes}};
+          },
+          nb::kw_only(), nb::arg("multiprocessors"), nb::arg("compute_capability"), nb::arg("l2_bytes") = 0)
+      .def_prop_ro("multiprocessors", [](const DeviceInfo& self) { return self.info.multiprocessors; })
+      .def_prop_ro("compute_capability",
+                   [](const DeviceInfo& self) {
+                     return std::pair{self.info.compute_capability_major, self.info.compute_capability_minor};
+                   })
+      .def_prop_ro("l2_bytes", [](const DeviceInfo& self) { return self.info.l2_bytes; })
+      .def("__repr__", [](const DeviceInfo& self) {
+        return "DeviceInfo(multiprocessors=" + std::to_string(self.info.multiprocessors) + ", compute_capability=(" +
+               std::to_string(self.info.compute_capability_major) + ", " +
+               std::to_string(self.info.compute_capability_minor) + "), l2_bytes=" + std::to_string(self.info.l2_bytes) +
+               ")";
+      });
+
+  nb::class_<Plan>(module, "Plan", "Everything that was decided about running one problem; made once, run often.")
+      .def("__str__", [](const Plan& self) { return std::string(moe_act_plan_text(self.handle())); })
+      .def_prop_ro("problem", [](const Plan& self) { return problem_dict(self.problem()); },
+                   "What the plan is for: formats, sizes, strides in elements, promised alignments in bytes.")
+      .def_prop_ro("grid", [](const Plan& self) { return std::pair{self.info().grid_x, self.info().grid_y}; },
+                   "CTAs over rows, and over column chunks; (0, 0) on the CPU.")
+      .def_prop_ro("rows_per_cta", [](const Plan& self) { return self.info().rows_per_cta; })
+      .def_prop_ro("warps_per_row", [](const Plan& self) { return self.info().warps_per_row; })
+      .def_prop_ro("threads_per_cta", [](const Plan& self) { return self.info().threads_per_cta; })
+      .def_prop_ro("columns_per_lane", [](const Plan& self) { return self.info().columns_per_lane; })
+      .def_prop_ro("vectors_per_lane", [](const Plan& self) { return self.info().vectors_per_lane; })
+      .def_prop_ro("entries_per_warp", [](const Plan& self) { return self.info().entries_per_warp; },
+                   "Map entries that a warp reads at once.")
+      .def_prop_ro("shared_bytes", [](const Plan& self) { return self.info().shared_bytes; }, "Per CTA.")
+      .def_prop_ro("workspace_bytes", [](const Plan& self) { return self.info().workspace_bytes; })
+      .def("run", &run, nb::arg("x"), nb::arg("x_scale") = nb::none(), nb::kw_only(), nb::arg("out") = nb::none(),
+           nb::arg("out_scale") = nb::none(), nb::arg("static_scale") = nb::none(),
+           nb::arg("expanded_idx_to_permuted_idx") = nb::none(), nb::arg("total_num_padded_tokens") = nb::none(),
+           nb::arg("stream") = nb::none(), nb::arg("validate") = false,
+           nb::sig("def run(self, x: Any, x_scale: Any = None, *, out: Any = None, out_scale: Any = None, "
+                   "static_scale: Any = None, expanded_idx_to_permuted_idx: Any = None, "
+                   "total_num_padded_tokens: Any = None, stream: Any = None, validate: bool = False) "
+                   "-> moe_act._frameworks.Result"),
+           R"(Launch the plan for these tensors; the arguments are those of :func:`moe_act.gated_act_quant`.
+
+Their description must be the plan's: same dtypes, shapes, strides and device, at least the promised alignment.
+
+Returns:
+    ``(out, out_scale)``, as :func:`moe_act.gated_act_quant` does.
+
+Raises:
+    ValueError: a tensor is not what the plan was made for; the text says in what.)");
+
+  module.def("gated_act_quant", &gated_act_quant, nb::arg("x"), nb::arg("x_scale").none(), nb::arg("out").none(),
+             nb::arg("out_scale").none(), nb::arg("static_scale").none(), nb::arg("expanded_idx_to_permuted_idx").none(),
+             nb::arg("total_num_padded_tokens").none(), nb::arg("x_format").none(), nb::arg("x_scale_layout").none(),
+             nb::arg("out_format").none(), nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(),
+             nb::arg("activation").none(), nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(),
+             nb::arg("expected_rows").none(), nb::arg("stream").none(), nb::arg("validate"));
+  module.def("plan", &make_reusable_plan, nb::arg("x"), nb::arg("x_scale").none(), nb::arg("out").none(),
+             nb::arg("out_scale").none(), nb::arg("static_scale").none(), nb::arg("expanded_idx_to_permuted_idx").none(),
+             nb::arg("total_num_padded_tokens").none(), nb::arg("x_format").none(), nb::arg("x_scale_layout").none(),
+             nb::arg("out_format").none(), nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(),
+             nb::arg("activation").none(), nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(),
+             nb::arg("expected_rows").none(), nb::arg("device").none());
+
+  module.def("version", &moe_act_version);
+  module.def("build_info", &moe_act_build_info);
+  module.def("cuda_device_count", &moe_act_cuda_device_count);
+  module.def("last_error", &moe_act_last_error);
+  module.def("device_info", &device_info, nb::arg("device_id"));
+  module.def("cpu_level", &moe_act_get_cpu_level);
+  module.def("set_cpu_level", [](const Name& level) { check(moe_act_set_cpu_level(level ? level->c_str() : nullptr)); },
+             nb::arg("level").none());
+}

@@ -1,0 +1,183 @@
+#include "bindings/tensor.hpp"
+
+#include <nanobind/stl/string.h>
+
+#include <cstring>
+#include <string>
+
+namespace moe_act::python {
+namespace {
+
+[[noreturn]] void raise(PyObject* type, const char* name, const std::string& text) {
+  PyErr_SetString(type, (std::string(name) + ": " + text).c_str());
+  throw nb::python_error();
+}
+
+std::string type_name_of(nb::handle object) {
+  return nb::cast<std::string>(nb::str(nb::handle(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))).attr("__name__")));
+}
+
+// Formats that numpy knows through ml_dtypes only: neither its buffer protocol nor its DLPack exports them.
+struct ExtensionDtype {
+  const char* name;
+  std::uint8_t code;
+  std::uint8_t bits;
+};
+
+constexpr ExtensionDtype extension_dtypes[] = {
+    {"bfloat16", 4, 16},          {"float8_e4m3fn", 10, 8}, {"float8_e5m2", 12, 8},
+    {"float8_e8m0fnu", 14, 8},    {"float4_e2m1fn", 17, 4},
+};
+
+dlpack::DataType dtype_of_format(const char* format, std::size_t itemsize) {
+  const auto bits = static_cast<std::uint8_t>(itemsize * 8);
+  if (format == nullptr) return {1, bits, 1};
+  while (std::strchr("@=<!|", *format) != nullptr && *format != '\0') ++format;
+  switch (*format) {
+    case 'b': case 'h': case 'i': case 'l': case 'q': return {0, bits, 1};
+    case 'B': case 'H': case 'I': case 'L': case 'Q': return {1, bits, 1};
+    case 'e': case 'f': case 'd': return {2, bits, 1};
+    case '?': return {6, bits, 1};
+    case 'Z': return {5, bits, 1};
+    default: return {3, bits, 1};  // an opaque handle: no argument takes one
+  }
+}
+
+bool is_numpy_array(nb::handle object) {
+  nb::handle type(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())));
+  return nb::hasattr(object, "__array_interface__") && nb::hasattr(object, "dtype") &&
+         nb::cast<std::string>(nb::str(type.attr("__module__"))) == "numpy";
+}
+
+}  // namespace
+
+const dlpack::ExchangeApi* exchange_api(nb::handle object) {
+  // One type after the other: a call's tensors nearly always share theirs. A type with the attribute lives for good.
+  static PyTypeObject* last_type = nullptr;
+  static const dlpack::ExchangeApi* last_api = nullptr;
+  PyTypeObject* type = Py_TYPE(object.ptr());
+  if (type == last_type) return last_api;
+  const dlpack::ExchangeApi* api = nullptr;
+  nb::object capsule = nb::getattr(nb::handle(reinterpret_cast<PyObject*>(type)), "__dlpack_c_exchange_api__", nb::none());
+  if (PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api"))
+    api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+  if (api != nullptr && api->header.version.major != 1) api = nullptr;
+  if (api != nullptr) {
+    Py_INCREF(type);
+    last_type = type;
+    last_api = api;
+  }
+  return api;
+}
+
+dlpack::Device device_of(nb::handle object) {
+  if (const dlpack::ExchangeApi* api = exchange_api(object); api != nullptr && api->tensor_from_py_object_no_sync) {
+    dlpack::Tensor tensor{};
+    if (api->tensor_from_py_object_no_sync(object.ptr(), &tensor) == 0) return tensor.device;
+    PyErr_Clear();
+  }
+  nb::object method = nb::getattr(object, "__dlpack_device__", nb::none());
+  if (method.is_none()) return {MOE_ACT_DEVICE_CPU, 0};
+  nb::object device = method();
+  return {nb::cast<std::int32_t>(nb::int_(device[0])), nb::cast<std::int32_t>(nb::int_(device[1]))};
+}
+
+Tensor::~Tensor() {
+  if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
+}
+
+void Tensor::import(const char* name, nb::handle object, void* stream) {
+  if (object.is_none()) return;
+  if (const dlpack::ExchangeApi* api = exchange_api(object); api != nullptr && api->tensor_from_py_object_no_sync) {
+    dlpack::Tensor tensor{};
+    if (api->tensor_from_py_object_no_sync(object.ptr(), &tensor) != 0) throw nb::python_error();
+    take(name, tensor, 0);
+    if (nb::cast<bool>(nb::getattr(object, "requires_grad", nb::bool_(false))))
+      tensor_.flags |= MOE_ACT_TENSOR_REQUIRES_GRAD;
+    return;
+  }
+  if (is_numpy_array(object) && import_buffer(name, object)) return;
+  import_dlpack(name, object, stream);
+}
+
+bool Tensor::import_buffer(const char* name, nb::handle object) {
+  const ExtensionDtype* extension = nullptr;
+  const std::string dtype = nb::cast<std::string>(nb::str(object.attr("dtype").attr("name")));
+  for (const ExtensionDtype& known : extension_dtypes)
+    if (dtype == known.name) extension = &known;
+  owner_ = extension != nullptr ? nb::object(object.attr("view")(extension->bits == 16 ? "uint16" : "uint8"))
+                                : nb::borrow(object);
+  if (PyObject_GetBuffer(owner_.ptr(), &buffer_, PyBUF_RECORDS_RO) != 0) {
+    PyErr_Clear();  // a dtype without a buffer format: DLPack's error is the better one
+    return false;
+  }
+  if (buffer_.ndim > max_rank)
+    raise(PyExc_ValueError, name, "expected at most 8 dimensions, got " + std::to_string(buffer_.ndim));
+  for (int axis = 0; axis < buffer_.ndim; ++axis) {
+    shape_[axis] = buffer_.shape[axis];
+    strides_[axis] = buffer_.strides[axis] / buffer_.itemsize;
+    if (buffer_.strides[axis] % buffer_.itemsize != 0)
+      raise(PyExc_ValueError, name, "expected strides of whole elements, got one of " +
+                                        std::to_string(buffer_.strides[axis]) + " bytes");
+  }
+  const dlpack::DataType type = extension != nullptr
+                                    ? dlpack::DataType{extension->code, extension->bits, 1}
+                                    : dtype_of_format(buffer_.format, static_cast<std::size_t>(buffer_.itemsize));
+  tensor_ = {buffer_.buf, MOE_ACT_DEVICE_CPU, 0, type.code, type.bits, type.lanes,
+             buffer_.ndim, shape_, strides_, buffer_.readonly != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u};
+  present_ = true;
+  return true;
+}
+
+void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
+  nb::object method = nb::getattr(object, "__dlpack__", nb::none());
+  if (method.is_none())
+    raise(PyExc_TypeError, name, "expected a tensor (numpy, or anything with __dlpack__), got " + type_name_of(object));
+  nb::dict arguments;
+  arguments["max_version"] = nb::make_tuple(1, 1);
+  if (device_of(object).type == MOE_ACT_DEVICE_CUDA) {
+    // In this protocol 1 is the legacy default stream, which a null handle means to the CUDA runtime.
+    const auto handle = reinterpret_cast<std::intptr_t>(stream);
+    arguments["stream"] = nb::int_(handle == 0 ? 1 : handle);
+  }
+  try {
+    try {
+      owner_ = method(**arguments);
+    } catch (nb::python_error& error) {
+      if (!error.matches(PyExc_TypeError)) throw;
+      PyObject_DelItemString(arguments.ptr(), "max_version");  // a producer of before DLPack 1.0
+      owner_ = method(**arguments);
+    }
+  } catch (nb::python_error& error) {
+    raise(PyExc_ValueError, name, "its __dlpack__ failed: " + nb::cast<std::string>(nb::str(error.value())));
+  }
+  // The capsule keeps its name: it is only looked at, and its own destructor frees the tensor.
+  if (PyCapsule_IsValid(owner_.ptr(), "dltensor_versioned")) {
+    const auto* managed = static_cast<const dlpack::ManagedTensorVersioned*>(
+        PyCapsule_GetPointer(owner_.ptr(), "dltensor_versioned"));
+    if (managed->version.major != 1)
+      raise(PyExc_ValueError, name, "expected DLPack 1.x, got major version " + std::to_string(managed->version.major));
+    take(name, managed->tensor, managed->flags);
+  } else if (PyCapsule_IsValid(owner_.ptr(), "dltensor")) {
+    take(name, static_cast<const dlpack::ManagedTensor*>(PyCapsule_GetPointer(owner_.ptr(), "dltensor"))->tensor, 0);
+  } else {
+    raise(PyExc_TypeError, name, "its __dlpack__ returned " + type_name_of(owner_) + ", expected a DLPack capsule");
+  }
+}
+
+void Tensor::take(const char* name, const dlpack::Tensor& tensor, std::uint64_t flags) {
+  if (tensor.ndim > max_rank)
+    raise(PyExc_ValueError, name, "expected at most 8 dimensions, got " + std::to_string(tensor.ndim));
+  // Copied: a borrowed tensor's arrays last only until its type's next export.
+  for (int axis = 0; axis < tensor.ndim; ++axis) {
+    shape_[axis] = tensor.shape[axis];
+    if (tensor.strides != nullptr) strides_[axis] = tensor.strides[axis];
+  }
+  tensor_ = {tensor.data == nullptr ? nullptr : static_cast<char*>(tensor.data) + tensor.byte_offset,
+             tensor.device.type, tensor.device.id, tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes,
+             tensor.ndim, shape_, tensor.strides != nullptr ? strides_ : nullptr,
+             (flags & dlpack::flag_read_only) != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u};
+  present_ = true;
+}
+
+}  // namespace moe_act::python

@@ -1,0 +1,48 @@
+// Any Python tensor as the C interface's moe_act_tensor: facts only, nothing is judged here.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include "bindings/dlpack.hpp"
+#include "moe_act/c_api.h"
+
+namespace moe_act::python {
+
+namespace nb = nanobind;
+
+// The DLPack C exchange API of the object's type, or null.
+const dlpack::ExchangeApi* exchange_api(nb::handle object);
+
+// Holds what keeps the facts alive. Not movable: the facts point into it.
+class Tensor {
+ public:
+  Tensor() = default;
+  ~Tensor();
+  Tensor(const Tensor&) = delete;
+  Tensor& operator=(const Tensor&) = delete;
+
+  // None leaves the tensor absent. stream: what a producer outside the exchange API is told to make its data ready for;
+  // only looked at for CUDA tensors.
+  void import(const char* name, nb::handle object, void* stream);
+
+  const moe_act_tensor* get() const { return present_ ? &tensor_ : nullptr; }
+
+ private:
+  static constexpr int max_rank = 8;
+
+  void import_dlpack(const char* name, nb::handle object, void* stream);
+  bool import_buffer(const char* name, nb::handle object);
+  void take(const char* name, const dlpack::Tensor& tensor, std::uint64_t flags);
+
+  bool present_ = false;
+  moe_act_tensor tensor_{};
+  std::int64_t shape_[max_rank]{};
+  std::int64_t strides_[max_rank]{};
+  nb::object owner_;
+  Py_buffer buffer_{};
+};
+
+// (device type, device id) of a tensor, before it is imported. CPU for what has no __dlpack_device__.
+dlpack::Device device_of(nb::handle object);
+
+}  // namespace moe_act::python

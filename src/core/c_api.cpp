@@ -1,0 +1,234 @@
+// The C interface: exceptions become a status and a line of text, and problems become plans. No decision is made here.
+#include "moe_act/c_api.h"
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <new>
+
+#include "core/backend.hpp"
+#include "core/describe.hpp"
+#include "core/error.hpp"
+#include "core/options.hpp"
+#include "core/plan.hpp"
+#include "core/tensor_view.hpp"
+#include "core/validate.hpp"
+
+struct moe_act_plan {
+  moe_act::Plan plan;
+};
+
+namespace {
+
+using namespace moe_act;
+
+// Fixed storage: reporting a failure must not be able to fail.
+thread_local char last_error[1024] = "";
+
+moe_act_status remember(moe_act_status status, const char* line) {
+  std::snprintf(last_error, sizeof(last_error), "%s", line);
+  return status;
+}
+
+template <typename Body>
+moe_act_status guarded(Body body) noexcept {
+  try {
+    body();
+    return MOE_ACT_OK;
+  } catch (const Error& error) {
+    return remember(error.status(), error.what());
+  } catch (const std::bad_alloc&) {
+    return remember(MOE_ACT_INTERNAL_ERROR, "out of host memory");
+  } catch (const std::exception& error) {
+    return remember(MOE_ACT_INTERNAL_ERROR, error.what());
+  }
+}
+
+// A caller's struct as this library knows it. One compiled against an older header is shorter: the fields it lacks
+// keep the values in `fallback`. A longer one must not say anything that this library cannot read.
+template <typename Struct>
+Struct accept(const char* argument, const Struct* given, Struct fallback = {}) {
+  if (given == nullptr) invalid(argument, "expected a struct, got null");
+  std::uint64_t size = 0;
+  std::memcpy(&size, given, sizeof(size));
+  if (size < sizeof(size) || size > sizeof(Struct))
+    invalid(argument, "struct_size is " + std::to_string(size) + ", this library knows " + std::to_string(sizeof(Struct)) +
+                          " bytes");
+  std::memcpy(&fallback, given, size);
+  return fallback;
+}
+
+// The same, the other way: as much as the caller's struct has room for.
+template <typename Struct>
+void deliver(const char* argument, const Struct& value, Struct* target) {
+  if (target == nullptr) invalid(argument, "expected a struct, got null");
+  std::uint64_t size = 0;
+  std::memcpy(&size, target, sizeof(size));
+  if (size < sizeof(size) || size > sizeof(Struct))
+    invalid(argument, "struct_size is " + std::to_string(size) + ", expected sizeof(the struct)");
+  std::memcpy(target, &value, size);
+  std::memcpy(target, &size, sizeof(size));
+}
+
+const Plan& plan_of(const moe_act_plan* plan) {
+  if (plan == nullptr) invalid("plan", "expected a plan, got null");
+  return plan->plan;
+}
+
+moe_act_buffers checked_buffers(const Plan& plan, const moe_act_buffers* given) {
+  const moe_act_buffers buffers = accept("buffers", given);
+  check_buffers(plan.problem(), buffers);
+  return buffers;
+}
+
+// An unknown format is reported when the plan is made.
+std::int32_t contiguous_alignment(std::int32_t format, std::int64_t row_stride) {
+  if (option_name("format", format) == nullptr) return 1;
+  return alignment_bytes(nullptr, row_stride * bytes_per_element(static_cast<Format>(format)));
+}
+
+DeviceInfo device_for(const Problem& problem, const moe_act_device_info* given) {
+  if (!problem.on_cuda()) return {};
+  if (given == nullptr) return cuda::device_info(problem->device_id);
+  const moe_act_device_info info = accept("device", given);
+  return {info.multiprocessors, info.compute_capability_major, info.compute_capability_minor, info.l2_bytes};
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* moe_act_last_error(void) {
+  return last_error;
+}
+
+const char* moe_act_version(void) {
+#define MOE_ACT_TEXT_OF(number) #number
+#define MOE_ACT_TEXT(number) MOE_ACT_TEXT_OF(number)
+  return MOE_ACT_TEXT(MOE_ACT_VERSION_MAJOR) "." MOE_ACT_TEXT(MOE_ACT_VERSION_MINOR) "." MOE_ACT_TEXT(
+      MOE_ACT_VERSION_PATCH);
+}
+
+const char* moe_act_build_info(void) {
+  return cuda::build_text();
+}
+
+int32_t moe_act_cuda_device_count(void) {
+  int32_t count = 0;
+  return guarded([&] { count = cuda::device_count(); }) == MOE_ACT_OK ? count : 0;
+}
+
+moe_act_status moe_act_device_query(int32_t device_id, moe_act_device_info* info) {
+  return guarded([&] {
+    const DeviceInfo device = cuda::device_info(device_id);
+    moe_act_device_info value{};
+    value.multiprocessors = device.multiprocessors;
+    value.compute_capability_major = device.compute_capability_major;
+    value.compute_capability_minor = device.compute_capability_minor;
+    value.l2_bytes = device.l2_bytes;
+    deliver("info", value, info);
+  });
+}
+
+moe_act_status moe_act_parse_option(const char* option, const char* name, int32_t* value) {
+  return guarded([&] {
+    if (option == nullptr || name == nullptr || value == nullptr) invalid("option", "expected two names and a place, got null");
+    *value = parse_option(option, name);
+  });
+}
+
+const char* moe_act_option_name(const char* option, int32_t value) {
+  return option == nullptr ? nullptr : option_name(option, value);
+}
+
+void moe_act_problem_init(moe_act_problem* problem, int32_t x_format, int32_t out_format, int64_t rows,
+                          int64_t columns) {
+  if (problem == nullptr) return;
+  *problem = {};
+  problem->struct_size = sizeof(*problem);
+  problem->device_type = MOE_ACT_DEVICE_CPU;
+  problem->x_format = x_format;
+  problem->x_scale_layout = MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
+  problem->out_format = out_format;
+  problem->out_scaling = out_format == MOE_ACT_FORMAT_E4M3 ? MOE_ACT_SCALING_BLOCK : MOE_ACT_SCALING_NONE;
+  problem->out_scale_layout = MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
+  problem->activation = MOE_ACT_ACTIVATION_SWIGLU;
+  problem->gate = MOE_ACT_GATE_SECOND_HALF;
+  problem->row_kind = MOE_ACT_ROWS_DENSE;
+  problem->padding = MOE_ACT_PADDING_SKIP;
+  problem->pdl = MOE_ACT_PDL_OFF;
+  problem->rows = rows;
+  problem->columns = columns;
+  problem->expected_rows = -1;
+  problem->x_row_stride = 2 * columns;
+  problem->out_row_stride = columns;
+  problem->x_scale_stride = rows;
+  problem->out_scale_stride = rows;
+  problem->x_alignment = contiguous_alignment(x_format, problem->x_row_stride);
+  problem->out_alignment = contiguous_alignment(out_format, problem->out_row_stride);
+}
+
+moe_act_status moe_act_describe(const moe_act_tensors* tensors, const moe_act_options* options, moe_act_problem* problem,
+                                moe_act_buffers* buffers) {
+  return guarded([&] {
+    const Description description = describe(accept("tensors", tensors), accept("options", options));
+    deliver("problem", description.problem, problem);
+    deliver("buffers", description.buffers, buffers);
+  });
+}
+
+moe_act_status moe_act_plan_create(const moe_act_problem* problem, const moe_act_device_info* device,
+                                   moe_act_plan** plan) {
+  return guarded([&] {
+    if (plan == nullptr) invalid("plan", "expected a place for the plan, got null");
+    const Problem validated(accept("problem", problem));
+    *plan = new moe_act_plan{Plan(validated, device_for(validated, device))};
+  });
+}
+
+void moe_act_plan_destroy(moe_act_plan* plan) {
+  delete plan;
+}
+
+moe_act_status moe_act_plan_get_info(const moe_act_plan* plan, moe_act_plan_info* info) {
+  return guarded([&] { deliver("info", plan_of(plan).info(), info); });
+}
+
+moe_act_status moe_act_plan_get_problem(const moe_act_plan* plan, moe_act_problem* problem) {
+  return guarded([&] { deliver("problem", plan_of(plan).problem().description(), problem); });
+}
+
+moe_act_status moe_act_plan_accepts(const moe_act_plan* plan, const moe_act_problem* problem) {
+  return guarded([&] { check_accepts(plan_of(plan), accept("problem", problem)); });
+}
+
+const char* moe_act_plan_text(const moe_act_plan* plan) {
+  return plan == nullptr ? "" : plan->plan.text().c_str();
+}
+
+moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* buffers, void* workspace, void* stream) {
+  return guarded([&] {
+    const Plan& checked_plan = plan_of(plan);
+    const KernelArguments arguments = checked_plan.arguments(checked_buffers(checked_plan, buffers));
+    (void)workspace;  // no plan of this version asks for any
+    if (arguments.source.units == 0) return;
+    if (checked_plan.problem().on_cuda())
+      cuda::launch(checked_plan, arguments, stream);
+    else
+      cpu::launch(checked_plan, arguments);
+  });
+}
+
+moe_act_status moe_act_validate(const moe_act_plan* plan, const moe_act_buffers* buffers, void* stream) {
+  return guarded([&] { validate(plan_of(plan), checked_buffers(plan_of(plan), buffers), stream); });
+}
+
+moe_act_status moe_act_set_cpu_level(const char* level) {
+  return guarded([&] { cpu::set_level(level); });
+}
+
+const char* moe_act_get_cpu_level(void) {
+  return cpu::level();
+}
+
+}  // extern "C"

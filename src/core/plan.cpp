@@ -1,0 +1,265 @@
+#include "core/plan.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "core/error.hpp"
+#include "core/options.hpp"
+
+namespace moe_act {
+namespace {
+
+constexpr int warp_lanes = 32;
+
+std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) {
+  return value / divisor + (value % divisor != 0 ? 1 : 0);
+}
+
+// Columns that one warp handles without looping.
+std::int64_t chunk_columns(const KernelKey& key) {
+  return std::int64_t{warp_lanes} * key.columns_per_lane * key.vectors_per_lane;
+}
+
+// May lanes load and store `columns` adjacent columns at once? Loads and stores are at most 16 bytes wide each, so the
+// promise of 16 bytes serves every width.
+bool can_vectorize(const Problem& problem, int columns) {
+  const int load_bytes = std::min(16, columns * bytes_per_element(problem.input()));
+  const int store_bytes = std::min(16, columns * bytes_per_element(problem.output()));
+  const std::int64_t second_half_bytes = problem->columns * bytes_per_element(problem.input());
+  return problem->columns % columns == 0 && second_half_bytes % load_bytes == 0 &&
+         problem->x_alignment >= load_bytes && problem->out_alignment >= store_bytes;
+}
+
+struct LaneShape {
+  std::int8_t columns;
+  std::int8_t vectors;
+};
+
+// Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
+// many warps. Many outputs: as many independent full-width loads per lane as registers allow.
+LaneShape choose_lanes(const Problem& problem, std::int64_t outputs, std::int32_t multiprocessors) {
+  const int full_width = 16 / bytes_per_element(problem.input());  // columns in a 16-byte load
+  const std::int64_t outputs_per_sm = outputs / multiprocessors;
+  LaneShape shapes[] = {{4, 1}, {8, 1}, {16, 1}, {static_cast<std::int8_t>(full_width), 4}};
+  const std::int64_t upper_outputs_per_sm[] = {2048, 8192, 32768, std::numeric_limits<std::int64_t>::max()};
+  LaneShape choice{1, 4};
+  for (int i = 0; i < 4; ++i) {
+    const KernelKey key{problem.input(), problem.output_kind(), Schedule::span, shapes[i].columns, shapes[i].vectors};
+    if (!supported(key) || !can_vectorize(problem, shapes[i].columns)) continue;
+    choice = shapes[i];
+    if (outputs_per_sm <= upper_outputs_per_sm[i]) break;
+  }
+  return choice;
+}
+
+CudaLaunch plan_cuda(const Problem& problem, const DeviceInfo& device) {
+  if (device.multiprocessors < 1)
+    invalid("device", "expected at least 1 multiprocessor, got " + std::to_string(device.multiprocessors));
+  const int capability = device.compute_capability_major * 10 + device.compute_capability_minor;
+  const std::string capability_text = std::to_string(device.compute_capability_major) + "." +
+                                      std::to_string(device.compute_capability_minor);
+  if (capability < 80)
+    fail(MOE_ACT_UNSUPPORTED, "device", "expected compute capability 8.0 or above, got " + capability_text);
+  if (problem.pdl() != Pdl::off && capability < 90)
+    fail(MOE_ACT_UNSUPPORTED, "pdl", "expected 'off' below compute capability 9.0, got '" +
+         std::string(option_name("pdl", problem->pdl)) + "' on " + capability_text);
+
+  const std::int64_t units = problem.units();
+  const std::int64_t live_rows = problem->expected_rows >= 0 ? std::min(problem->expected_rows, units) : units;
+  const LaneShape lanes = choose_lanes(problem, live_rows * problem->columns, device.multiprocessors);
+
+  CudaLaunch launch{};
+  launch.key = {problem.input(), problem.output_kind(), problem.has_map() ? Schedule::list : Schedule::span,
+                lanes.columns, lanes.vectors};
+  launch.kernel_index =
+      static_cast<std::size_t>(std::ranges::find(kernel_keys, launch.key) - std::ranges::begin(kernel_keys));
+  if (launch.kernel_index == kernel_count)
+    fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for the chosen lanes");
+
+  // Four warps per CTA: along the row as far as it goes, then several rows.
+  constexpr std::int64_t warps_per_cta = 4;
+  const std::int64_t chunks = ceil_div(problem->columns, chunk_columns(launch.key));
+  launch.warps_per_row = static_cast<std::int32_t>(std::min<std::int64_t>(std::bit_ceil(std::uint64_t(chunks)), warps_per_cta));
+  launch.rows_per_cta = static_cast<std::int32_t>(warps_per_cta / launch.warps_per_row);
+
+  // A warp reads several map entries at once when there are more than the device can hold warps for, several times over.
+  launch.entries_per_warp = 1;
+  if (launch.key.schedule == Schedule::list) {
+    const std::int64_t waves = units / (std::int64_t{device.multiprocessors} * 256);
+    launch.entries_per_warp = static_cast<std::int32_t>(std::bit_floor(std::uint64_t(std::clamp<std::int64_t>(waves, 1, warp_lanes))));
+  }
+
+  const std::int64_t units_per_cta = std::int64_t{launch.rows_per_cta} * launch.entries_per_warp;
+  constexpr std::int64_t max_grid_x = (std::int64_t{1} << 31) - 1;
+  constexpr std::int64_t max_grid_y = 65535;
+  launch.grid_x = static_cast<std::int32_t>(std::min(ceil_div(units, units_per_cta), max_grid_x));
+  launch.grid_y = static_cast<std::int32_t>(std::min(ceil_div(chunks, launch.warps_per_row), max_grid_y));
+  return launch;
+}
+
+std::string describe_text(const Problem& problem, const DeviceInfo& device, const CudaLaunch& launch) {
+  const auto name = [](const char* option, std::int32_t value) { return std::string(option_name(option, value)); };
+  const auto number = [](std::int64_t value) { return std::to_string(value); };
+  std::string text = "Problem: " + name("activation", problem->activation) + ", " + name("format", problem->x_format) +
+                     " [" + number(problem->rows) + ", 2 x " + number(problem->columns) + "] -> " +
+                     name("format", problem->out_format);
+  if (is_scaled(problem.output())) text += " (" + name("out_scaling", problem->out_scaling) + " scale)";
+  text += ", gate in the " + std::string(problem->gate == MOE_ACT_GATE_FIRST_HALF ? "first" : "second") + " half";
+  text += "\nRows:    " + name("row_kind", problem->row_kind);
+  if (problem.has_map()) text += ", " + number(problem->expanded_rows) + " entries";
+  if (problem.stride_on_device()) text += ", scale stride on the device";
+  if (!problem.on_cuda()) return text + "\nPlan:    CPU";
+  text += "\nDevice:  cuda:" + number(problem->device_id) + ", compute capability " +
+          number(device.compute_capability_major) + "." + number(device.compute_capability_minor) + ", " +
+          number(device.multiprocessors) + " SMs";
+  text += "\nPlan:    grid " + number(launch.grid_x) + " x " + number(launch.grid_y) + ", " +
+          number(launch.rows_per_cta) + " rows x " + number(launch.warps_per_row) + " warps per CTA, " +
+          number(launch.key.columns_per_lane) + " columns x " + number(launch.key.vectors_per_lane) +
+          " vectors per lane";
+  if (problem.has_map()) text += ", " + number(launch.entries_per_warp) + " map entries per warp";
+  return text + ", pdl " + name("pdl", problem->pdl);
+}
+
+math::ScaleStrides scale_strides(std::int32_t layout, std::int64_t stride) {
+  if (layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return {1, stride};
+  return {stride, 1};
+}
+
+struct Extent {
+  const char* name;
+  const void* data;
+  std::int64_t bytes;
+};
+
+bool overlap(const Extent& a, const Extent& b) {
+  const auto a_begin = reinterpret_cast<std::uintptr_t>(a.data);
+  const auto b_begin = reinterpret_cast<std::uintptr_t>(b.data);
+  return a.bytes > 0 && b.bytes > 0 && a_begin < b_begin + static_cast<std::uintptr_t>(b.bytes) &&
+         b_begin < a_begin + static_cast<std::uintptr_t>(a.bytes);
+}
+
+}  // namespace
+
+Plan::Plan(const Problem& problem, const DeviceInfo& device) : problem_(problem) {
+  if (problem_.on_cuda()) cuda_ = plan_cuda(problem_, device);
+  text_ = describe_text(problem_, device, cuda_);
+}
+
+moe_act_plan_info Plan::info() const {
+  moe_act_plan_info info{};
+  info.struct_size = sizeof(info);
+  if (!problem_.on_cuda()) return info;
+  info.grid_x = cuda_.grid_x;
+  info.grid_y = cuda_.grid_y;
+  info.warps_per_row = cuda_.warps_per_row;
+  info.rows_per_cta = cuda_.rows_per_cta;
+  info.threads_per_cta = warp_lanes * cuda_.warps_per_row * cuda_.rows_per_cta;
+  info.columns_per_lane = cuda_.key.columns_per_lane;
+  info.vectors_per_lane = cuda_.key.vectors_per_lane;
+  info.entries_per_warp = cuda_.entries_per_warp;
+  return info;
+}
+
+KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
+  const bool gate_first = problem_->gate == MOE_ACT_GATE_FIRST_HALF;
+  KernelArguments arguments{};
+  arguments.source = {static_cast<RowKind>(problem_->row_kind), buffers.expanded_idx_to_permuted_idx, problem_.units(),
+                      problem_->rows};
+  arguments.x = buffers.x;
+  arguments.x_scale = buffers.x_scale;
+  arguments.out = buffers.out;
+  arguments.out_scale = buffers.out_scale;
+  arguments.static_scale = buffers.static_scale;
+  arguments.total_num_padded_tokens = buffers.total_num_padded_tokens;
+  arguments.columns = problem_->columns;
+  arguments.gate_offset = gate_first ? 0 : problem_->columns;
+  arguments.up_offset = gate_first ? problem_->columns : 0;
+  arguments.x_row_stride = problem_->x_row_stride;
+  arguments.out_row_stride = problem_->out_row_stride;
+  arguments.x_scale_strides = scale_strides(problem_->x_scale_layout, problem_->x_scale_stride);
+  arguments.out_scale_strides = scale_strides(problem_->out_scale_layout, problem_->out_scale_stride);
+  arguments.out_format = problem_.output();
+  arguments.pdl = problem_.pdl();
+  arguments.entries_per_warp = cuda_.entries_per_warp;
+  return arguments;
+}
+
+void check_accepts(const Plan& plan, const moe_act_problem& problem) {
+  struct Field {
+    const char* name;
+    std::int64_t planned;
+    std::int64_t given;
+    const char* option = nullptr;  // whose names the values have
+  };
+  const moe_act_problem& planned = plan.problem().description();
+  const Field fields[] = {
+      {"device", planned.device_type, problem.device_type},
+      {"device_id", planned.device_id, problem.device_id},
+      {"x_format", planned.x_format, problem.x_format, "format"},
+      {"out_format", planned.out_format, problem.out_format, "format"},
+      {"out_scaling", planned.out_scaling, problem.out_scaling, "out_scaling"},
+      {"x_scale_layout", planned.x_scale_layout, problem.x_scale_layout, "scale_layout"},
+      {"out_scale_layout", planned.out_scale_layout, problem.out_scale_layout, "scale_layout"},
+      {"activation", planned.activation, problem.activation, "activation"},
+      {"gate", planned.gate, problem.gate, "gate"},
+      {"row_kind", planned.row_kind, problem.row_kind, "row_kind"},
+      {"padding", planned.padding, problem.padding, "padding"},
+      {"pdl", planned.pdl, problem.pdl, "pdl"},
+      {"x rows", planned.rows, problem.rows},
+      {"x columns / 2", planned.columns, problem.columns},
+      {"expanded_idx_to_permuted_idx length", planned.expanded_rows, problem.expanded_rows},
+      {"x row stride", planned.x_row_stride, problem.x_row_stride},
+      {"out row stride", planned.out_row_stride, problem.out_row_stride},
+      {"x_scale stride", planned.x_scale_stride, problem.x_scale_stride},
+      {"out_scale stride", planned.out_scale_stride, problem.out_scale_stride},
+  };
+  const auto text = [](const Field& field, std::int64_t value) {
+    const char* name = field.option != nullptr ? option_name(field.option, static_cast<std::int32_t>(value)) : nullptr;
+    return name != nullptr ? "'" + std::string(name) + "'" : std::to_string(value);
+  };
+  for (const Field& field : fields)
+    if (field.planned != field.given)
+      invalid(field.name, "the plan was made for " + text(field, field.planned) + ", got " + text(field, field.given));
+  for (const Field& field : {Field{"x", planned.x_alignment, problem.x_alignment},
+                             Field{"out", planned.out_alignment, problem.out_alignment}})
+    if (field.given < field.planned)
+      invalid(field.name, "the plan was promised data aligned to " + std::to_string(field.planned) + " bytes, got " +
+                              std::to_string(field.given));
+}
+
+void check_buffers(const Problem& problem, const moe_act_buffers& buffers) {
+  struct Buffer : Extent {
+    bool needed;
+    std::int64_t alignment;
+  };
+  const std::int64_t map_bytes = problem->expanded_rows * std::int64_t{sizeof(std::int32_t)};
+  const Buffer inputs[] = {
+      {{"x", buffers.x, problem.x_bytes()}, true, problem->x_alignment},
+      {{"x_scale", buffers.x_scale, problem.x_scale_bytes()}, problem.has_x_scale(), 4},
+      {{"static_scale", buffers.static_scale, 4}, problem->out_scaling == MOE_ACT_SCALING_TENSOR, 4},
+      {{"expanded_idx_to_permuted_idx", buffers.expanded_idx_to_permuted_idx, map_bytes}, problem.has_map(), 4},
+      {{"total_num_padded_tokens", buffers.total_num_padded_tokens, 4}, problem.stride_on_device(), 4},
+  };
+  const Buffer results[] = {
+      {{"out", buffers.out, problem.out_bytes()}, true, problem->out_alignment},
+      {{"out_scale", buffers.out_scale, problem.out_scale_bytes()}, problem.has_out_scale(), 4},
+  };
+  const auto check = [](const Buffer& buffer) {
+    if (buffer.needed && buffer.bytes > 0 && buffer.data == nullptr) invalid(buffer.name, "expected data, got null");
+    if (!buffer.needed && buffer.data != nullptr) invalid(buffer.name, "the plan has no use for it, expected null");
+    const auto address = reinterpret_cast<std::uintptr_t>(buffer.data);
+    if (address % static_cast<std::uintptr_t>(buffer.alignment) != 0)
+      invalid(buffer.name, "the plan was promised data aligned to " + std::to_string(buffer.alignment) +
+                               " bytes, got address ..." + std::to_string(address % 16) + " modulo 16");
+  };
+  std::ranges::for_each(inputs, check);
+  std::ranges::for_each(results, check);
+  for (const Buffer& result : results)
+    for (const Buffer& input : inputs)
+      if (input.needed && result.needed && overlap(result, input))
+        invalid(result.name, std::string("overlaps ") + input.name + ", expected memory of its own");
+  if (results[1].needed && overlap(results[0], results[1])) invalid("out", "overlaps out_scale, expected memory of its own");
+}
+
+}  // namespace moe_act

@@ -1,0 +1,46 @@
+// A problem that has passed validation. Nothing behind this point asks again whether a combination is possible.
+#pragma once
+
+#include <string>
+
+#include "core/kernel_arguments.hpp"
+#include "core/kernel_key.hpp"
+#include "moe_act/c_api.h"
+
+namespace moe_act {
+
+class Problem {
+ public:
+  // Throws Error naming the field, what was given and what is expected.
+  explicit Problem(const moe_act_problem& description);
+
+  const moe_act_problem& description() const { return description_; }
+  const moe_act_problem* operator->() const { return &description_; }
+
+  bool on_cuda() const { return description_.device_type == MOE_ACT_DEVICE_CUDA; }
+  Format input() const { return static_cast<Format>(description_.x_format); }
+  Format output() const { return static_cast<Format>(description_.out_format); }
+  OutputKind output_kind() const { return output() == Format::e4m3 ? OutputKind::e4m3 : OutputKind::plain; }
+  Pdl pdl() const { return static_cast<Pdl>(description_.pdl); }
+  bool has_x_scale() const { return is_scaled(input()); }
+  bool has_out_scale() const { return description_.out_scaling == MOE_ACT_SCALING_BLOCK; }
+  bool has_map() const { return description_.row_kind == MOE_ACT_ROWS_EXPANDED_TO_PERMUTED; }
+  bool stride_on_device() const;
+
+  // Units of work: map entries, or rows.
+  std::int64_t units() const { return has_map() ? description_.expanded_rows : description_.rows; }
+
+  // Bytes from the first to past the last element that a launch may touch. 0 where there is no such buffer.
+  std::int64_t x_bytes() const;
+  std::int64_t x_scale_bytes() const;
+  std::int64_t out_bytes() const;
+  std::int64_t out_scale_bytes() const;
+
+ private:
+  moe_act_problem description_;
+};
+
+// "float32 [32, 1024] (column major)": the scale tensor that a problem of these sizes takes.
+std::string expected_scale(std::int64_t rows, std::int64_t blocks, std::int32_t layout);
+
+}  // namespace moe_act

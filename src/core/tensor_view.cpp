@@ -1,0 +1,167 @@
+#include "core/tensor_view.hpp"
+
+#include <algorithm>
+
+#include "core/error.hpp"
+
+namespace moe_act {
+namespace {
+
+// DLPack's DLDataTypeCode.
+enum DtypeCode : std::uint8_t {
+  code_int = 0,
+  code_uint = 1,
+  code_float = 2,
+  code_bfloat = 4,
+  code_complex = 5,
+  code_bool = 6,
+  code_float8_e4m3fn = 10,
+  code_float8_e5m2 = 12,
+  code_float8_e8m0fnu = 14,
+  code_float4_e2m1fn = 17,
+};
+
+struct DtypeName {
+  std::uint8_t code;
+  std::uint8_t bits;  // 0: append the width
+  const char* name;
+  Format format;
+};
+
+constexpr DtypeName dtype_names[] = {
+    {code_int, 0, "int", Format::none},
+    {code_uint, 0, "uint", Format::none},
+    {code_float, 32, "float32", Format::fp32},
+    {code_float, 16, "float16", Format::fp16},
+    {code_float, 0, "float", Format::none},
+    {code_bfloat, 16, "bfloat16", Format::bf16},
+    {code_complex, 0, "complex", Format::none},
+    {code_bool, 8, "bool", Format::none},
+    {code_float8_e4m3fn, 8, "float8_e4m3fn", Format::e4m3},
+    {code_float8_e5m2, 8, "float8_e5m2", Format::e5m2},
+    {code_float8_e8m0fnu, 8, "float8_e8m0fnu", Format::ue8m0},
+    {code_float4_e2m1fn, 4, "float4_e2m1fn", Format::e2m1},
+};
+
+const DtypeName* find_dtype(const moe_act_tensor& tensor) {
+  for (const DtypeName& known : dtype_names)
+    if (known.code == tensor.dtype_code && (known.bits == 0 || known.bits == tensor.dtype_bits)) return &known;
+  return nullptr;
+}
+
+std::string dtype_text(const moe_act_tensor& tensor) {
+  const DtypeName* known = find_dtype(tensor);
+  const std::string bits = std::to_string(tensor.dtype_bits);
+  std::string text = known == nullptr ? "dtype code " + std::to_string(tensor.dtype_code) + " of " + bits + " bits"
+                     : known->bits == 0 ? known->name + bits
+                                        : known->name;
+  if (tensor.dtype_lanes > 1) text += "x" + std::to_string(tensor.dtype_lanes);
+  return text;
+}
+
+std::string device_text(const TensorView& tensor) {
+  if (tensor.device_type() == MOE_ACT_DEVICE_CPU) return "cpu";
+  if (tensor.device_type() == MOE_ACT_DEVICE_CUDA) return "cuda:" + std::to_string(tensor.device_id());
+  return "DLPack device type " + std::to_string(tensor.device_type());
+}
+
+}  // namespace
+
+TensorView::TensorView(const char* name, const moe_act_tensor& tensor) : name_(name), tensor_(tensor) {
+  if (tensor.ndim < 0 || (tensor.ndim > 0 && tensor.shape == nullptr)) invalid(name, "its shape is missing");
+  for (int axis = 0; axis < tensor.ndim; ++axis)
+    if (tensor.shape[axis] < 0) invalid(name, "negative size " + std::to_string(tensor.shape[axis]));
+  if (tensor.flags & MOE_ACT_TENSOR_REQUIRES_GRAD)
+    invalid(name, "expected a tensor that does not require grad (the operation has no gradient); pass .detach()");
+  if (tensor.data == nullptr && elements() != 0) invalid(name, "its data pointer is null, expected " + text());
+}
+
+std::int64_t TensorView::stride(int axis) const {
+  if (tensor_.strides != nullptr) return tensor_.strides[axis];
+  std::int64_t stride = 1;
+  for (int inner = axis + 1; inner < tensor_.ndim; ++inner) stride *= tensor_.shape[inner];
+  return stride;
+}
+
+std::int64_t TensorView::elements() const {
+  std::int64_t count = 1;
+  for (int axis = 0; axis < tensor_.ndim; ++axis)
+    if (__builtin_mul_overflow(count, tensor_.shape[axis], &count)) invalid(name_, "its size exceeds 63 bits");
+  return count;
+}
+
+std::int32_t TensorView::device_type() const {
+  constexpr std::int32_t cuda_host = 3, cuda_managed = 13;  // DLPack's kDLCUDAHost, kDLCUDAManaged
+  if (tensor_.device_type == cuda_host) return MOE_ACT_DEVICE_CPU;
+  return tensor_.device_type == cuda_managed ? MOE_ACT_DEVICE_CUDA : tensor_.device_type;
+}
+
+Format TensorView::format(Format given) const {
+  const DtypeName* known = find_dtype(tensor_);
+  const Format own = known != nullptr ? known->format : Format::none;
+  if (own == Format::e2m1) return own;  // however its lanes are counted
+  if (given == Format::none || own == given) return tensor_.dtype_lanes == 1 ? own : Format::none;
+  // Some producers have no dtype for these formats and export integers, or call an fp8 a plain float.
+  const bool view = tensor_.dtype_code == code_uint || tensor_.dtype_code == code_int ||
+                    (tensor_.dtype_code == code_float && tensor_.dtype_bits == 8);
+  return view && tensor_.dtype_bits == traits(given).bits ? given : Format::none;
+}
+
+std::string TensorView::text() const {
+  std::string text = dtype_text(tensor_) + " [";
+  for (int axis = 0; axis < tensor_.ndim; ++axis)
+    text += (axis == 0 ? "" : ", ") + std::to_string(tensor_.shape[axis]);
+  return text + "]";
+}
+
+void TensorView::mismatch(const std::string& expected) const {
+  invalid(name_, "expected " + expected + ", got " + text());
+}
+
+void TensorView::require_dtype(std::uint8_t code, std::uint8_t bits, const char* expected) const {
+  if (tensor_.dtype_code != code || tensor_.dtype_bits != bits || tensor_.dtype_lanes != 1)
+    fail(MOE_ACT_WRONG_TYPE, name_, std::string("expected ") + expected + ", got " + text());
+}
+
+void TensorView::require_rank(int rank, const char* expected) const {
+  if (tensor_.ndim != rank) mismatch(expected);
+}
+
+void TensorView::require_one_element(const char* expected) const {
+  if (elements() != 1) mismatch(expected);
+}
+
+void TensorView::require_contiguous() const {
+  std::int64_t compact = 1;
+  for (int axis = tensor_.ndim - 1; axis >= 0; --axis) {
+    if (tensor_.shape[axis] > 1 && stride(axis) != compact)
+      invalid(name_, "expected a contiguous tensor, got stride " + std::to_string(stride(axis)) + " along axis " +
+                         std::to_string(axis) + " of " + text());
+    compact *= tensor_.shape[axis];
+  }
+}
+
+void TensorView::require_addressable_rows() const {
+  if (elements() == 0) return;
+  if (dimension(1) > 1 && stride(1) != 1)
+    invalid(name_, "expected adjacent elements within a row, got stride " + std::to_string(stride(1)) + " of " + text());
+  if (dimension(0) > 1 && stride(0) < dimension(1))
+    invalid(name_, "expected rows at least " + std::to_string(dimension(1)) + " elements apart, got stride " +
+                       std::to_string(stride(0)) + " of " + text());
+}
+
+void TensorView::require_writable() const {
+  if (tensor_.flags & MOE_ACT_TENSOR_READ_ONLY) invalid(name_, "expected a writable tensor, got a read-only one");
+}
+
+void TensorView::require_device_of(const TensorView& x) const {
+  if (device_type() != x.device_type() || device_id() != x.device_id())
+    invalid(name_, "expected a tensor on " + device_text(x) + " (the device of x), got one on " + device_text(*this));
+}
+
+std::int32_t alignment_bytes(const void* data, std::int64_t row_stride_bytes) {
+  const std::uintptr_t bits = reinterpret_cast<std::uintptr_t>(data) | static_cast<std::uintptr_t>(row_stride_bytes) | 16u;
+  return static_cast<std::int32_t>(bits & -bits);
+}
+
+}  // namespace moe_act

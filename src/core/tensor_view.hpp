@@ -1,0 +1,49 @@
+// One tensor argument under its name: every check that concerns this tensor alone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "math/formats.hpp"
+#include "moe_act/c_api.h"
+
+namespace moe_act {
+
+class TensorView {
+ public:
+  TensorView(const char* name, const moe_act_tensor& tensor);
+
+  std::int64_t dimension(int axis) const { return tensor_.shape[axis]; }
+  int rank() const { return tensor_.ndim; }
+  std::int64_t stride(int axis) const;
+  std::int64_t elements() const;
+  void* data() const { return tensor_.data; }
+  std::int32_t device_type() const;  // pinned host memory counts as CPU, managed memory as CUDA
+  std::int32_t device_id() const { return device_type() == MOE_ACT_DEVICE_CPU ? 0 : tensor_.device_id; }
+
+  // The format its dtype says, or `given` if the dtype is that or an integer of the same width.
+  Format format(Format given) const;
+  std::string text() const;  // "float32 [1024, 32]"
+
+  void require_dtype(std::uint8_t code, std::uint8_t bits, const char* expected) const;
+  void require_rank(int rank, const char* expected) const;
+  void require_one_element(const char* expected) const;
+  void require_contiguous() const;
+  void require_addressable_rows() const;  // rank 2: elements of a row adjacent, rows not overlapping
+  void require_writable() const;
+  void require_device_of(const TensorView& x) const;
+
+  // Elements between rows; a single row is as good as contiguous.
+  std::int64_t row_stride() const { return dimension(0) > 1 ? stride(0) : dimension(1); }
+
+  [[noreturn]] void mismatch(const std::string& expected) const;  // expected ..., got text()
+
+ private:
+  const char* name_;
+  const moe_act_tensor& tensor_;
+};
+
+// The largest power of two, 16 at most, that divides the address and the distance between rows.
+std::int32_t alignment_bytes(const void* data, std::int64_t row_stride_bytes);
+
+}  // namespace moe_act

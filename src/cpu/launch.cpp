@@ -1,0 +1,92 @@
+// The CPU backend: which instruction set this machine has, and the rows spread over threads.
+#include <atomic>
+#include <cstring>
+#include <iterator>
+#include <string>
+
+#include "core/backend.hpp"
+#include "core/error.hpp"
+#include "cpu/kernels.hpp"
+
+namespace moe_act::cpu {
+namespace {
+
+struct Level {
+  const char* name;
+  bool (*usable)();
+  RowsFunction (*find_kernel)(Format input, OutputKind output);
+};
+
+// Best last.
+constexpr Level levels[] = {
+    {"baseline", [] { return true; }, &baseline::find_kernel},
+#if defined(__x86_64__)
+    {"x86-64-v3",
+     [] {
+       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+              __builtin_cpu_supports("bmi2");
+     },
+     &x86_64_v3::find_kernel},
+    {"x86-64-v4",
+     [] {
+       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vl");
+     },
+     &x86_64_v4::find_kernel},
+#endif
+};
+
+const Level* best_level() {
+  const Level* best = &levels[0];
+  for (const Level& level : levels)
+    if (level.usable()) best = &level;
+  return best;
+}
+
+std::atomic<const Level*> current{nullptr};
+
+const Level& current_level() {
+  const Level* level = current.load(std::memory_order_relaxed);
+  if (level == nullptr) current.store(level = best_level(), std::memory_order_relaxed);
+  return *level;
+}
+
+// Below this many outputs, waking threads costs more than they save.
+constexpr std::int64_t outputs_worth_threads = std::int64_t{1} << 15;
+
+}  // namespace
+
+void launch(const Plan& plan, const KernelArguments& arguments) {
+  const RowsFunction run_rows = current_level().find_kernel(plan.problem().input(), plan.problem().output_kind());
+  if (run_rows == nullptr) fail(MOE_ACT_INTERNAL_ERROR, "plan", "no CPU kernel is compiled for its formats");
+  const std::int64_t units = arguments.source.units;
+  const std::int64_t units_per_task = 1 + outputs_worth_threads / 4 / arguments.columns;
+  const std::int64_t tasks = (units + units_per_task - 1) / units_per_task;
+  [[maybe_unused]] const bool threads = units > 1 && units >= outputs_worth_threads / arguments.columns;
+#pragma omp parallel for schedule(dynamic, 1) if (threads)
+  for (std::int64_t task = 0; task < tasks; ++task) {
+    const std::int64_t begin = task * units_per_task;
+    const std::int64_t end = begin + units_per_task < units ? begin + units_per_task : units;
+    run_rows(arguments, begin, end);
+  }
+}
+
+const char* level() {
+  return current_level().name;
+}
+
+void set_level(const char* name) {
+  if (name == nullptr) return current.store(best_level());
+  std::string names;
+  for (const Level& level : levels) {
+    if (std::strcmp(level.name, name) == 0) {
+      if (!level.usable()) fail(MOE_ACT_UNSUPPORTED, "level", std::string("this CPU has no '") + name + "'");
+      return current.store(&level);
+    }
+    names += (names.empty() ? "'" : ", '") + std::string(level.name) + "'";
+  }
+  invalid("level", "expected one of " + names + ", got '" + name + "'");
+}
+
+}  // namespace moe_act::cpu

@@ -1,0 +1,115 @@
+// The CUDA backend's host side: device facts, read once per device, and the launch itself.
+#include <cuda_runtime.h>
+
+#include <array>
+#include <mutex>
+#include <string>
+
+#include "core/backend.hpp"
+#include "core/error.hpp"
+#include "cuda/kernels.hpp"
+
+namespace moe_act::cuda {
+namespace {
+
+void check(cudaError_t status, const char* call) {
+  if (status == cudaSuccess) return;
+  (void)cudaGetLastError();  // errors that the runtime keeps must not surface in somebody else's call
+  throw Error(MOE_ACT_CUDA_ERROR, std::string(call) + ": " + cudaGetErrorName(status) + ", " + cudaGetErrorString(status));
+}
+
+// Makes a device current for a scope. Asking is cheap; setting is not, and usually not needed.
+class DeviceGuard {
+ public:
+  explicit DeviceGuard(int device_id) {
+    check(cudaGetDevice(&previous_), "cudaGetDevice");
+    changed_ = previous_ != device_id;
+    if (changed_) check(cudaSetDevice(device_id), "cudaSetDevice");
+  }
+  ~DeviceGuard() {
+    if (changed_) (void)cudaSetDevice(previous_);
+  }
+  DeviceGuard(const DeviceGuard&) = delete;
+  DeviceGuard& operator=(const DeviceGuard&) = delete;
+
+ private:
+  int previous_ = 0;
+  bool changed_ = false;
+};
+
+int attribute(cudaDeviceAttr which, int device_id) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, which, device_id), "cudaDeviceGetAttribute");
+  return value;
+}
+
+KernelFunction kernel_for(const CudaLaunch& launch) {
+  switch (launch.key.input) {
+    case Format::e4m3: return find_kernel<Format::e4m3>(launch.kernel_index);
+    case Format::bf16: return find_kernel<Format::bf16>(launch.kernel_index);
+    case Format::fp16: return find_kernel<Format::fp16>(launch.kernel_index);
+    case Format::fp32: return find_kernel<Format::fp32>(launch.kernel_index);
+    default: fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for its input format");
+  }
+}
+
+}  // namespace
+
+const char* build_text() {
+  return "CUDA " MOE_ACT_CUDA_VERSION ", architectures " MOE_ACT_CUDA_ARCHITECTURES_TEXT;
+}
+
+int device_count() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  // Without a driver, or with one too old, the argument is left untouched: every error means that there is no device.
+  check(status, "cudaGetDeviceCount");
+  return count;
+}
+
+DeviceInfo device_info(int device_id) {
+  constexpr int max_cached = 64;
+  static std::mutex mutex;
+  static std::array<DeviceInfo, max_cached> cache{};
+  const bool cached = device_id >= 0 && device_id < max_cached;
+  const std::scoped_lock lock(mutex);
+  if (cached && cache[static_cast<std::size_t>(device_id)].multiprocessors > 0)
+    return cache[static_cast<std::size_t>(device_id)];
+  const int count = device_count();
+  if (device_id < 0 || device_id >= count)
+    invalid("device", "expected a CUDA device below " + std::to_string(count) + ", got " + std::to_string(device_id));
+  const DeviceInfo info{
+      attribute(cudaDevAttrMultiProcessorCount, device_id),
+      attribute(cudaDevAttrComputeCapabilityMajor, device_id),
+      attribute(cudaDevAttrComputeCapabilityMinor, device_id),
+      attribute(cudaDevAttrL2CacheSize, device_id),
+  };
+  if (cached) cache[static_cast<std::size_t>(device_id)] = info;
+  return info;
+}
+
+void launch(const Plan& plan, const KernelArguments& arguments, void* stream) {
+  const CudaLaunch& launch = plan.cuda();
+  const DeviceGuard guard(plan.problem()->device_id);
+
+  cudaLaunchAttribute attributes[1];
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(launch.grid_x), static_cast<unsigned>(launch.grid_y));
+  config.blockDim = dim3(32, static_cast<unsigned>(launch.warps_per_row), static_cast<unsigned>(launch.rows_per_cta));
+  config.stream = static_cast<cudaStream_t>(stream);
+  config.attrs = attributes;
+  config.numAttrs = arguments.pdl == Pdl::off ? 0 : 1;
+  check(cudaLaunchKernelEx(&config, kernel_for(launch), arguments), "cudaLaunchKernelEx");
+}
+
+void copy_to_host(void* host, const void* device, std::size_t bytes, int device_id, void* stream) {
+  const DeviceGuard guard(device_id);
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, cuda_stream), "cudaMemcpyAsync");
+  check(cudaStreamSynchronize(cuda_stream), "cudaStreamSynchronize");
+}
+
+}  // namespace moe_act::cuda
