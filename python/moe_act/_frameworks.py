@@ -74,9 +74,7 @@ def stream_handle(x: Any, stream: Any, on_cuda: bool, device_id: int) -> int:
         if stream < 0:
             raise ValueError(f"stream: expected a cudaStream_t, got {stream}")
         return stream
-    raise TypeError(
-        f"stream: expected None, an int or an object with __cuda_stream__, got {type(stream).__name__}"
-    )
+    raise TypeError(f"stream: expected None, an int or an object with __cuda_stream__, got {type(stream).__name__}")
 
 
 def _current_stream(x: Any, device_id: int) -> int:

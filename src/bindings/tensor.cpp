@@ -63,7 +63,7 @@ const dlpack::ExchangeApi* exchange_api(nb::handle object) {
     api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
   if (api != nullptr && api->header.version.major != 1) api = nullptr;
   if (api != nullptr) {
-    Py_INCREF(type);
+    Py_INCREF(reinterpret_cast<PyObject*>(type));  // the stable ABI's macro takes no subtype
     last_type = type;
     last_api = api;
   }

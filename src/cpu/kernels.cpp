@@ -67,12 +67,12 @@ void run_block(const KernelArguments& arguments, math::ScaleStrides x_scale_stri
   } else if (arguments.static_scale != nullptr) {
     encode_divided(arguments.out, offset, values, count, *arguments.static_scale);
   } else {
-    std::uint32_t amax = 0;
+    std::int32_t amax = 0;
     for (int i = 0; i < count; ++i) {
-      const std::uint32_t bits = math::amax_bits(values[i]);
+      const std::int32_t bits = math::amax_bits(values[i]);
       amax = bits > amax ? bits : amax;
     }
-    const float scale = math::block_scale(math::from_bits(amax));
+    const float scale = math::block_scale(math::from_bits(static_cast<std::uint32_t>(amax)));
     arguments.out_scale[math::scale_offset(out_scale_strides, row, first / block_columns)] = scale;
     encode_divided(arguments.out, offset, values, count, scale);
   }

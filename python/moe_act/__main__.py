@@ -1,0 +1,49 @@
+"""Command line: `python -m moe_act` runs, verifies and times the main workload; see `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(
+        prog="python -m moe_act",
+        description="Runs the gated activation on the DeepSeek-V3 workload, checks the result against the "
+        "oracle and compares its speed with this machine's memory. Exit status: 0 all results conform, "
+        "1 they do not or the run failed, 2 bad usage.",
+    )
+    add = main.add_argument
+    add("--tokens", type=int, nargs="+", metavar="N", help="batch sizes (default: 1 32 256 1024 4096 16384)")
+    add("--hidden", type=int, metavar="H", help="expert intermediate size: x is [rows, 2H] (default: 2048)")
+    add("--top-k", type=int, metavar="K", help="experts per token (default: 8)")
+    add("--experts", type=int, metavar="E", help="experts in the layer (default: 256)")
+    names = "x, and optionally x_scale, x_format, expanded_idx_to_permuted_idx, gate, source"
+    add("--input", metavar="FILE.npz", help=f"run on these tensors instead: {names}")
+    add("--output", metavar="FILE.npz", help="with --input: write out and out_scale here")
+    add("--device", choices=("cuda", "cpu"), help="default: cuda where it is usable, else cpu")
+    providers = ("torch", "cupy", "cuda-core")
+    add("--runtime", choices=providers, help="what provides GPU memory (default: the first that works)")
+    add("--json", metavar="FILE", help="write all figures here")
+    add(
+        "--plot",
+        metavar="FILE.png",
+        help="draw time against rows, with the memory's limit (needs matplotlib)",
+    )
+    commands = main.add_subparsers(dest="command", metavar="info")
+    commands.add_parser("info", help="what the installed library can do on this machine")
+    return main
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status."""
+    options = parser().parse_args(arguments)
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
+    from . import command  # after parsing: --help and bad usage answer at once
+
+    return command.info() if options.command == "info" else command.run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

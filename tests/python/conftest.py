@@ -1,0 +1,23 @@
+"""Devices that tests run on: the CPU always, a GPU where there is one."""
+
+from __future__ import annotations
+
+import moe_act
+import pytest
+
+
+def _why_no_gpu() -> str:
+    if moe_act.cuda_device_count() == 0:
+        return "no CUDA device is usable"
+    try:
+        import torch
+    except ImportError:
+        return "torch, which provides device memory to the tests, is not installed"
+    return "" if torch.cuda.is_available() else "torch sees no CUDA device"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    gpu_items = [item for item in items if "gpu" in item.keywords]
+    reason = _why_no_gpu() if gpu_items else ""
+    for item in gpu_items if reason else []:
+        item.add_marker(pytest.mark.skip(reason=reason))

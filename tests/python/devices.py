@@ -1,0 +1,66 @@
+"""Runs a case on the CPU or on a GPU and brings the result back as NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cases
+import moe_act
+import numpy as np
+from moe_act import oracle
+
+TENSORS = ("x", "x_scale", "static_scale", "expanded_idx_to_permuted_idx", "total_num_padded_tokens")
+
+
+def _to_cuda(array: np.ndarray) -> Any:
+    """A CUDA tensor with the values, strides and misalignment of a NumPy array."""
+    import torch
+
+    misalignment = array.__array_interface__["data"][0] % 16
+    if array.ndim == 2 and (not array.flags.c_contiguous or misalignment):
+        step, offset = array.strides[0] // array.itemsize, misalignment // array.itemsize
+        backing = torch.zeros(offset + step * len(array) + 64, dtype=torch.from_numpy(array[:0].copy()).dtype)
+        view = backing.cuda().as_strided(array.shape, (step, 1), offset)
+        view.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+        return view
+    return torch.from_numpy(array).cuda()
+
+
+def run(problem: cases.Problem, device: str, **extra: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """out and out_scale, written over their poison."""
+    arguments = problem.arguments | extra
+    if device == "cpu":
+        out, out_scale = problem.out.copy(), None if problem.out_scale is None else problem.out_scale.copy()
+        if not problem.out.flags.c_contiguous or problem.out.__array_interface__["data"][0] % 16:
+            out = problem.out  # a copy would be contiguous and aligned
+        moe_act.gated_act_quant(**arguments, out=out, out_scale=out_scale)
+        return out, out_scale
+    import torch
+
+    arguments = {k: _to_cuda(v) if k in TENSORS else v for k, v in arguments.items()}
+    out = _to_cuda(problem.out)
+    out_scale = None if problem.out_scale is None else _to_cuda(problem.out_scale)
+    moe_act.gated_act_quant(**arguments, out=out, out_scale=out_scale)
+    torch.cuda.synchronize()
+    return out.cpu().numpy(), None if out_scale is None else out_scale.cpu().numpy()
+
+
+def conforms(problem: cases.Problem, out: np.ndarray, out_scale: np.ndarray | None) -> oracle.Report:
+    """The oracle's verdict on the live rows, and that nothing else was written."""
+    report = oracle.check(**problem.arguments, out=out, out_scale=out_scale, rows=problem.live)
+    assert report.ok, report.message
+    dead = np.setdiff1d(np.arange(len(out)), problem.live)
+    assert (np.ascontiguousarray(out[dead]).view(np.uint8) == cases.POISON).all(), "a row that is not live was written"
+    if out_scale is not None:
+        untouched = out_scale.copy()
+        if out_scale.ndim == 1:
+            total = int(problem.arguments["total_num_padded_tokens"][0])
+            blocks = -(-out.shape[1] // 128)
+            written = np.zeros(out_scale.shape, bool)
+            written[(problem.live[None, :] + total * np.arange(blocks)[:, None]).ravel()] = True
+        else:
+            written = np.zeros(out_scale.shape, bool)
+            row_major = problem.arguments.get("out_scale_layout") == "row_major"
+            (written if row_major else written.T)[problem.live] = True
+        assert (untouched[~written].view(np.uint8) == cases.POISON).all(), "a scale that is not live was written"
+    return report
