@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from . import _core
 from ._frameworks import Result
@@ -52,7 +52,7 @@ def gated_act_quant(
             overlap any other tensor.
         out_scale: float32, written, for block scaling: column major ``[ceil(H / 128), >= rows]`` or row major
             ``[rows, ceil(H / 128)]``; allocated if not given.
-        static_scale: float32, one element, at least 2**-126: the scale of the whole result, which the codes are
+        static_scale: float32, one element, from 2**-126 to 2**126: the scale of the whole result, which the codes are
             divided by. Makes ``out_scaling`` "tensor".
         expanded_idx_to_permuted_idx: int32 ``[n]`` or ``[tokens, top_k]``: the rows of ``x`` and ``out`` to do, each
             at most once; -1 is skipped. No other row is read or written. Without it, every row is done.
@@ -88,7 +88,7 @@ def gated_act_quant(
         NotImplementedError: meaningful, but not supported by this build or device.
         RuntimeError: CUDA reported an error.
     """
-    result: Result = _core.gated_act_quant(
+    result = _core.gated_act_quant(
         x,
         x_scale,
         out,
@@ -109,7 +109,7 @@ def gated_act_quant(
         stream,
         validate,
     )
-    return result
+    return cast(Result, result)
 
 
 def plan(

@@ -16,7 +16,7 @@ nb::module_ frameworks() {
 }
 
 void* resolve_stream(nb::handle x, nb::handle stream) {
-  const dlpack::Device device = device_of(x);
+  const dlpack::Device device = device_of("x", x);
   const bool cuda = device.type != MOE_ACT_DEVICE_CPU;
   if (stream.is_none()) {
     if (!cuda) return nullptr;
@@ -30,9 +30,21 @@ void* resolve_stream(nb::handle x, nb::handle stream) {
   return reinterpret_cast<void*>(handle);
 }
 
-std::int32_t parse_one(const char* option, const std::optional<std::string>& name) {
+std::int32_t parse_one(const char* option, nb::handle name) {
   std::int32_t value = 0;
-  if (name) check(moe_act_parse_option(option, name->c_str(), &value));
+  if (name.is_none()) return value;
+  if (!nb::isinstance<nb::str>(name)) raise(PyExc_TypeError, option, "expected a str, got " + type_name_of(name));
+  check(moe_act_parse_option(option, nb::cast<std::string>(name).c_str(), &value));
+  return value;
+}
+
+std::int64_t parse_int(const char* option, nb::handle number) {
+  std::int64_t value = 0;
+  const nb::object integer = nb::steal(PyNumber_Index(number.ptr()));  // numpy's integers have an index, floats do not
+  PyErr_Clear();
+  if (!integer.is_valid()) raise(PyExc_TypeError, option, "expected an int, got " + type_name_of(number));
+  if (!nb::try_cast(integer, value))
+    raise(PyExc_ValueError, option, "expected at most 2^63 - 1, got " + nb::cast<std::string>(nb::str(integer)));
   return value;
 }
 
@@ -59,8 +71,10 @@ moe_act_options parse(const OptionNames& names) {
   options.gate = parse_one("gate", names.gate);
   options.padding = parse_one("padding", names.padding);
   options.pdl = parse_one("pdl", names.pdl);
-  options.has_expected_rows = names.expected_rows.has_value() ? 1 : 0;
-  options.expected_rows = names.expected_rows.value_or(0);
+  if (!names.expected_rows.is_none()) {
+    options.has_expected_rows = 1;
+    options.expected_rows = parse_int("expected_rows", names.expected_rows);
+  }
   return options;
 }
 

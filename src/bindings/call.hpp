@@ -2,11 +2,9 @@
 #pragma once
 
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "bindings/tensor.hpp"
@@ -27,10 +25,10 @@ struct Arguments {
   nb::object x, x_scale, out, out_scale, static_scale, expanded_idx_to_permuted_idx, total_num_padded_tokens;
 };
 
+// The options under their public names: a str each but for the last, an int; None for the default.
 struct OptionNames {
-  std::optional<std::string> x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate,
-      padding, pdl;
-  std::optional<std::int64_t> expected_rows;
+  nb::object x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
+      expected_rows;
 };
 
 moe_act_options parse(const OptionNames& names);

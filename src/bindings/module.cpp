@@ -1,4 +1,5 @@
 // The extension module: names for Python, nothing else. The public face with its documentation is python/moe_act.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 
 #include "bindings/call.hpp"
@@ -63,22 +64,28 @@ nb::dict problem_dict(const moe_act_problem& problem) {
   return dict;
 }
 
+bool truth(nb::handle value) {
+  const int answer = PyObject_IsTrue(value.ptr());
+  if (answer < 0) throw nb::python_error();
+  return answer != 0;
+}
+
 nb::object run(const Plan& plan, nb::object x, nb::object x_scale, nb::object out, nb::object out_scale,
-              nb::object static_scale, nb::object map, nb::object total, nb::object stream, bool validate) {
+              nb::object static_scale, nb::object map, nb::object total, nb::object stream, nb::object validate) {
   Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
   const moe_act_options options = options_of(plan.problem());
   moe_act_problem problem = call.describe(options);
   call.allocate(problem);
   if (out.is_none() || out_scale.is_none()) problem = call.describe(options);
   check(moe_act_plan_accepts(plan.handle(), &problem));
-  return call.launch(plan.handle(), validate);
+  return call.launch(plan.handle(), truth(validate));
 }
 
 nb::object gated_act_quant(nb::object x, nb::object x_scale, nb::object out, nb::object out_scale,
-                          nb::object static_scale, nb::object map, nb::object total, Name x_format, Name x_scale_layout,
-                          Name out_format, Name out_scaling, Name out_scale_layout, Name activation, Name gate,
-                          Name padding, Name pdl, std::optional<std::int64_t> expected_rows, nb::object stream,
-                          bool validate) {
+                          nb::object static_scale, nb::object map, nb::object total, nb::object x_format,
+                          nb::object x_scale_layout, nb::object out_format, nb::object out_scaling,
+                          nb::object out_scale_layout, nb::object activation, nb::object gate, nb::object padding,
+                          nb::object pdl, nb::object expected_rows, nb::object stream, nb::object validate) {
   const moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation,
                                          gate, padding, pdl, expected_rows});
   Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
@@ -86,24 +93,28 @@ nb::object gated_act_quant(nb::object x, nb::object x_scale, nb::object out, nb:
   call.allocate(problem);
   if (out.is_none() || out_scale.is_none()) problem = call.describe(options);
   const PlanHandle plan = make_plan(problem, nullptr);
-  return call.launch(plan.get(), validate);
+  return call.launch(plan.get(), truth(validate));
 }
 
 Plan make_reusable_plan(nb::object x, nb::object x_scale, nb::object out, nb::object out_scale, nb::object static_scale,
-                        nb::object map, nb::object total, Name x_format, Name x_scale_layout, Name out_format,
-                        Name out_scaling, Name out_scale_layout, Name activation, Name gate, Name padding, Name pdl,
-                        std::optional<std::int64_t> expected_rows, std::optional<DeviceInfo> device) {
+                        nb::object map, nb::object total, nb::object x_format, nb::object x_scale_layout,
+                        nb::object out_format, nb::object out_scaling, nb::object out_scale_layout,
+                        nb::object activation, nb::object gate, nb::object padding, nb::object pdl,
+                        nb::object expected_rows, nb::object device_or_none) {
   moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate,
                                    padding, pdl, expected_rows});
+  const DeviceInfo* device = nullptr;
+  if (!device_or_none.is_none() && !nb::try_cast(device_or_none, device))
+    raise(PyExc_TypeError, "device", "expected a DeviceInfo, got " + type_name_of(device_or_none));
   // For a device that need not be there, the tensors only stand in: what they say of sizes counts.
   const std::int32_t asked_pdl = options.pdl;
-  if (device) options.pdl = 0;
+  if (device != nullptr) options.pdl = 0;
   moe_act_problem problem = Call({x, x_scale, out, out_scale, static_scale, map, total}, nb::none()).describe(options);
-  if (device) {
+  if (device != nullptr) {
     problem.device_type = MOE_ACT_DEVICE_CUDA;
     problem.pdl = asked_pdl != 0 ? asked_pdl : problem.pdl;
   }
-  return Plan(problem, device ? &device->info : nullptr);
+  return Plan(problem, device != nullptr ? &device->info : nullptr);
 }
 
 DeviceInfo device_info(std::int32_t device_id) {
@@ -143,6 +154,7 @@ NB_MODULE(_core, module) {
   nb::class_<Plan>(module, "Plan", "Everything that was decided about running one problem; made once, run often.")
       .def("__str__", [](const Plan& self) { return std::string(moe_act_plan_text(self.handle())); })
       .def_prop_ro("problem", [](const Plan& self) { return problem_dict(self.problem()); },
+                   nb::sig("def problem(self) -> dict[str, typing.Any]"),
                    "What the plan is for: formats, sizes, strides in elements, promised alignments in bytes.")
       .def_prop_ro("grid", [](const Plan& self) { return std::pair{self.info().grid_x, self.info().grid_y}; },
                    "CTAs over rows, and over column chunks; (0, 0) on the CPU.")
@@ -155,13 +167,14 @@ NB_MODULE(_core, module) {
                    "Map entries that a warp reads at once.")
       .def_prop_ro("shared_bytes", [](const Plan& self) { return self.info().shared_bytes; }, "Per CTA.")
       .def_prop_ro("workspace_bytes", [](const Plan& self) { return self.info().workspace_bytes; })
-      .def("run", &run, nb::arg("x"), nb::arg("x_scale") = nb::none(), nb::kw_only(), nb::arg("out") = nb::none(),
+      .def("run", &run, nb::arg("x").none(), nb::arg("x_scale") = nb::none(), nb::kw_only(), nb::arg("out") = nb::none(),
            nb::arg("out_scale") = nb::none(), nb::arg("static_scale") = nb::none(),
            nb::arg("expanded_idx_to_permuted_idx") = nb::none(), nb::arg("total_num_padded_tokens") = nb::none(),
            nb::arg("stream") = nb::none(), nb::arg("validate") = false,
-           nb::sig("def run(self, x: Any, x_scale: Any = None, *, out: Any = None, out_scale: Any = None, "
-                   "static_scale: Any = None, expanded_idx_to_permuted_idx: Any = None, "
-                   "total_num_padded_tokens: Any = None, stream: Any = None, validate: bool = False) "
+           nb::sig("def run(self, x: typing.Any, x_scale: typing.Any = None, *, out: typing.Any = None, "
+                   "out_scale: typing.Any = None, static_scale: typing.Any = None, "
+                   "expanded_idx_to_permuted_idx: typing.Any = None, total_num_padded_tokens: typing.Any = None, "
+                   "stream: typing.Any = None, validate: bool = False) "
                    "-> moe_act._frameworks.Result"),
            R"(Launch the plan for these tensors; the arguments are those of :func:`moe_act.gated_act_quant`.
 
@@ -173,13 +186,13 @@ Returns:
 Raises:
     ValueError: a tensor is not what the plan was made for; the text says in what.)");
 
-  module.def("gated_act_quant", &gated_act_quant, nb::arg("x"), nb::arg("x_scale").none(), nb::arg("out").none(),
+  module.def("gated_act_quant", &gated_act_quant, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
              nb::arg("out_scale").none(), nb::arg("static_scale").none(), nb::arg("expanded_idx_to_permuted_idx").none(),
              nb::arg("total_num_padded_tokens").none(), nb::arg("x_format").none(), nb::arg("x_scale_layout").none(),
              nb::arg("out_format").none(), nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(),
              nb::arg("activation").none(), nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(),
              nb::arg("expected_rows").none(), nb::arg("stream").none(), nb::arg("validate"));
-  module.def("plan", &make_reusable_plan, nb::arg("x"), nb::arg("x_scale").none(), nb::arg("out").none(),
+  module.def("plan", &make_reusable_plan, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
              nb::arg("out_scale").none(), nb::arg("static_scale").none(), nb::arg("expanded_idx_to_permuted_idx").none(),
              nb::arg("total_num_padded_tokens").none(), nb::arg("x_format").none(), nb::arg("x_scale_layout").none(),
              nb::arg("out_format").none(), nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(),

@@ -8,13 +8,15 @@
 namespace moe_act::python {
 namespace {
 
-[[noreturn]] void raise(PyObject* type, const char* name, const std::string& text) {
-  PyErr_SetString(type, (std::string(name) + ": " + text).c_str());
-  throw nb::python_error();
-}
-
-std::string type_name_of(nb::handle object) {
-  return nb::cast<std::string>(nb::str(nb::handle(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))).attr("__name__")));
+// A producer's own error as one line under the argument's name, with that error as its cause. What is none, such as an
+// interrupt, passes.
+[[noreturn]] void raise_failed(nb::python_error& error, const char* name, const char* what) {
+  if (!error.matches(PyExc_Exception)) {
+    error.restore();
+    throw nb::python_error();
+  }
+  const std::string text = nb::cast<std::string>(nb::str(error.value()));
+  nb::raise_from(error, PyExc_ValueError, "%s: its %s failed: %s", name, what, text.substr(0, text.find('\n')).c_str());
 }
 
 // Formats that numpy knows through ml_dtypes only: neither its buffer protocol nor its DLPack exports them.
@@ -32,7 +34,7 @@ constexpr ExtensionDtype extension_dtypes[] = {
 dlpack::DataType dtype_of_format(const char* format, std::size_t itemsize) {
   const auto bits = static_cast<std::uint8_t>(itemsize * 8);
   if (format == nullptr) return {1, bits, 1};
-  while (std::strchr("@=<!|", *format) != nullptr && *format != '\0') ++format;
+  while (std::strchr("@=<|", *format) != nullptr && *format != '\0') ++format;
   switch (*format) {
     case 'b': case 'h': case 'i': case 'l': case 'q': return {0, bits, 1};
     case 'B': case 'H': case 'I': case 'L': case 'Q': return {1, bits, 1};
@@ -50,6 +52,15 @@ bool is_numpy_array(nb::handle object) {
 }
 
 }  // namespace
+
+void raise(PyObject* type, const char* name, const std::string& text) {
+  PyErr_SetString(type, (std::string(name) + ": " + text).c_str());
+  throw nb::python_error();
+}
+
+std::string type_name_of(nb::handle object) {
+  return nb::cast<std::string>(nb::str(nb::handle(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))).attr("__name__")));
+}
 
 const dlpack::ExchangeApi* exchange_api(nb::handle object) {
   // One type after the other: a call's tensors nearly always share theirs. A type with the attribute lives for good.
@@ -70,7 +81,7 @@ const dlpack::ExchangeApi* exchange_api(nb::handle object) {
   return api;
 }
 
-dlpack::Device device_of(nb::handle object) {
+dlpack::Device device_of(const char* name, nb::handle object) {
   if (const dlpack::ExchangeApi* api = exchange_api(object); api != nullptr && api->tensor_from_py_object_no_sync) {
     dlpack::Tensor tensor{};
     if (api->tensor_from_py_object_no_sync(object.ptr(), &tensor) == 0) return tensor.device;
@@ -78,8 +89,21 @@ dlpack::Device device_of(nb::handle object) {
   }
   nb::object method = nb::getattr(object, "__dlpack_device__", nb::none());
   if (method.is_none()) return {MOE_ACT_DEVICE_CPU, 0};
-  nb::object device = method();
-  return {nb::cast<std::int32_t>(nb::int_(device[0])), nb::cast<std::int32_t>(nb::int_(device[1]))};
+  nb::object answer;
+  try {
+    answer = method();
+  } catch (nb::python_error& error) {
+    raise_failed(error, name, "__dlpack_device__");
+  }
+  dlpack::Device device{};
+  const bool is_pair = PyTuple_Check(answer.ptr()) != 0 && PyTuple_Size(answer.ptr()) == 2;
+  // The first is often an enum.
+  if (!is_pair || !PyLong_Check(PyTuple_GetItem(answer.ptr(), 0)) ||
+      !nb::try_cast(nb::int_(nb::handle(PyTuple_GetItem(answer.ptr(), 0))), device.type) ||
+      !nb::try_cast(nb::handle(PyTuple_GetItem(answer.ptr(), 1)), device.id))
+    raise(PyExc_TypeError, name, "its __dlpack_device__ returned " + nb::cast<std::string>(nb::repr(answer)) +
+                                     ", expected (device type, device id)");
+  return device;
 }
 
 Tensor::~Tensor() {
@@ -90,7 +114,10 @@ void Tensor::import(const char* name, nb::handle object, void* stream) {
   if (object.is_none()) return;
   if (const dlpack::ExchangeApi* api = exchange_api(object); api != nullptr && api->tensor_from_py_object_no_sync) {
     dlpack::Tensor tensor{};
-    if (api->tensor_from_py_object_no_sync(object.ptr(), &tensor) != 0) throw nb::python_error();
+    if (api->tensor_from_py_object_no_sync(object.ptr(), &tensor) != 0) {
+      nb::python_error error;
+      raise_failed(error, name, "DLPack export");
+    }
     take(name, tensor, 0);
     if (nb::cast<bool>(nb::getattr(object, "requires_grad", nb::bool_(false))))
       tensor_.flags |= MOE_ACT_TENSOR_REQUIRES_GRAD;
@@ -135,7 +162,7 @@ void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
     raise(PyExc_TypeError, name, "expected a tensor (numpy, or anything with __dlpack__), got " + type_name_of(object));
   nb::dict arguments;
   arguments["max_version"] = nb::make_tuple(1, 1);
-  if (device_of(object).type == MOE_ACT_DEVICE_CUDA) {
+  if (device_of(name, object).type == MOE_ACT_DEVICE_CUDA) {
     // In this protocol 1 is the legacy default stream, which a null handle means to the CUDA runtime.
     const auto handle = reinterpret_cast<std::intptr_t>(stream);
     arguments["stream"] = nb::int_(handle == 0 ? 1 : handle);
@@ -149,7 +176,7 @@ void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
       owner_ = method(**arguments);
     }
   } catch (nb::python_error& error) {
-    raise(PyExc_ValueError, name, "its __dlpack__ failed: " + nb::cast<std::string>(nb::str(error.value())));
+    raise_failed(error, name, "__dlpack__");
   }
   // The capsule keeps its name: it is only looked at, and its own destructor frees the tensor.
   if (PyCapsule_IsValid(owner_.ptr(), "dltensor_versioned")) {
@@ -169,13 +196,13 @@ void Tensor::take(const char* name, const dlpack::Tensor& tensor, std::uint64_t 
   if (tensor.ndim > max_rank)
     raise(PyExc_ValueError, name, "expected at most 8 dimensions, got " + std::to_string(tensor.ndim));
   // Copied: a borrowed tensor's arrays last only until its type's next export.
-  for (int axis = 0; axis < tensor.ndim; ++axis) {
+  for (int axis = 0; axis < tensor.ndim && tensor.shape != nullptr; ++axis) {
     shape_[axis] = tensor.shape[axis];
     if (tensor.strides != nullptr) strides_[axis] = tensor.strides[axis];
   }
   tensor_ = {tensor.data == nullptr ? nullptr : static_cast<char*>(tensor.data) + tensor.byte_offset,
              tensor.device.type, tensor.device.id, tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes,
-             tensor.ndim, shape_, tensor.strides != nullptr ? strides_ : nullptr,
+             tensor.ndim, tensor.shape != nullptr ? shape_ : nullptr, tensor.strides != nullptr ? strides_ : nullptr,
              (flags & dlpack::flag_read_only) != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u};
   present_ = true;
 }

@@ -3,12 +3,19 @@
 
 #include <nanobind/nanobind.h>
 
+#include <string>
+
 #include "bindings/dlpack.hpp"
 #include "moe_act/c_api.h"
 
 namespace moe_act::python {
 
 namespace nb = nanobind;
+
+// Raises "name: text".
+[[noreturn]] void raise(PyObject* type, const char* name, const std::string& text);
+
+std::string type_name_of(nb::handle object);
 
 // The DLPack C exchange API of the object's type, or null.
 const dlpack::ExchangeApi* exchange_api(nb::handle object);
@@ -43,6 +50,6 @@ class Tensor {
 };
 
 // (device type, device id) of a tensor, before it is imported. CPU for what has no __dlpack_device__.
-dlpack::Device device_of(nb::handle object);
+dlpack::Device device_of(const char* name, nb::handle object);
 
 }  // namespace moe_act::python

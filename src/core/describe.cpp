@@ -80,7 +80,7 @@ void require_presence(const char* name, bool expected, bool given, const std::st
 }  // namespace
 
 Description describe(const moe_act_tensors& tensors, const moe_act_options& options) {
-  if (tensors.x == nullptr) invalid("x", "expected a tensor, got none");
+  if (tensors.x == nullptr) fail(MOE_ACT_WRONG_TYPE, "x", "expected a tensor, got none");
   const TensorView x("x", *tensors.x);
   const OptionalTensor x_scale = view("x_scale", tensors.x_scale);
   const OptionalTensor out = view("out", tensors.out);
@@ -105,7 +105,16 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   for (const OptionalTensor* other : {&x_scale, &out, &out_scale, &static_scale, &map, &total})
     if (*other) (*other)->require_device_of(x);
 
+  // Before what the formats imply: whoever asks for one that has no kernel should read that, not how it is scaled.
+  if (options.x_format != MOE_ACT_FORMAT_NONE) {
+    require_option("x_format", options.x_format);
+    require_input_kernel(static_cast<Format>(options.x_format));
+  }
+  require_option("out_format", problem.out_format);
+  const auto output = static_cast<Format>(problem.out_format);
+  require_output_kernel(output);
   const Format input = require_format(x, "x", options.x_format, "x_format");
+  require_input_kernel(input);
   problem.x_format = static_cast<std::int32_t>(input);
   x.require_rank(2, "[rows, 2H]");
   if (x.dimension(1) % 2 != 0 || x.dimension(1) == 0)
@@ -116,7 +125,6 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   problem.x_row_stride = x.row_stride();
   problem.x_alignment = alignment_bytes(x.data(), problem.x_row_stride * bytes_per_element(input));
 
-  const auto output = static_cast<Format>(problem.out_format);
   problem.out_scaling = output_scaling(output, options.out_scaling, static_scale.has_value());
   problem.out_row_stride = problem.columns;
   if (out) {

@@ -35,16 +35,21 @@ inline constexpr Format inputs[] = {Format::e4m3, Format::bf16, Format::fp16, Fo
 inline constexpr OutputKind outputs[] = {OutputKind::plain, OutputKind::e4m3};
 inline constexpr Schedule schedules[] = {Schedule::span, Schedule::list};
 inline constexpr std::int8_t columns_per_lane[] = {1, 4, 8, 16};
-inline constexpr std::int8_t vectors_per_lane[] = {1, 4};
+inline constexpr std::int8_t vectors_per_lane[] = {1, 2, 4};
 }  // namespace kernel_axes
+
+// The shape for few rows: the grid covers all there is to do, and the kernel has no loop.
+constexpr bool runs_once(int columns_per_lane, int vectors_per_lane) {
+  return columns_per_lane == 4 && vectors_per_lane == 1;
+}
 
 // Does this combination have a compiled kernel?
 constexpr bool supported(const KernelKey& key) {
   if (std::ranges::find(kernel_axes::inputs, key.input) == std::ranges::end(kernel_axes::inputs)) return false;
   const int bytes_per_load = key.columns_per_lane * bytes_per_element(key.input);
-  if (key.columns_per_lane == 1) return key.vectors_per_lane == 4;     // a whole block per warp, for any alignment
-  if (key.vectors_per_lane == 4) return bytes_per_load == 16;          // bandwidth: full-width loads, many in flight
-  return key.vectors_per_lane == 1 && bytes_per_load <= 16;            // latency: few columns per lane
+  if (key.columns_per_lane == 1) return key.vectors_per_lane == 4;  // a whole block per warp, for any alignment
+  if (runs_once(key.columns_per_lane, key.vectors_per_lane)) return true;
+  return bytes_per_load == 16 && key.vectors_per_lane <= 2;
 }
 
 namespace detail {

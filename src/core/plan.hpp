@@ -23,6 +23,7 @@ struct CudaLaunch {
   std::int32_t warps_per_row;
   std::int32_t rows_per_cta;
   std::int32_t entries_per_warp;
+  bool covers;  // the grid covers all there is to do: no warp has to loop
 };
 
 class Plan {

@@ -21,9 +21,9 @@ static_assert(MOE_ACT_PDL_OFF == static_cast<int>(Pdl::off));
 static_assert(MOE_ACT_PDL_ON == static_cast<int>(Pdl::on));
 static_assert(MOE_ACT_PDL_METADATA_READY == static_cast<int>(Pdl::metadata_ready));
 
-// Sizes whose byte offsets, even multiplied out, stay inside 63 bits.
+// Sizes whose byte offsets, even multiplied out, stay inside 63 bits; and rows within which offsets fit 32.
 constexpr std::int64_t max_extent_bytes = std::int64_t{1} << 56;
-constexpr std::int64_t max_columns = std::int64_t{1} << 31;
+constexpr std::int64_t max_columns = std::int64_t{1} << 28;
 
 std::string number(std::int64_t value) {
   return std::to_string(value);
@@ -77,14 +77,9 @@ void require_scale_stride(const char* argument, std::int64_t stride, std::int32_
 void require_formats(const moe_act_problem& problem) {
   require_option("x_format", problem.x_format);
   require_option("out_format", problem.out_format);
-  const auto input = static_cast<Format>(problem.x_format);
   const auto output = static_cast<Format>(problem.out_format);
-  if (std::ranges::find(kernel_axes::inputs, input) == std::ranges::end(kernel_axes::inputs))
-    fail(MOE_ACT_UNSUPPORTED, "x", std::string(traits(input).name) +
-         " input has no kernel; supported: 'fp32', 'fp16', 'bf16', 'e4m3'");
-  if (output == Format::e5m2 || output == Format::e2m1)
-    fail(MOE_ACT_UNSUPPORTED, "out_format", std::string(traits(output).name) +
-         " output has no kernel; supported: 'fp32', 'fp16', 'bf16', 'e4m3'");
+  require_input_kernel(static_cast<Format>(problem.x_format));
+  require_output_kernel(output);
   require_option("out_scaling", problem.out_scaling);
   if (is_scaled(output) && problem.out_scaling == MOE_ACT_SCALING_NONE)
     invalid("out_scaling", "e4m3 output expects 'block' or 'tensor', got 'none'");
@@ -94,6 +89,18 @@ void require_formats(const moe_act_problem& problem) {
 }
 
 }  // namespace
+
+void require_input_kernel(Format format) {
+  if (std::ranges::find(kernel_axes::inputs, format) == std::ranges::end(kernel_axes::inputs))
+    fail(MOE_ACT_UNSUPPORTED, "x", std::string(traits(format).name) +
+         " input has no kernel; supported: 'fp32', 'fp16', 'bf16', 'e4m3'");
+}
+
+void require_output_kernel(Format format) {
+  if (format == Format::e5m2 || format == Format::e2m1)
+    fail(MOE_ACT_UNSUPPORTED, "out_format", std::string(traits(format).name) +
+         " output has no kernel; supported: 'fp32', 'fp16', 'bf16', 'e4m3'");
+}
 
 std::string expected_scale(std::int64_t rows, std::int64_t blocks, std::int32_t layout) {
   if (layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR)
@@ -145,6 +152,7 @@ Problem::Problem(const moe_act_problem& description) : description_(description)
   }
   // Each throws if its buffer leaves the address space.
   (void)x_bytes(), (void)x_scale_bytes(), (void)out_bytes(), (void)out_scale_bytes();
+  (void)extent_bytes("expanded_idx_to_permuted_idx", problem.expanded_rows, 1, 1, sizeof(std::int32_t));
 }
 
 bool Problem::stride_on_device() const {

@@ -40,6 +40,10 @@ class Problem {
   moe_act_problem description_;
 };
 
+// Unsupported, naming what is, if no kernel reads or writes the format.
+void require_input_kernel(Format format);
+void require_output_kernel(Format format);
+
 // "float32 [32, 1024] (column major)": the scale tensor that a problem of these sizes takes.
 std::string expected_scale(std::int64_t rows, std::int64_t blocks, std::int32_t layout);
 

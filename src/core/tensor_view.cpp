@@ -100,7 +100,8 @@ Format TensorView::format(Format given) const {
   const DtypeName* known = find_dtype(tensor_);
   const Format own = known != nullptr ? known->format : Format::none;
   if (own == Format::e2m1) return own;  // however its lanes are counted
-  if (given == Format::none || own == given) return tensor_.dtype_lanes == 1 ? own : Format::none;
+  if (tensor_.dtype_lanes != 1) return Format::none;
+  if (given == Format::none || own == given) return own;
   // Some producers have no dtype for these formats and export integers, or call an fp8 a plain float.
   const bool view = tensor_.dtype_code == code_uint || tensor_.dtype_code == code_int ||
                     (tensor_.dtype_code == code_float && tensor_.dtype_bits == 8);

@@ -1,6 +1,5 @@
 #include "core/validate.hpp"
 
-#include <cmath>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -57,8 +56,8 @@ void validate(const Plan& plan, const moe_act_buffers& buffers, void* stream) {
   }
   if (problem->out_scaling == MOE_ACT_SCALING_TENSOR) {
     const float scale = read(problem, buffers.static_scale, 1, stream)[0];
-    if (!(scale >= math::smallest_scale) || std::isinf(scale))
-      invalid("static_scale", "is " + std::to_string(scale) + ", expected a finite number of at least 2^-126");
+    if (!(scale >= math::smallest_scale && scale <= 1.0f / math::smallest_scale))
+      invalid("static_scale", "is " + std::to_string(scale) + ", expected a number from 2^-126 to 2^126");
   }
 }
 

@@ -64,7 +64,9 @@ void launch(const Plan& plan, const KernelArguments& arguments) {
   const std::int64_t units_per_task = 1 + outputs_worth_threads / 4 / arguments.columns;
   const std::int64_t tasks = (units + units_per_task - 1) / units_per_task;
   [[maybe_unused]] const bool threads = units > 1 && units >= outputs_worth_threads / arguments.columns;
+#if defined(_OPENMP)
 #pragma omp parallel for schedule(dynamic, 1) if (threads)
+#endif
   for (std::int64_t task = 0; task < tasks; ++task) {
     const std::int64_t begin = task * units_per_task;
     const std::int64_t end = begin + units_per_task < units ? begin + units_per_task : units;

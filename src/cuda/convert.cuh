@@ -1,4 +1,5 @@
-// Vectors of elements between registers and fp32, with the conversion instructions of the target where it has them.
+// Vectors of adjacent elements between memory, registers and fp32, with the conversion instructions of the target where
+// it has them. Elements live in 32-bit words throughout: a byte array in registers costs four instructions an element.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -8,85 +9,140 @@
 
 namespace moe_act::cuda {
 
-// `count` adjacent elements as they lie in memory, moved in accesses as wide as that allows, 16 bytes at most.
+// The unsigned type that moves so many bytes at once.
+template <int bytes>
+struct Access;
+template <>
+struct Access<1> {
+  using Type = std::uint8_t;
+};
+template <>
+struct Access<2> {
+  using Type = std::uint16_t;
+};
+template <>
+struct Access<4> {
+  using Type = std::uint32_t;
+};
+template <>
+struct Access<8> {
+  using Type = uint2;
+};
+template <>
+struct Access<16> {
+  using Type = uint4;
+};
+
 template <Format format, int count>
 struct Vector {
-  static constexpr int bytes = count * bytes_per_element(format);
+  using Bits = typename math::Encoding<format>::Bits;
+  static constexpr int element_bytes = sizeof(Bits);
+  static constexpr int bytes = count * element_bytes;
   static constexpr int access_bytes = bytes < 16 ? bytes : 16;
+  static constexpr int elements_per_word = 4 / element_bytes;
   static_assert(bytes % access_bytes == 0);
 
-  using Bits = typename math::Encoding<format>::Bits;
-  struct alignas(access_bytes) Access {
-    Bits elements[access_bytes / sizeof(Bits)];
-  };
+  // Aligned, so that wide accesses need no copying together.
+  alignas(access_bytes < 4 ? 4 : access_bytes) std::uint32_t words[(bytes + 3) / 4];
 
-  union {
-    Access accesses[bytes / access_bytes];
-    Bits elements[count];
-    std::uint32_t words[(bytes + 3) / 4];
-  };
-
+  // In accesses as wide as `bytes` allows, 16 at most; the address is a multiple of that.
   __device__ __forceinline__ void load(const Bits* source) {
+    using Type = typename Access<access_bytes>::Type;
+    if constexpr (access_bytes < 4) {
+      words[0] = *reinterpret_cast<const Type*>(source);
+    } else {
 #pragma unroll
-    for (int i = 0; i < bytes / access_bytes; ++i) accesses[i] = reinterpret_cast<const Access*>(source)[i];
+      for (int i = 0; i < bytes / access_bytes; ++i)
+        reinterpret_cast<Type*>(words)[i] = reinterpret_cast<const Type*>(source)[i];
+    }
   }
 
   __device__ __forceinline__ void store(Bits* target) const {
+    using Type = typename Access<access_bytes>::Type;
+    if constexpr (access_bytes < 4) {
+      *reinterpret_cast<Type*>(target) = static_cast<Type>(words[0]);
+    } else {
 #pragma unroll
-    for (int i = 0; i < bytes / access_bytes; ++i) reinterpret_cast<Access*>(target)[i] = accesses[i];
+      for (int i = 0; i < bytes / access_bytes; ++i)
+        reinterpret_cast<Type*>(target)[i] = reinterpret_cast<const Type*>(words)[i];
+    }
   }
 
   __device__ __forceinline__ void decode(float (&values)[count]) const {
-    if constexpr (format == Format::fp16) {
-#pragma unroll
-      for (int i = 0; i < count; ++i) values[i] = __half2float(__ushort_as_half(elements[i]));
-#if __CUDA_ARCH__ >= 890
-    } else if constexpr (format == Format::e4m3 && count % 2 == 0) {
+    if constexpr (has_instruction && count % 2 == 0) {
 #pragma unroll
       for (int i = 0; i < count; i += 2) {
-        const std::uint16_t pair = static_cast<std::uint16_t>(words[i / 4] >> (i % 4 * 8));
-        std::uint32_t halves;  // every e4m3 value is an fp16 value
-        asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(pair));
-        const float2 both = __half22float2(*reinterpret_cast<const __half2*>(&halves));
-        values[i] = both.x;
-        values[i + 1] = both.y;
+        const float2 pair = decode_pair(words[i / elements_per_word] >> (i % elements_per_word * 8 * element_bytes));
+        values[i] = pair.x;
+        values[i + 1] = pair.y;
       }
-#endif
     } else {
 #pragma unroll
-      for (int i = 0; i < count; ++i) values[i] = math::Encoding<format>::decode(elements[i]);
+      for (int i = 0; i < count; ++i) {
+        const std::uint32_t word = words[i / elements_per_word] >> (i % elements_per_word * 8 * element_bytes);
+        values[i] = math::Encoding<format>::decode(static_cast<Bits>(word));
+      }
     }
   }
 
   __device__ __forceinline__ void encode(const float (&values)[count]) {
-    if constexpr (format == Format::fp16) {
+    if constexpr (has_instruction) {
 #pragma unroll
-      for (int i = 0; i < count; ++i) elements[i] = __half_as_ushort(__float2half_rn(values[i]));
-#if __CUDA_ARCH__ >= 890
-    } else if constexpr (format == Format::e4m3 && count % 4 == 0) {
-#pragma unroll
-      for (int i = 0; i < count; i += 4)
-        words[i / 4] = encode_pair(values[i], values[i + 1]) |
-                       static_cast<std::uint32_t>(encode_pair(values[i + 2], values[i + 3])) << 16;
-    } else if constexpr (format == Format::e4m3) {
-#pragma unroll
-      for (int i = 0; i < count; ++i) elements[i] = static_cast<Bits>(encode_pair(values[i], 0.0f));
-#endif
+      for (int i = 0; i < count; i += 2) {
+        const std::uint32_t pair = encode_pair(values[i], i + 1 < count ? values[i + 1] : 0.0f);
+        put(i, pair);
+      }
     } else {
 #pragma unroll
-      for (int i = 0; i < count; ++i) elements[i] = math::Encoding<format>::encode(values[i]);
+      for (int i = 0; i < count; ++i) put(i, math::Encoding<format>::encode(values[i]));
     }
   }
 
  private:
-#if __CUDA_ARCH__ >= 890
-  // Saturates, and makes every NaN 0x7F, as math::Encoding does.
-  static __device__ __forceinline__ std::uint16_t encode_pair(float low, float high) {
-    std::uint16_t pair;
-    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
-    return pair;
-  }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 890
+  static constexpr bool has_e4m3_instructions = false;
+#else
+  static constexpr bool has_e4m3_instructions = true;
 #endif
+  // Conversions of two elements at once, equal to math::Encoding's in every bit.
+  static constexpr bool has_instruction =
+      format == Format::fp16 || format == Format::bf16 || (format == Format::e4m3 && has_e4m3_instructions);
+
+  __device__ __forceinline__ void put(int element, std::uint32_t bits) {
+    const int shift = element % elements_per_word * 8 * element_bytes;
+    words[element / elements_per_word] = shift == 0 ? bits : words[element / elements_per_word] | bits << shift;
+  }
+
+  static __device__ __forceinline__ float2 decode_pair(std::uint32_t word) {
+    if constexpr (format == Format::bf16) {
+      return {__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)};
+    } else if constexpr (format == Format::fp16) {
+      return __half22float2(*reinterpret_cast<const __half2*>(&word));
+    } else {
+      std::uint32_t halves = 0;  // every e4m3 value is an fp16 value
+#if __CUDA_ARCH__ >= 890
+      asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(static_cast<std::uint16_t>(word)));
+#endif
+      return __half22float2(*reinterpret_cast<const __half2*>(&halves));
+    }
+  }
+
+  // Every NaN becomes the canonical one; e4m3 saturates.
+  static __device__ __forceinline__ std::uint32_t encode_pair(float low, float high) {
+    std::uint32_t word = 0;
+    if constexpr (format == Format::bf16) {
+      asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+    } else if constexpr (format == Format::fp16) {
+      asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+    } else {
+#if __CUDA_ARCH__ >= 890
+      std::uint16_t pair;
+      asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+      word = pair;
+#endif
+    }
+    return word;
+  }
 };
 
 }  // namespace moe_act::cuda

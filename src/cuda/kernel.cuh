@@ -73,6 +73,7 @@ __device__ __forceinline__ void store_plain(const KernelArguments& arguments, st
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
 struct Kernel {
   static constexpr bool input_is_scaled = is_scaled(input);
+  static constexpr bool one_pass = runs_once(columns, vectors);
   static constexpr int vector_columns = warp_lanes * columns;
   static constexpr int chunk_columns = vector_columns * vectors;
   static constexpr int lanes_per_block = block_columns / columns < warp_lanes ? block_columns / columns : warp_lanes;
@@ -81,31 +82,49 @@ struct Kernel {
 
   using Input = Vector<input, columns>;
 
-  struct Strides {
+  // What a launch knows once its metadata is read.
+  struct Context {
     math::ScaleStrides x_scale;
     math::ScaleStrides out_scale;
+    float static_inverse;  // 1 / static scale, or 1
   };
 
-  // Columns [first, first + chunk_columns) of one row, by one warp.
-  static __device__ __forceinline__ void run_chunk(const KernelArguments& arguments, const Strides& strides,
-                                                   std::int64_t row, std::int64_t first, float static_inverse) {
-    const int lane = static_cast<int>(threadIdx.x);
-    const auto* x_row = static_cast<const typename Input::Bits*>(arguments.x) + row * arguments.x_row_stride;
+  // The scales of a lane's vectors: where a vector spans whole blocks, they are a fixed distance apart, wherever in a
+  // block the half begins.
+  static __device__ __forceinline__ const float* scale_at(const KernelArguments& arguments, const Context& context,
+                                                          std::int64_t row, std::uint32_t stored_column) {
+    return arguments.x_scale + math::scale_offset(context.x_scale, row, stored_column / block_columns);
+  }
+
+  // Columns [first, first + chunk_columns) of one row, by one warp. whole: all of them are in the row. Column offsets
+  // within a row fit 32 bits (the validator sees to it).
+  template <bool whole>
+  static __device__ __forceinline__ void run_chunk(const KernelArguments& arguments, const Context& context,
+                                                   std::int64_t row, std::uint32_t first) {
+    const std::uint32_t column = first + threadIdx.x * columns;
+    const auto row_columns = static_cast<std::uint32_t>(arguments.columns);
+    const auto inside = [&](int v) { return whole || column + v * vector_columns < row_columns; };
+    const auto* x_row = static_cast<const typename Input::Bits*>(arguments.x) + row * arguments.x_row_stride + column;
+    const auto* gate_source = x_row + arguments.gate_offset;
+    const auto* up_source = x_row + arguments.up_offset;
 
     // Every load is issued before the first use: the bytes in flight are what bandwidth is made of.
     Input gate[vectors], up[vectors];
     float gate_scale[vectors], up_scale[vectors];
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {
-      const std::int64_t column = first + v * vector_columns + lane * columns;
-      if (column >= arguments.columns) continue;
-      gate[v].load(x_row + arguments.gate_offset + column);
-      up[v].load(x_row + arguments.up_offset + column);
-      if constexpr (input_is_scaled) {
-        const std::int64_t gate_block = (arguments.gate_offset + column) / block_columns;
-        const std::int64_t up_block = (arguments.up_offset + column) / block_columns;
-        gate_scale[v] = arguments.x_scale[math::scale_offset(strides.x_scale, row, gate_block)];
-        up_scale[v] = arguments.x_scale[math::scale_offset(strides.x_scale, row, up_block)];
+      if (!inside(v)) continue;
+      up[v].load(up_source + v * vector_columns);
+      gate[v].load(gate_source + v * vector_columns);
+    }
+    if constexpr (input_is_scaled) {
+      const auto gate_column = static_cast<std::uint32_t>(arguments.gate_offset) + column;
+      const auto up_column = static_cast<std::uint32_t>(arguments.up_offset) + column;
+#pragma unroll
+      for (int v = 0; v < vectors; ++v) {
+        if (!inside(v)) continue;
+        gate_scale[v] = *scale_at(arguments, context, row, gate_column + v * vector_columns);
+        up_scale[v] = *scale_at(arguments, context, row, up_column + v * vector_columns);
       }
     }
 
@@ -116,8 +135,7 @@ struct Kernel {
 #pragma unroll
       for (int i = 0; i < vectors_per_block; ++i) {
         const int v = block * vectors_per_block + i;
-        const std::int64_t column = first + v * vector_columns + lane * columns;
-        if (column >= arguments.columns) continue;
+        if (!inside(v)) continue;
         float gate_values[columns], up_values[columns];
         gate[v].decode(gate_values);
         up[v].decode(up_values);
@@ -132,23 +150,22 @@ struct Kernel {
         }
       }
 
-      float inverse = static_inverse;
+      float inverse = context.static_inverse;
       if constexpr (output == OutputKind::e4m3) {
         if (arguments.out_scale != nullptr) {
           const float scale = math::block_scale(max_over_lanes<lanes_per_block>(amax));
           inverse = reciprocal(scale);
-          const std::int64_t column = first + block * vectors_per_block * vector_columns + lane * columns;
-          if (lane % lanes_per_block == 0 && column < arguments.columns)
-            arguments.out_scale[math::scale_offset(strides.out_scale, row, column / block_columns)] = scale;
+          const std::uint32_t block_column = column + block * vectors_per_block * vector_columns;
+          if (threadIdx.x % lanes_per_block == 0 && (whole || block_column < row_columns))
+            arguments.out_scale[math::scale_offset(context.out_scale, row, block_column / block_columns)] = scale;
         }
       }
 
 #pragma unroll
       for (int i = 0; i < vectors_per_block; ++i) {
         const int v = block * vectors_per_block + i;
-        const std::int64_t column = first + v * vector_columns + lane * columns;
-        if (column >= arguments.columns) continue;
-        const std::int64_t offset = row * arguments.out_row_stride + column;
+        if (!inside(v)) continue;
+        const std::int64_t offset = row * arguments.out_row_stride + column + v * vector_columns;
         if constexpr (output == OutputKind::plain) {
           store_plain(arguments, offset, values[i]);
         } else {
@@ -160,40 +177,71 @@ struct Kernel {
     }
   }
 
-  static __device__ __forceinline__ void run_row(const KernelArguments& arguments, const Strides& strides,
-                                                 std::int64_t row, float static_inverse) {
-    const std::int64_t step = std::int64_t{chunk_columns} * blockDim.y * gridDim.y;
-    const std::int64_t first = std::int64_t{chunk_columns} * (blockIdx.y * blockDim.y + threadIdx.y);
-    for (std::int64_t column = first; column < arguments.columns; column += step)
-      run_chunk(arguments, strides, row, column, static_inverse);
+  static __device__ __forceinline__ void run_row(const KernelArguments& arguments, const Context& context,
+                                                 std::int64_t row) {
+    const auto row_columns = static_cast<std::uint32_t>(arguments.columns);
+    const std::uint32_t step = chunk_columns * blockDim.y * gridDim.y;
+    for (std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y); first < row_columns;
+         first += step) {
+      if (first + chunk_columns <= row_columns)
+        run_chunk<true>(arguments, context, row, first);
+      else
+        run_chunk<false>(arguments, context, row, first);
+    }
   }
 
   // The map entry that this lane of a warp at `base` looks after; -1 for none.
   static __device__ __forceinline__ std::int32_t read_entry(const KernelArguments& arguments, std::int64_t base) {
-    const int lane = static_cast<int>(threadIdx.x);
+    const auto lane = static_cast<int>(threadIdx.x);
     if (lane >= arguments.entries_per_warp || base + lane >= arguments.source.units) return -1;
     return arguments.source.map[base + lane];
   }
 
-  static __device__ __forceinline__ void run(const KernelArguments& arguments) {
-    if (arguments.pdl != Pdl::off) let_dependents_start();
-    if (arguments.pdl == Pdl::on) wait_for_producers();
+  static __device__ __forceinline__ Context context_of(const KernelArguments& arguments, std::int64_t total) {
+    Context context{resolve(arguments.x_scale_strides, total), resolve(arguments.out_scale_strides, total), 1.0f};
+    if constexpr (output == OutputKind::e4m3)
+      if (arguments.static_scale != nullptr) context.static_inverse = reciprocal(*arguments.static_scale);
+    return context;
+  }
 
-    // Metadata first, and together: under metadata_ready it overlaps the preceding kernel.
+  static __device__ __forceinline__ std::int64_t read_total(const KernelArguments& arguments) {
+    return arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
+  }
+
+  // The grid covers everything, one chunk a warp. Nothing but the chain of loads and arithmetic that has to be: at a few
+  // rows that chain is the whole time, and every loop or vote on the way shows.
+  static __device__ __forceinline__ void run_once(const KernelArguments& arguments) {
+    const std::int64_t unit = std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z;
+    const std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
+    const auto row_columns = static_cast<std::uint32_t>(arguments.columns);
+    const bool mine = unit < arguments.source.units && first < row_columns;
+    const std::int64_t row = mine ? source_row(arguments, unit) : -1;
+    const std::int64_t total = read_total(arguments);
+    if (arguments.pdl == Pdl::metadata_ready) wait_for_producers();
+    if (row < 0) return;
+    if (first + chunk_columns <= row_columns)
+      run_chunk<true>(arguments, context_of(arguments, total), row, first);
+    else
+      run_chunk<false>(arguments, context_of(arguments, total), row, first);
+  }
+
+  static __device__ __forceinline__ std::int64_t source_row(const KernelArguments& arguments, std::int64_t unit) {
+    if constexpr (schedule == Schedule::span) return unit;
+    const std::int64_t entry = arguments.source.map[unit];
+    return entry < arguments.source.rows ? entry : -1;
+  }
+
+  // Warps loop over rows, or over groups of map entries, that the grid does not cover.
+  static __device__ __forceinline__ void run_loop(const KernelArguments& arguments) {
     constexpr bool list = schedule == Schedule::list;
     const std::int64_t units_per_warp = list ? arguments.entries_per_warp : 1;
     const std::int64_t step = units_per_warp * blockDim.z * gridDim.x;
     std::int64_t base = units_per_warp * (std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z);
     std::int32_t entry = list ? read_entry(arguments, base) : 0;
-    const std::int64_t total =
-        arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : std::int64_t{0};
+    const std::int64_t total = read_total(arguments);
     if (arguments.pdl == Pdl::metadata_ready) wait_for_producers();
 
-    const Strides strides{resolve(arguments.x_scale_strides, total), resolve(arguments.out_scale_strides, total)};
-    float static_inverse = 1.0f;
-    if constexpr (output == OutputKind::e4m3)
-      if (arguments.static_scale != nullptr) static_inverse = __frcp_rn(*arguments.static_scale);
-
+    const Context context = context_of(arguments, total);
     while (base < arguments.source.units) {
       if constexpr (list) {
         // Invalid entries, and any past the capacity, are voted away before they cost anything.
@@ -201,15 +249,26 @@ struct Kernel {
         while (valid != 0) {
           const int lane_of_row = __ffs(static_cast<int>(valid)) - 1;
           valid &= valid - 1;
-          run_row(arguments, strides, __shfl_sync(all_lanes, entry, lane_of_row), static_inverse);
+          run_row(arguments, context, __shfl_sync(all_lanes, entry, lane_of_row));
         }
         base += step;
         entry = read_entry(arguments, base);
       } else {
-        run_row(arguments, strides, base, static_inverse);
+        run_row(arguments, context, base);
         base += step;
       }
     }
+  }
+
+  static __device__ __forceinline__ void run(const KernelArguments& arguments) {
+    if (arguments.pdl != Pdl::off) let_dependents_start();
+    if (arguments.pdl == Pdl::on) wait_for_producers();
+    // Metadata first, and together: under metadata_ready it is read while the preceding kernel still runs. Every warp
+    // waits before it returns: a grid that ended earlier would let its own dependents overtake the producers.
+    if constexpr (one_pass)
+      run_once(arguments);
+    else
+      run_loop(arguments);
   }
 };
 

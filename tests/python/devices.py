@@ -12,37 +12,60 @@ from moe_act import oracle
 TENSORS = ("x", "x_scale", "static_scale", "expanded_idx_to_permuted_idx", "total_num_padded_tokens")
 
 
-def _to_cuda(array: np.ndarray) -> Any:
+def to_cpu(array: np.ndarray) -> Any:
+    """The same values as a torch tensor."""
+    import torch
+
+    # torch does little with uint16.
+    return torch.from_numpy(np.ascontiguousarray(array.view(np.int16) if array.dtype == np.uint16 else array))
+
+
+def to_cuda(array: np.ndarray | None) -> Any:
     """A CUDA tensor with the values, strides and misalignment of a NumPy array."""
     import torch
 
+    if array is None:
+        return None
     misalignment = array.__array_interface__["data"][0] % 16
-    if array.ndim == 2 and (not array.flags.c_contiguous or misalignment):
+    if array.ndim == 2 and len(array) and (not array.flags.c_contiguous or misalignment):
         step, offset = array.strides[0] // array.itemsize, misalignment // array.itemsize
-        backing = torch.zeros(offset + step * len(array) + 64, dtype=torch.from_numpy(array[:0].copy()).dtype)
+        backing = torch.zeros(offset + step * len(array) + 64, dtype=to_cpu(array[:0]).dtype)
         view = backing.cuda().as_strided(array.shape, (step, 1), offset)
-        view.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+        view.copy_(to_cpu(array))
         return view
-    return torch.from_numpy(array).cuda()
+    return to_cpu(array).cuda()
+
+
+def to_numpy(tensor: Any) -> np.ndarray | None:
+    if tensor is None:
+        return None
+    array: np.ndarray = tensor.cpu().numpy()
+    return array.view(np.uint16) if array.dtype == np.int16 else array
+
+
+def split(problem: cases.Problem) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tensors among the arguments, and the options."""
+    tensors = {name: value for name, value in problem.arguments.items() if name in TENSORS}
+    return tensors, {name: value for name, value in problem.arguments.items() if name not in TENSORS}
 
 
 def run(problem: cases.Problem, device: str, **extra: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """out and out_scale, written over their poison."""
-    arguments = problem.arguments | extra
+    tensors, options = split(problem)
+    options |= extra
     if device == "cpu":
         out, out_scale = problem.out.copy(), None if problem.out_scale is None else problem.out_scale.copy()
         if not problem.out.flags.c_contiguous or problem.out.__array_interface__["data"][0] % 16:
             out = problem.out  # a copy would be contiguous and aligned
-        moe_act.gated_act_quant(**arguments, out=out, out_scale=out_scale)
+        moe_act.gated_act_quant(**tensors, **options, out=out, out_scale=out_scale)
         return out, out_scale
     import torch
 
-    arguments = {k: _to_cuda(v) if k in TENSORS else v for k, v in arguments.items()}
-    out = _to_cuda(problem.out)
-    out_scale = None if problem.out_scale is None else _to_cuda(problem.out_scale)
-    moe_act.gated_act_quant(**arguments, out=out, out_scale=out_scale)
+    on_gpu = {name: to_cuda(tensor) for name, tensor in tensors.items()}
+    out, out_scale = to_cuda(problem.out), to_cuda(problem.out_scale)
+    moe_act.gated_act_quant(**on_gpu, **options, out=out, out_scale=out_scale)
     torch.cuda.synchronize()
-    return out.cpu().numpy(), None if out_scale is None else out_scale.cpu().numpy()
+    return to_numpy(out), to_numpy(out_scale)
 
 
 def conforms(problem: cases.Problem, out: np.ndarray, out_scale: np.ndarray | None) -> oracle.Report:

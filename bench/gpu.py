@@ -1,0 +1,127 @@
+"""All that has to be proven on a GPU machine, in one command:
+
+    python bench/gpu.py --out DIRECTORY
+
+Builds and installs the library for this GPU, runs the GPU tests, the sanitizers and the main command, and writes
+DIRECTORY/<gpu>.json with everything that was found. Exit status 1 if anything failed. Nothing is fetched: the build
+tools, torch and pytest have to be there. The commit is read from git, or from MOE_ACT_COMMIT where there is no .git.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SANITIZERS = ("memcheck", "initcheck", "synccheck")  # no kernel has shared memory, so racecheck has nothing to look at
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
+
+
+def run(step: str, command: list[str], **environment: str) -> tuple[subprocess.CompletedProcess[str], float]:
+    print(f"{step} ...", flush=True)
+    begin = time.monotonic()
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    seconds = time.monotonic() - begin
+    verdict = "done" if done.returncode == 0 else f"FAILED ({done.returncode})"
+    print(f"{step}: {verdict}, {seconds:.0f} s", flush=True)
+    if done.returncode != 0:
+        print(done.stdout[-6000:], flush=True)
+    return done, seconds
+
+
+def environment() -> dict[str, Any]:
+    import torch
+
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    name, driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].split(", ")
+    commit = os.environ.get("MOE_ACT_COMMIT", "")
+    if not commit:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+        commit = head.stdout.strip() or "unknown"
+    return {
+        "gpu": name,
+        "driver": driver,
+        "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "commit": commit,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def build(architecture: str) -> dict[str, Any]:
+    define = f"cmake.define.MOE_ACT_CUDA_ARCHITECTURES={architecture}-real"
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-build-isolation", "--no-deps"]
+    done, seconds = run("build", [*command, "-C", "cmake.define.MOE_ACT_CUDA=ON", "-C", define, "."])
+    return {"ok": done.returncode == 0, "seconds": round(seconds, 1)}
+
+
+def test(step: str, command: list[str], report: Path, **variables: str) -> dict[str, Any]:
+    """Runs pytest (possibly under a sanitizer) and counts what it did."""
+    done, seconds = run(step, [*command, f"--junitxml={report}"], **variables)
+    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    if report.is_file():
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            for name in counts:
+                counts[name] += int(suite.get(name, "0"))
+    ok = done.returncode == 0 and counts["tests"] > counts["skipped"]
+    return {"ok": ok, "seconds": round(seconds, 1), **counts, "output": done.stdout}
+
+
+def sanitize(tool: str, out: Path) -> dict[str, Any]:
+    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", "--kernel-regex", "kns=gated_act_quant"]
+    command += ["--leak-check", "no"] if tool == "memcheck" else []
+    # Each tensor its own allocation: a caching allocator's memory would count as initialized, and in bounds.
+    variables = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    report = out / f"{tool}.xml"
+    result = test(tool, [*command, *PYTEST, "-m", "sanitizer", "tests/python"], report, **variables)
+    summary = re.findall(r"ERROR SUMMARY: (\d+) error", result.pop("output"))
+    result["findings"] = int(summary[-1]) if summary else None
+    result["ok"] = result["ok"] and result["findings"] == 0
+    return result
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="directory for the JSON and the logs")
+    parser.add_argument("--skip-build", action="store_true", help="test what is installed")
+    parser.add_argument("--sanitizers", nargs="*", default=SANITIZERS, choices=SANITIZERS)
+    options = parser.parse_args()
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+
+    facts = environment()
+    result: dict[str, Any] = {"environment": facts}
+    if not options.skip_build:
+        result["build"] = build(facts["compute_capability"].replace(".", ""))
+    result["tests"] = test("GPU tests", [*PYTEST, "-m", "gpu", "-s", "tests/python"], out / "tests.xml")
+    for line in re.findall(r"^.*largest error.*$", result["tests"].pop("output"), re.MULTILINE):
+        result["tests"]["sigmoid"] = line.strip(". ")
+    result["sanitizers"] = {tool: sanitize(tool, out) for tool in options.sanitizers}
+    measured = out / "command.json"
+    done, _ = run("main command", [sys.executable, "-m", "moe_act", "--json", str(measured)])
+    print(done.stdout)
+    result["command"] = json.loads(measured.read_text()) if measured.is_file() else None
+
+    parts = [result.get("build", {"ok": True}), result["tests"], *result["sanitizers"].values()]
+    result["ok"] = done.returncode == 0 and all(part["ok"] for part in parts)
+    name = re.search(r"[A-Z]+\d+", facts["gpu"])
+    file = out / f"{name.group().lower() if name else 'gpu'}.json"
+    file.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{'all good' if result['ok'] else 'FAILED'}: {file}")
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

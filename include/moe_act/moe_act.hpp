@@ -1,0 +1,249 @@
+// moe_act for C++20: the C interface with RAII, exceptions and enum classes. Header-only, no CUDA header needed.
+//
+//     auto problem = moe_act::Problem::contiguous(moe_act::Format::bf16, moe_act::Format::e4m3, rows, columns);
+//     const moe_act::Plan plan(problem.on_cuda(0));
+//     plan.launch({.x = x, .out = out, .out_scale = out_scale}, stream);
+//
+// Shapes are written [rows, columns]; H is the number of output columns. Strides are in elements. Every failure throws
+// a moe_act::Error. What is not wrapped here (names of options, CPU levels) is a plain call of moe_act/c_api.h.
+//
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "moe_act/c_api.h"
+
+namespace moe_act {
+
+// What the values mean is said at the C enums, which these are.
+enum class Format { fp32 = 1, fp16 = 2, bf16 = 3, e4m3 = 4, e5m2 = 5, e2m1 = 6, ue8m0 = 7 };
+enum class Scaling { none = 1, block = 2, tensor = 3 };
+enum class ScaleLayout { column_major = 1, row_major = 2 };
+enum class Gate { second_half = 1, first_half = 2 };
+enum class Activation { swiglu = 1 };
+enum class Padding { skip = 1, zero = 2 };
+enum class Pdl { off = 1, on = 2, metadata_ready = 3 };
+
+// What failed, in one line that names the argument, what it was and what was expected.
+class Error : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+template <moe_act_status status>
+class ErrorOf : public Error {
+  using Error::Error;
+};
+using InvalidProblem = ErrorOf<MOE_ACT_INVALID_PROBLEM>;  // a value, shape, alignment or combination that cannot be
+using Unsupported = ErrorOf<MOE_ACT_UNSUPPORTED>;         // meaningful, but this build or device has no kernel for it
+using CudaError = ErrorOf<MOE_ACT_CUDA_ERROR>;            // reported by the CUDA runtime
+using WrongType = ErrorOf<MOE_ACT_WRONG_TYPE>;            // a tensor of another element type than the argument takes
+using InternalError = ErrorOf<MOE_ACT_INTERNAL_ERROR>;    // out of host memory, or a defect of the library
+
+namespace detail {
+
+inline void check(moe_act_status status) {
+  const char* line = moe_act_last_error();
+  if (status == MOE_ACT_OK) return;
+  if (status == MOE_ACT_INVALID_PROBLEM) throw InvalidProblem(line);
+  if (status == MOE_ACT_UNSUPPORTED) throw Unsupported(line);
+  if (status == MOE_ACT_CUDA_ERROR) throw CudaError(line);
+  if (status == MOE_ACT_WRONG_TYPE) throw WrongType(line);
+  throw InternalError(line);
+}
+
+// A struct of the C interface that says its size, everything else zero.
+template <typename Struct>
+Struct sized() {
+  Struct value{};
+  value.struct_size = sizeof(Struct);
+  return value;
+}
+
+template <typename Enum>
+std::int32_t value_or_default(const std::optional<Enum>& option) {
+  return option ? static_cast<std::int32_t>(*option) : 0;
+}
+
+}  // namespace detail
+
+// What to compute, pointer-free: moe_act_problem, its fields open, with names for the usual ways to fill them.
+struct Problem : moe_act_problem {
+  explicit Problem(const moe_act_problem& problem) : moe_act_problem(problem) {}
+
+  // Dense rows on the CPU, x [rows, 2H] to out [rows, H], all contiguous, scales column major, e4m3 output block
+  // scaled, every pointer aligned to 16 bytes as far as its rows are. The calls below state what differs.
+  static Problem contiguous(Format x, Format out, std::int64_t rows, std::int64_t columns) {
+    moe_act_problem problem;
+    moe_act_problem_init(&problem, static_cast<std::int32_t>(x), static_cast<std::int32_t>(out), rows, columns);
+    return Problem(problem);
+  }
+
+  Problem& on_cuda(std::int32_t device) { return put(device_type, MOE_ACT_DEVICE_CUDA).put(device_id, device); }
+  // The rows are those named by an int32 map [entries], expanded_idx_to_permuted_idx; -1 is skipped.
+  Problem& rows_of_map(std::int64_t entries) {
+    return put(row_kind, MOE_ACT_ROWS_EXPANDED_TO_PERMUTED).put(expanded_rows, entries);
+  }
+  Problem& expect_rows(std::int64_t count) { return put(expected_rows, count); }  // a hint, never a limit
+  Problem& set(Gate value) { return put(gate, value); }
+  Problem& set(Activation value) { return put(activation, value); }
+  Problem& set(Padding value) { return put(padding, value); }
+  Problem& set(Pdl value) { return put(pdl, value); }
+  Problem& set(Scaling value) { return put(out_scaling, value); }
+  // Compact scales: [blocks, rows] when column major, [rows, blocks] when row major.
+  Problem& scales_of_x(ScaleLayout layout) {
+    return put(x_scale_layout, layout).put(x_scale_stride, compact_stride(layout, 2 * columns));
+  }
+  Problem& scales_of_out(ScaleLayout layout) {
+    return put(out_scale_layout, layout).put(out_scale_stride, compact_stride(layout, columns));
+  }
+  // All scales column major with the stride total_num_padded_tokens[0], which only the device knows.
+  Problem& scale_strides_on_device() {
+    put(x_scale_layout, ScaleLayout::column_major).put(x_scale_stride, MOE_ACT_STRIDE_ON_DEVICE);
+    return put(out_scale_layout, ScaleLayout::column_major).put(out_scale_stride, MOE_ACT_STRIDE_ON_DEVICE);
+  }
+
+ private:
+  template <typename Field, typename Value>
+  Problem& put(Field& field, Value value) {
+    field = static_cast<Field>(value);
+    return *this;
+  }
+  std::int64_t compact_stride(ScaleLayout layout, std::int64_t scaled_columns) const {
+    return layout == ScaleLayout::column_major ? rows : (scaled_columns + 127) / 128;
+  }
+};
+
+// The pointers of one launch, on the problem's device. Null where the problem has no such argument.
+struct Buffers {
+  std::uint64_t struct_size = sizeof(moe_act_buffers);
+  const void* x = nullptr;              // [rows, 2H], the input format
+  const float* x_scale = nullptr;       // [2H / 128 rounded up, stride] or [rows, stride]; e4m3 input only
+  void* out = nullptr;                  // [rows, H], the output format
+  float* out_scale = nullptr;           // [H / 128 rounded up, stride] or [rows, stride]; block scaling only
+  const float* static_scale = nullptr;  // [1]; tensor scaling only
+  const std::int32_t* expanded_idx_to_permuted_idx = nullptr;  // [entries]; rows_of_map only
+  const std::int32_t* total_num_padded_tokens = nullptr;       // [1]; scale_strides_on_device only
+};
+
+// A GPU, as far as planning is concerned; it need not be there.
+struct DeviceInfo : moe_act_device_info {
+  explicit DeviceInfo(const moe_act_device_info& info) : moe_act_device_info(info) {}
+  DeviceInfo(std::int32_t sm_count, std::int32_t major, std::int32_t minor, std::int64_t l2_size)
+      : moe_act_device_info{sizeof(moe_act_device_info), sm_count, major, minor, 0, l2_size} {}
+};
+
+inline std::int32_t cuda_device_count() { return moe_act_cuda_device_count(); }  // 0 without CUDA, driver or device
+
+inline DeviceInfo device_info(std::int32_t device_id) {
+  auto info = detail::sized<moe_act_device_info>();
+  detail::check(moe_act_device_query(device_id, &info));
+  return DeviceInfo(info);
+}
+
+// A validated problem with everything decided about running it. Made once, launched often, from any thread.
+class Plan {
+ public:
+  // Asks the problem's own device, if that is a GPU.
+  explicit Plan(const moe_act_problem& problem) : plan_(create(problem, nullptr)) {}
+  // Asks nothing: plans for any GPU. On the CPU the device is not looked at.
+  Plan(const moe_act_problem& problem, const DeviceInfo& device) : plan_(create(problem, &device)) {}
+
+  // stream is a cudaStream_t, null on the CPU, where the result is complete on return. workspace has
+  // [info().workspace_bytes], null if that is 0. Allocates nothing, queries nothing, waits for nothing.
+  void launch(const Buffers& buffers, void* stream = nullptr, void* workspace = nullptr) const {
+    const auto given = std::bit_cast<moe_act_buffers>(buffers);
+    detail::check(moe_act_launch(get(), &given, workspace, stream));
+  }
+  // Looks at the data that launch must not look at: the map, the padded total, the static scale. Waits for the stream.
+  void validate(const Buffers& buffers, void* stream = nullptr) const {
+    const auto given = std::bit_cast<moe_act_buffers>(buffers);
+    detail::check(moe_act_validate(get(), &given, stream));
+  }
+  // Throws, naming what differs, unless buffers that this problem describes may be given to the plan.
+  void require_accepts(const moe_act_problem& problem) const { detail::check(moe_act_plan_accepts(get(), &problem)); }
+
+  moe_act_plan_info info() const {
+    auto info = detail::sized<moe_act_plan_info>();
+    detail::check(moe_act_plan_get_info(get(), &info));
+    return info;
+  }
+  Problem problem() const {
+    auto problem = detail::sized<moe_act_problem>();
+    detail::check(moe_act_plan_get_problem(get(), &problem));
+    return Problem(problem);
+  }
+  std::string text() const { return moe_act_plan_text(get()); }  // a few lines for people
+  const moe_act_plan* get() const { return plan_.get(); }        // null once moved from
+
+ private:
+  struct Destroy {
+    void operator()(moe_act_plan* plan) const { moe_act_plan_destroy(plan); }
+  };
+  static moe_act_plan* create(const moe_act_problem& problem, const moe_act_device_info* device) {
+    moe_act_plan* plan = nullptr;
+    detail::check(moe_act_plan_create(&problem, device, &plan));
+    return plan;
+  }
+
+  std::unique_ptr<moe_act_plan, Destroy> plan_;
+};
+
+// DLPack tensors of one call, null where there is none; out and out_scale may be allocated once they are described.
+struct Tensors {
+  std::uint64_t struct_size = sizeof(moe_act_tensors);
+  const moe_act_tensor* x = nullptr;             // [rows, 2H]; fp32, fp16, bf16, e4m3, or an integer view of one
+  const moe_act_tensor* x_scale = nullptr;       // fp32 [2H / 128, >= rows] or [rows, 2H / 128]; flat with a total
+  const moe_act_tensor* out = nullptr;           // [rows, H]
+  const moe_act_tensor* out_scale = nullptr;     // fp32 [H / 128, >= rows] or [rows, H / 128]; flat with a total
+  const moe_act_tensor* static_scale = nullptr;  // fp32, one element
+  const moe_act_tensor* expanded_idx_to_permuted_idx = nullptr;  // int32 [entries] or [tokens, top_k]
+  const moe_act_tensor* total_num_padded_tokens = nullptr;       // int32, one element: the scales' stride
+};
+
+// What tensors cannot say. Left out, each has the default of the C interface.
+struct Options {
+  std::optional<Format> x_format = {};  // names the format behind an integer view
+  std::optional<ScaleLayout> x_scale_layout = {};
+  std::optional<Format> out_format = {};
+  std::optional<Scaling> out_scaling = {};
+  std::optional<ScaleLayout> out_scale_layout = {};
+  std::optional<Activation> activation = {};
+  std::optional<Gate> gate = {};
+  std::optional<Padding> padding = {};
+  std::optional<Pdl> pdl = {};
+  std::optional<std::int64_t> expected_rows = {};
+};
+
+struct Description {
+  Problem problem;
+  Buffers buffers;  // out and out_scale are null where no tensor was given
+};
+
+// Tensors and options to a validated problem and its pointers.
+inline Description describe(const Tensors& tensors, const Options& options = {}) {
+  using detail::value_or_default;
+  const auto given = std::bit_cast<moe_act_tensors>(tensors);
+  auto chosen = detail::sized<moe_act_options>();
+  chosen.x_format = value_or_default(options.x_format);
+  chosen.x_scale_layout = value_or_default(options.x_scale_layout);
+  chosen.out_format = value_or_default(options.out_format);
+  chosen.out_scaling = value_or_default(options.out_scaling);
+  chosen.out_scale_layout = value_or_default(options.out_scale_layout);
+  chosen.activation = value_or_default(options.activation);
+  chosen.gate = value_or_default(options.gate);
+  chosen.padding = value_or_default(options.padding);
+  chosen.pdl = value_or_default(options.pdl);
+  chosen.has_expected_rows = options.expected_rows.has_value();
+  chosen.expected_rows = options.expected_rows.value_or(0);
+  auto problem = detail::sized<moe_act_problem>();
+  auto buffers = detail::sized<moe_act_buffers>();
+  detail::check(moe_act_describe(&given, &chosen, &problem, &buffers));
+  return {Problem(problem), std::bit_cast<Buffers>(buffers)};
+}
+
+}  // namespace moe_act

@@ -1,0 +1,98 @@
+"""
+The compiled part of moe_act; the documented face is the package itself.
+"""
+
+from typing import Any
+
+import moe_act._frameworks
+
+
+class DeviceInfo:
+    """A GPU, as far as planning is concerned."""
+
+    def __init__(self, *, multiprocessors: int, compute_capability: tuple[int, int], l2_bytes: int = 0) -> None: ...
+
+    @property
+    def multiprocessors(self) -> int: ...
+
+    @property
+    def compute_capability(self) -> tuple[int, int]: ...
+
+    @property
+    def l2_bytes(self) -> int: ...
+
+    def __repr__(self) -> str: ...
+
+class Plan:
+    """
+    Everything that was decided about running one problem; made once, run often.
+    """
+
+    def __str__(self) -> str: ...
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """
+        What the plan is for: formats, sizes, strides in elements, promised alignments in bytes.
+        """
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """CTAs over rows, and over column chunks; (0, 0) on the CPU."""
+
+    @property
+    def rows_per_cta(self) -> int: ...
+
+    @property
+    def warps_per_row(self) -> int: ...
+
+    @property
+    def threads_per_cta(self) -> int: ...
+
+    @property
+    def columns_per_lane(self) -> int: ...
+
+    @property
+    def vectors_per_lane(self) -> int: ...
+
+    @property
+    def entries_per_warp(self) -> int:
+        """Map entries that a warp reads at once."""
+
+    @property
+    def shared_bytes(self) -> int:
+        """Per CTA."""
+
+    @property
+    def workspace_bytes(self) -> int: ...
+
+    def run(self, x: Any, x_scale: Any = None, *, out: Any = None, out_scale: Any = None, static_scale: Any = None, expanded_idx_to_permuted_idx: Any = None, total_num_padded_tokens: Any = None, stream: Any = None, validate: bool = False) -> moe_act._frameworks.Result:
+        """
+        Launch the plan for these tensors; the arguments are those of :func:`moe_act.gated_act_quant`.
+
+        Their description must be the plan's: same dtypes, shapes, strides and device, at least the promised alignment.
+
+        Returns:
+            ``(out, out_scale)``, as :func:`moe_act.gated_act_quant` does.
+
+        Raises:
+            ValueError: a tensor is not what the plan was made for; the text says in what.
+        """
+
+def gated_act_quant(x: object | None, x_scale: object | None, out: object | None, out_scale: object | None, static_scale: object | None, expanded_idx_to_permuted_idx: object | None, total_num_padded_tokens: object | None, x_format: object | None, x_scale_layout: object | None, out_format: object | None, out_scaling: object | None, out_scale_layout: object | None, activation: object | None, gate: object | None, padding: object | None, pdl: object | None, expected_rows: object | None, stream: object | None, validate: object) -> object: ...
+
+def plan(x: object | None, x_scale: object | None, out: object | None, out_scale: object | None, static_scale: object | None, expanded_idx_to_permuted_idx: object | None, total_num_padded_tokens: object | None, x_format: object | None, x_scale_layout: object | None, out_format: object | None, out_scaling: object | None, out_scale_layout: object | None, activation: object | None, gate: object | None, padding: object | None, pdl: object | None, expected_rows: object | None, device: object | None) -> Plan: ...
+
+def version() -> str: ...
+
+def build_info() -> str: ...
+
+def cuda_device_count() -> int: ...
+
+def last_error() -> str: ...
+
+def device_info(device_id: int) -> DeviceInfo: ...
+
+def cpu_level() -> str: ...
+
+def set_cpu_level(level: str | None) -> None: ...

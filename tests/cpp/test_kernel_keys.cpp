@@ -1,0 +1,89 @@
+// The table of compiled kernels: on budget, without gaps, and in the order that the CUDA backend counts on.
+#include <algorithm>
+#include <iterator>
+#include <string>
+
+#include "check.hpp"
+#include "core/kernel_key.hpp"
+
+namespace {
+
+using namespace moe_act;
+
+bool compiled(const KernelKey& key) {
+  return std::ranges::find(kernel_keys, key) != kernel_keys.end();
+}
+
+std::string text(const KernelKey& key) {
+  return check::text(traits(key.input).name, " -> ", key.output == OutputKind::e4m3 ? "e4m3" : "plain", ", ",
+                     key.schedule == Schedule::list ? "list" : "span", ", ", int{key.columns_per_lane}, " x ",
+                     int{key.vectors_per_lane});
+}
+
+// Every input with every output and schedule.
+template <typename Visit>
+void for_each_operation(Visit visit) {
+  for (const Format input : kernel_axes::inputs)
+    for (const OutputKind output : kernel_axes::outputs)
+      for (const Schedule schedule : kernel_axes::schedules) visit(input, output, schedule);
+}
+
+TEST("at most 160 kernels") {
+  CHECK(kernel_count <= 160, kernel_count, " kernels");
+  CHECK(kernel_budget <= 160);
+  CHECK_EQUAL(kernel_keys.size(), kernel_count);
+}
+
+TEST("every key of the table is supported and listed once") {
+  for (const KernelKey& key : kernel_keys) {
+    CHECK(supported(key), text(key));
+    CHECK_EQUAL(std::ranges::count(kernel_keys, key), 1, text(key));
+  }
+}
+
+TEST("a combination is in the table exactly if it is supported") {
+  for_each_operation([](Format input, OutputKind output, Schedule schedule) {
+    for (int columns = 0; columns <= 32; ++columns)
+      for (int vectors = 0; vectors <= 8; ++vectors) {
+        const KernelKey key{input, output, schedule, static_cast<std::int8_t>(columns),
+                            static_cast<std::int8_t>(vectors)};
+        const bool on_axes = std::ranges::find(kernel_axes::columns_per_lane, columns) != std::end(kernel_axes::columns_per_lane) &&
+                             std::ranges::find(kernel_axes::vectors_per_lane, vectors) != std::end(kernel_axes::vectors_per_lane);
+        CHECK_EQUAL(compiled(key), on_axes && supported(key), text(key));
+      }
+  });
+  CHECK(!supported({Format::e5m2, OutputKind::plain, Schedule::span, 1, 4}));
+  CHECK(!supported({Format::none, OutputKind::plain, Schedule::span, 1, 4}));
+}
+
+TEST("every operation has a kernel for any alignment and one for full-width loads") {
+  for_each_operation([](Format input, OutputKind output, Schedule schedule) {
+    const auto is_of_operation = [&](const KernelKey& key) {
+      return key.input == input && key.output == output && key.schedule == schedule;
+    };
+    const auto any_alignment = [&](const KernelKey& key) { return is_of_operation(key) && key.columns_per_lane == 1; };
+    const auto full_width = [&](const KernelKey& key) {
+      return is_of_operation(key) && key.columns_per_lane * bytes_per_element(input) == 16;
+    };
+    CHECK(std::ranges::any_of(kernel_keys, any_alignment), traits(input).name);
+    CHECK(std::ranges::any_of(kernel_keys, full_width), traits(input).name);
+  });
+}
+
+TEST("no lane loads more than 16 bytes at once, and a block's lanes are a power of two") {
+  for (const KernelKey& key : kernel_keys) {
+    CHECK(key.columns_per_lane * bytes_per_element(key.input) <= 16, text(key));
+    CHECK_EQUAL(block_columns % key.columns_per_lane, 0, text(key));
+  }
+}
+
+TEST("the keys of one input are adjacent") {
+  for (std::size_t i = 1; i < kernel_count; ++i) {
+    const bool seen_before = std::ranges::any_of(
+        kernel_keys.begin(), kernel_keys.begin() + static_cast<std::ptrdiff_t>(i),
+        [&](const KernelKey& key) { return key.input == kernel_keys[i].input; });
+    CHECK_EQUAL(seen_before, kernel_keys[i].input == kernel_keys[i - 1].input, text(kernel_keys[i]));
+  }
+}
+
+}  // namespace

@@ -1,0 +1,291 @@
+// The planner as what it is, a pure function: for GPUs that are not there.
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "check.hpp"
+#include "core/error.hpp"
+#include "core/plan.hpp"
+
+namespace {
+
+using namespace moe_act;
+
+struct Gpu {
+  const char* name;
+  DeviceInfo info;
+};
+
+constexpr Gpu h100{"H100", {132, 9, 0, std::int64_t{50} << 20}};
+constexpr Gpu b200{"B200", {148, 10, 0, std::int64_t{126} << 20}};
+constexpr Gpu rtx3060{"RTX 3060", {28, 8, 6, std::int64_t{3} << 20}};
+constexpr Gpu gpus[] = {h100, b200, rtx3060};
+constexpr Format inputs[] = {Format::e4m3, Format::bf16, Format::fp16, Format::fp32};
+constexpr Format outputs[] = {Format::e4m3, Format::bf16, Format::fp32};
+
+moe_act_problem problem_of(Format input, Format output, std::int64_t rows, std::int64_t columns) {
+  moe_act_problem problem;
+  moe_act_problem_init(&problem, static_cast<std::int32_t>(input), static_cast<std::int32_t>(output), rows, columns);
+  problem.device_type = MOE_ACT_DEVICE_CUDA;
+  return problem;
+}
+
+moe_act_problem with_map(moe_act_problem problem, std::int64_t entries) {
+  problem.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
+  problem.expanded_rows = entries;
+  return problem;
+}
+
+moe_act_plan_info info_of(const moe_act_problem& problem, const Gpu& gpu) {
+  return Plan(Problem(problem), gpu.info).info();
+}
+
+std::optional<Error> refusal(const moe_act_problem& problem, const DeviceInfo& device) {
+  try {
+    const Plan plan(Problem(problem), device);
+    return std::nullopt;
+  } catch (const Error& error) {
+    return error;
+  }
+}
+
+std::string text(const moe_act_problem& problem, const Gpu& gpu) {
+  return check::text(gpu.name, ", ", traits(static_cast<Format>(problem.x_format)).name, " [", problem.rows, ", 2 x ",
+                     problem.columns, "] -> ", traits(static_cast<Format>(problem.out_format)).name, ", ",
+                     problem.expanded_rows, " map entries, ", problem.expected_rows, " expected rows");
+}
+
+int load_bytes(const moe_act_problem& problem, const moe_act_plan_info& info) {
+  return info.columns_per_lane * bytes_per_element(static_cast<Format>(problem.x_format));
+}
+
+int columns_in_flight(const moe_act_plan_info& info) {
+  return info.columns_per_lane * info.vectors_per_lane;
+}
+
+bool is_power_of_two_up_to(std::int32_t value, std::int32_t most) {
+  return value >= 1 && value <= most && (value & (value - 1)) == 0;
+}
+
+// What holds for every plan: within the limits of CUDA and of the kernel, nothing left undone, no load or store wider
+// than alignment and columns allow.
+void check_plan(const moe_act_problem& problem, const Gpu& gpu) {
+  constexpr std::int64_t max_grid_x = 2147483647;
+  constexpr std::int64_t max_grid_y = 65535;
+  const Plan plan(Problem(problem), gpu.info);
+  const moe_act_plan_info info = plan.info();
+  const std::string name = text(problem, gpu);
+  const std::int64_t units = plan.problem().units();
+
+  CHECK(kernel_keys[plan.cuda().kernel_index] == plan.cuda().key, name);
+  CHECK(info.grid_x >= 1 && info.grid_y >= 1 && info.grid_y <= max_grid_y, name);
+  CHECK_EQUAL(info.threads_per_cta, 32 * info.warps_per_row * info.rows_per_cta, name);
+  CHECK(info.threads_per_cta <= 128, name);
+  CHECK(is_power_of_two_up_to(info.entries_per_warp, 32), name);
+  CHECK(problem.expanded_rows > 0 || info.entries_per_warp == 1, name);
+  CHECK_EQUAL(info.workspace_bytes, 0, name);
+
+  const std::int64_t units_per_cta = std::int64_t{info.rows_per_cta} * info.entries_per_warp;
+  const std::int64_t columns_per_cta = std::int64_t{32} * info.columns_per_lane * info.vectors_per_lane * info.warps_per_row;
+  // A grid at its limit is only for kernels that loop.
+  const bool loops = !runs_once(info.columns_per_lane, info.vectors_per_lane);
+  CHECK(units_per_cta * info.grid_x >= units || (loops && info.grid_x == max_grid_x), name);
+  CHECK(columns_per_cta * info.grid_y >= problem.columns || (loops && info.grid_y == max_grid_y), name);
+  CHECK(units_per_cta * (info.grid_x - std::int64_t{1}) < units, name, ": CTAs without rows");
+  CHECK(columns_per_cta * (info.grid_y - std::int64_t{1}) < problem.columns, name, ": CTAs without columns");
+
+  if (info.columns_per_lane == 1) return;
+  const int store_bytes = info.columns_per_lane * bytes_per_element(plan.problem().output());
+  CHECK_EQUAL(problem.columns % info.columns_per_lane, 0, name);
+  CHECK(load_bytes(problem, info) <= std::min(16, problem.x_alignment), name);
+  CHECK(std::min(16, store_bytes) <= problem.out_alignment, name);
+}
+
+TEST("every plan does all of its work within the limits of CUDA") {
+  constexpr std::int64_t row_counts[] = {1, 2, 3, 31, 128, 1000, 4096, 65536, 1 << 20, (std::int64_t{1} << 31) + 7,
+                                         std::int64_t{1} << 34};
+  constexpr std::int64_t column_counts[] = {1, 7, 64, 127, 128, 132, 192, 512, 2048, 2056, 7168, 1 << 20};
+  for (const Gpu& gpu : gpus)
+    for (const Format input : inputs)
+      for (const Format output : outputs)
+        for (const std::int64_t rows : row_counts)
+          for (const std::int64_t columns : column_counts) {
+            if (rows > (std::int64_t{1} << 52) / columns) continue;  // leaves the address space
+            const moe_act_problem dense = problem_of(input, output, rows, columns);
+            check_plan(dense, gpu);
+            for (const std::int64_t entries : {std::int64_t{1}, rows, 8 * rows}) check_plan(with_map(dense, entries), gpu);
+          }
+  check_plan(problem_of(Format::fp32, Format::fp32, 1, std::int64_t{1} << 28), h100);
+  check_plan(with_map(problem_of(Format::bf16, Format::e4m3, 5, 128), std::int64_t{1} << 53), h100);
+}
+
+TEST("few rows take few columns per lane, many rows take full-width loads") {
+  for (const Gpu& gpu : gpus)
+    for (const Format input : inputs)
+      for (const Format output : outputs)
+        for (const bool map : {false, true}) {
+          moe_act_problem few = problem_of(input, output, 1, 2048);
+          moe_act_problem many = problem_of(input, output, 1 << 18, 2048);
+          if (map) few = with_map(few, 1), many = with_map(many, 1 << 18);
+          const moe_act_plan_info few_info = info_of(few, gpu);
+          const moe_act_plan_info many_info = info_of(many, gpu);
+          CHECK_EQUAL(few_info.columns_per_lane, 4, text(few, gpu));
+          CHECK_EQUAL(few_info.vectors_per_lane, 1, text(few, gpu));
+          CHECK_EQUAL(load_bytes(many, many_info), 16, text(many, gpu));
+          CHECK(columns_in_flight(many_info) > columns_in_flight(few_info), text(many, gpu));
+        }
+}
+
+TEST("lanes only grow with the number of rows") {
+  for (const Gpu& gpu : gpus)
+    for (const Format input : inputs) {
+      int before = 0;
+      for (std::int64_t rows = 1; rows <= 1 << 20; rows *= 2) {
+        const moe_act_problem problem = problem_of(input, Format::e4m3, rows, 2048);
+        const int now = columns_in_flight(info_of(problem, gpu));
+        CHECK(now >= before, text(problem, gpu));
+        before = now;
+      }
+    }
+}
+
+TEST("misaligned pointers and odd columns go one column per lane") {
+  struct Case {
+    const char* name;
+    std::int64_t columns;
+    std::int32_t x_alignment;
+    std::int32_t out_alignment;
+    bool any_width;  // is more than one column per lane possible?
+  };
+  constexpr Case cases[] = {
+      {"all aligned", 2048, 16, 16, true},   {"x misaligned", 2048, 2, 16, false},
+      {"out misaligned", 2048, 16, 1, false}, {"H odd", 2047, 2, 1, false},
+      {"H even, not by 4", 2046, 4, 2, false}, {"H by 4", 2044, 8, 4, true},
+  };
+  for (const Case& c : cases)
+    for (const std::int64_t rows : {1, 100, 100'000}) {
+      moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, rows, c.columns);
+      problem.x_alignment = c.x_alignment;
+      problem.out_alignment = c.out_alignment;
+      CHECK_EQUAL(info_of(problem, h100).columns_per_lane > 1, c.any_width, c.name, ", ", rows, " rows");
+    }
+}
+
+TEST("a hint changes the plan alone, and never what it covers") {
+  const moe_act_problem base = with_map(problem_of(Format::bf16, Format::e4m3, 1 << 17, 2048), 1 << 17);
+  const int without_hint = columns_in_flight(info_of(base, h100));
+  constexpr std::int64_t hints[] = {-1, 0, 1, 64, 1 << 17, std::int64_t{1} << 40};
+  for (const std::int64_t hint : hints) {
+    moe_act_problem hinted = base;
+    hinted.expected_rows = hint;
+    check_plan(hinted, h100);
+    const bool few = hint >= 0 && hint <= 64;
+    CHECK_EQUAL(columns_in_flight(info_of(hinted, h100)) < without_hint, few, "hint ", hint);
+    moe_act_problem planned = Plan(Problem(hinted), h100.info).problem().description();
+    planned.expected_rows = -1;
+    CHECK_EQUAL(std::memcmp(&planned, &base, sizeof(base)), 0, "hint ", hint);
+    check_accepts(Plan(Problem(hinted), h100.info), base);
+  }
+  // A hint of few rows where no grid covers the capacity.
+  moe_act_problem beyond_grid = problem_of(Format::e4m3, Format::e4m3, std::int64_t{1} << 34, 512);
+  beyond_grid.expected_rows = 1;
+  check_plan(beyond_grid, h100);
+}
+
+TEST("a map of many entries is read several at a time, and only then") {
+  struct Case {
+    std::int64_t tokens, top_k, experts, columns;
+    bool several;
+  };
+  // Rows are padded to 128 per expert in the worst case; every entry may be live.
+  constexpr Case cases[] = {
+      {1, 8, 128, 768, false}, {64, 8, 256, 2048, false}, {8192, 8, 256, 2048, false}, {8192, 32, 2048, 512, true},
+      {65536, 32, 2048, 2048, true},
+  };
+  for (const Case& c : cases)
+    for (const Gpu& gpu : {h100, b200}) {
+      const std::int64_t entries = c.tokens * c.top_k;
+      const moe_act_problem problem =
+          with_map(problem_of(Format::bf16, Format::e4m3, entries + c.experts * 127, c.columns), entries);
+      check_plan(problem, gpu);
+      const moe_act_plan_info info = info_of(problem, gpu);
+      CHECK_EQUAL(info.entries_per_warp > 1, c.several, text(problem, gpu));
+      // Still enough warps to keep every multiprocessor busy.
+      const std::int64_t ctas = std::int64_t{info.grid_x} * info.grid_y;
+      CHECK(!c.several || ctas >= 8 * gpu.info.multiprocessors, text(problem, gpu), ": ", ctas, " CTAs");
+    }
+}
+
+TEST("a map cannot have more live rows than there are rows") {
+  const moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, 2, 2048);
+  const moe_act_plan_info many_entries = info_of(with_map(problem, 1 << 20), h100);
+  CHECK_EQUAL(columns_in_flight(many_entries), columns_in_flight(info_of(problem, h100)));
+}
+
+TEST("the same input gives the same plan") {
+  for (const Gpu& gpu : gpus) {
+    const moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 4096, 2048), 4096);
+    const Plan first(Problem(problem), gpu.info);
+    const Plan second(Problem(problem), gpu.info);
+    const moe_act_plan_info first_info = first.info();
+    const moe_act_plan_info second_info = second.info();
+    CHECK_EQUAL(std::memcmp(&first_info, &second_info, sizeof(first_info)), 0, gpu.name);
+    CHECK_EQUAL(first.text(), second.text());
+  }
+}
+
+TEST("no rows, no work") {
+  CHECK_EQUAL(info_of(problem_of(Format::bf16, Format::e4m3, 0, 2048), h100).grid_x, 0);
+  CHECK_EQUAL(info_of(with_map(problem_of(Format::bf16, Format::e4m3, 128, 2048), 0), h100).grid_x, 0);
+}
+
+TEST("devices that cannot run it are refused") {
+  struct Case {
+    int major, minor;
+    Pdl pdl;
+    std::vector<const char*> words;  // none: accepted
+  };
+  const Case cases[] = {
+      {7, 5, Pdl::off, {"device: ", "8.0 or above", "got 7.5"}},
+      {8, 0, Pdl::off, {}},
+      {8, 0, Pdl::on, {"pdl: ", "'off'", "9.0", "got 'on' on 8.0"}},
+      {8, 9, Pdl::metadata_ready, {"pdl: ", "'off'", "9.0", "got 'metadata_ready' on 8.9"}},
+      {9, 0, Pdl::on, {}},
+      {10, 0, Pdl::metadata_ready, {}},
+      {12, 1, Pdl::on, {}},
+  };
+  for (const Case& c : cases) {
+    moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, 128, 2048);
+    problem.pdl = static_cast<std::int32_t>(c.pdl);
+    const std::optional<Error> error = refusal(problem, {100, c.major, c.minor, 1 << 20});
+    CHECK_EQUAL(error.has_value(), !c.words.empty(), "compute capability ", c.major, ".", c.minor);
+    if (!error) continue;
+    CHECK_EQUAL(error->status(), MOE_ACT_UNSUPPORTED, error->what());
+    for (const char* words : c.words) CHECK_CONTAINS(error->what(), words);
+  }
+  const std::optional<Error> error = refusal(problem_of(Format::bf16, Format::e4m3, 128, 2048), {0, 9, 0, 0});
+  CHECK(error && error->status() == MOE_ACT_INVALID_PROBLEM);
+}
+
+TEST("the text says what was asked for and what was decided") {
+  moe_act_problem problem = with_map(problem_of(Format::bf16, Format::e4m3, 4096, 2048), 1024);
+  problem.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
+  const std::string on_gpu = Plan(Problem(problem), h100.info).text();
+  for (const char* words : {"swiglu", "bf16 [4096, 2 x 2048] -> e4m3 (block scale)", "second half", "1024 entries",
+                            "on the device", "9.0", "132 SMs", "grid", "per lane"})
+    CHECK_CONTAINS(on_gpu, words);
+  problem.device_type = MOE_ACT_DEVICE_CPU;
+  CHECK_CONTAINS(Plan(Problem(problem), {}).text(), "CPU");
+}
+
+TEST("on the CPU nothing is decided and the device is not looked at") {
+  moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, 128, 2048);
+  problem.device_type = MOE_ACT_DEVICE_CPU;
+  moe_act_plan_info expected{};
+  expected.struct_size = sizeof(expected);
+  const moe_act_plan_info info = Plan(Problem(problem), {-1, 0, 0, -1}).info();
+  CHECK_EQUAL(std::memcmp(&info, &expected, sizeof(info)), 0);
+}
+
+}  // namespace

@@ -1,0 +1,211 @@
+"""Tensors that lie, break, or live elsewhere; and tensors that a plan was not made for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import cases
+import moe_act
+import numpy as np
+import pytest
+from moe_act import _frameworks
+from tensors import DEVICES, Exporter, get, put
+
+FLOATS = np.ones((6, 384), np.float32)
+
+
+def assert_refused(error: type[Exception], argument: str, says: str, call: Callable[[], Any]) -> None:
+    with pytest.raises(error, match=f"^{re.escape(argument)}: ") as raised:
+        call()
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+# What a producer may say of x that cannot be: the exporter's arguments, the error, its words.
+EXPORTS = {
+    "null data": ({"data": 0}, ValueError, "data pointer is null, expected float32 [6, 384]"),
+    "null data of before DLPack 1.0": ({"data": 0, "version": None}, ValueError, "data pointer is null"),
+    "null shape": ({"shape": None}, ValueError, "its shape is missing"),
+    "negative rank": ({"ndim": -1}, ValueError, "its shape is missing"),
+    "nine axes": ({"ndim": 9, "shape": (1,) * 9}, ValueError, "at most 8 dimensions, got 9"),
+    "negative size": ({"shape": (-6, 384)}, ValueError, "negative size -6"),
+    "size past 63 bits": ({"shape": (1 << 40, 1 << 40)}, ValueError, "its size exceeds 63 bits"),
+    "rows past the address space": ({"strides": (1 << 60, 1)}, ValueError, "exceeds the address space"),
+    "two lanes": ({"dtype": (2, 32, 2), "shape": (6, 192)}, TypeError, "got float32x2 [6, 192]"),
+    "unknown dtype": ({"dtype": (99, 32, 1)}, TypeError, "got dtype code 99 of 32 bits [6, 384]"),
+    "e2m1, two a byte": ({"dtype": (17, 4, 2)}, NotImplementedError, "e2m1 input has no kernel; supported: 'fp32'"),
+    "e2m1": ({"dtype": (17, 4, 1)}, NotImplementedError, "supported: 'fp32', 'fp16', 'bf16', 'e4m3'"),
+    "another device": ({"device": (10, 0)}, NotImplementedError, "expected CPU (1) or CUDA (2), got DLPack"),
+    "DLPack 2": ({"version": (2, 0)}, ValueError, "expected DLPack 1.x, got major version 2"),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_exports_that_cannot_be(name: str) -> None:
+    told, error, says = EXPORTS[name]
+    argument = "device" if name == "another device" else "x"
+    assert_refused(error, argument, says, lambda: moe_act.gated_act_quant(Exporter(FLOATS, **told)))
+
+
+def test_lanes_do_not_hide_behind_a_format() -> None:
+    """Four codes to an element would be read as one."""
+    x = Exporter(FLOATS, dtype=(1, 8, 4))
+    assert_refused(TypeError, "x", "got uint8x4 [6, 384]", lambda: moe_act.gated_act_quant(x, x_format="e4m3"))
+
+
+def test_read_only_exports_are_not_written() -> None:
+    out = cases.poisoned((6, 192), np.uint8)
+    read_only = Exporter(out, dtype=(1, 8, 1), flags=1)
+    assert_refused(ValueError, "out", "read-only", lambda: moe_act.gated_act_quant(FLOATS, out=read_only))
+    assert (out == cases.POISON).all()
+
+
+class Answers:
+    """__dlpack__ and __dlpack_device__ as told: an exception is raised, anything else returned."""
+
+    def __init__(self, capsule: Any, device: Any = (1, 0)) -> None:
+        self.capsule, self.device = capsule, device
+
+    def answer(self, told: Any) -> Any:
+        if isinstance(told, BaseException):
+            raise told
+        return told
+
+    def __dlpack_device__(self) -> Any:
+        return self.answer(self.device)
+
+    def __dlpack__(self, **arguments: Any) -> Any:
+        return self.answer(self.capsule)
+
+
+@pytest.mark.parametrize(
+    ("producer", "error", "says"),
+    [
+        (Answers(RuntimeError("no\nway")), ValueError, "its __dlpack__ failed: no"),
+        (Answers(TypeError("of its own")), ValueError, "its __dlpack__ failed: of its own"),
+        (Answers(3), TypeError, "its __dlpack__ returned int, expected a DLPack capsule"),
+        (Answers(None), TypeError, "its __dlpack__ returned NoneType, expected a DLPack capsule"),
+        (Answers(3, RuntimeError("lost")), ValueError, "its __dlpack_device__ failed: lost"),
+        (Answers(3, "ab"), TypeError, "its __dlpack_device__ returned 'ab', expected (device type, device id)"),
+        (Answers(3, (1,)), TypeError, "returned (1,), expected (device type, device id)"),
+        (Answers(3, (1 << 40, 0)), TypeError, "expected (device type, device id)"),
+        (Answers(3, None), TypeError, "returned None, expected (device type, device id)"),
+    ],
+)
+@pytest.mark.parametrize("argument", ["x", "out"])
+def test_producers_that_break(argument: str, producer: Answers, error: type[Exception], says: str) -> None:
+    call = {"x": FLOATS} | {argument: producer}
+    assert_refused(error, argument, says, lambda: moe_act.gated_act_quant(**call))
+
+
+def test_what_a_producer_raised_is_the_cause() -> None:
+    cause = RuntimeError("no way")
+    with pytest.raises(ValueError) as raised:
+        moe_act.gated_act_quant(Answers(cause))
+    assert raised.value.__cause__ is cause
+
+
+def test_an_interrupt_is_no_bad_input() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        moe_act.gated_act_quant(Answers(KeyboardInterrupt()))
+
+
+def good_call(device: str) -> dict[str, Any]:
+    """Every tensor argument that one call can have: a padded total, a map, block scales."""
+    call = {
+        "x": np.full((6, 384), 0x38, np.uint8),
+        "x_scale": np.ones(18, np.float32),
+        "out": cases.poisoned((6, 192), np.uint8),
+        "out_scale": cases.poisoned((12,), np.float32),
+        "expanded_idx_to_permuted_idx": np.array([3, -1, 0], np.int32),
+        "total_num_padded_tokens": np.array([6], np.int32),
+    }
+    return {name: put(array, device) for name, array in call.items()}
+
+
+DTYPES = {np.dtype(np.uint8): (1, 8, 1), np.dtype(np.int32): (0, 32, 1), np.dtype(np.float32): (2, 32, 1)}
+
+
+@pytest.mark.parametrize("argument", [name for name in good_call("cpu") if name != "x"])
+def test_another_device_than_that_of_x(argument: str) -> None:
+    """Said by its producer alone: the memory is never looked at."""
+    call = good_call("cpu")
+    array = call[argument]
+    call[argument] = Exporter(array, dtype=DTYPES[array.dtype], device=(2, 1))
+    says = "expected a tensor on cpu (the device of x), got one on cuda:1"
+    assert_refused(ValueError, argument, says, lambda: moe_act.gated_act_quant(**call, x_format="e4m3"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("argument", good_call("cpu"))
+def test_a_tensor_on_the_cpu_among_cuda_tensors(argument: str) -> None:
+    call = good_call("cuda")
+    kept = call["out"], call["out_scale"]
+    call[argument] = good_call("cpu")[argument]
+    named, on, got = ("x_scale", "cpu", "cuda:0") if argument == "x" else (argument, "cuda:0", "cpu")
+    says = f"expected a tensor on {on} (the device of x), got one on {got}"
+    assert_refused(ValueError, named, says, lambda: moe_act.gated_act_quant(**call, x_format="e4m3"))
+    for result in kept:
+        assert (get(result).view(np.uint8) == cases.POISON).all()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("argument", ["x", "out_scale"])
+def test_tensors_that_require_grad(argument: str, device: str) -> None:
+    torch = pytest.importorskip("torch")
+    call = {"x": torch.ones(6, 384, device=device), "out_scale": torch.full((2, 6), 7.0, device=device)}
+    call[argument].requires_grad_()
+    says = "does not require grad (the operation has no gradient); pass .detach()"
+    assert_refused(ValueError, argument, says, lambda: moe_act.gated_act_quant(**call))
+    assert (call["out_scale"] == 7).all()
+    moe_act.gated_act_quant(**{name: tensor.detach() for name, tensor in call.items()})
+
+
+def test_torch_tensors_without_memory() -> None:
+    torch = pytest.importorskip("torch")
+    for tensor in (torch.ones(6, 384, device="meta"), torch.ones(6, 384).to_sparse()):
+        assert_refused(ValueError, "x", "failed: ", lambda tensor=tensor: moe_act.gated_act_quant(tensor))
+
+
+def test_torch_e2m1() -> None:
+    torch = pytest.importorskip("torch")
+    if not hasattr(torch, "float4_e2m1fn_x2"):
+        pytest.skip("this torch has no float4_e2m1fn_x2")
+    x = torch.zeros(6, 192, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    assert_refused(NotImplementedError, "x", "supported: 'fp32', ", lambda: moe_act.gated_act_quant(x))
+
+
+class Stream:
+    """The CUDA stream protocol, of a given version."""
+
+    def __init__(self, version: int, handle: int = 0) -> None:
+        self.answer = version, handle
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return self.answer
+
+
+STREAMS = {
+    "unknown version": (Stream(1), ValueError, "expected version 0 of the __cuda_stream__ protocol, got 1"),
+    "negative": (-1, ValueError, "expected a cudaStream_t, got -1"),
+    "bool": (True, TypeError, "expected None, an int or an object with __cuda_stream__, got bool"),
+    "float": (1.0, TypeError, "expected None, an int or an object with __cuda_stream__, got float"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_streams_that_are_none(name: str) -> None:
+    stream, error, says = STREAMS[name]
+    assert_refused(error, "stream", says, lambda: _frameworks.stream_handle(FLOATS, stream, True, 0))
+    assert _frameworks.stream_handle(FLOATS, Stream(0, 42), True, 0) == 42
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", STREAMS)
+def test_streams_that_are_none_reach_no_kernel(name: str) -> None:
+    call = good_call("cuda")
+    stream, error, says = STREAMS[name]
+    assert_refused(error, "stream", says, lambda: moe_act.gated_act_quant(**call, x_format="e4m3", stream=stream))
+    assert (get(call["out"]) == cases.POISON).all()
