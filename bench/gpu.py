@@ -26,12 +26,10 @@ SANITIZERS = ("memcheck", "initcheck", "synccheck")  # no kernel has shared memo
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
 
 
-def run(step: str, command: list[str], **environment: str) -> tuple[subprocess.CompletedProcess[str], float]:
+def run(step: str, command: list[str]) -> tuple[subprocess.CompletedProcess[str], float]:
     print(f"{step} ...", flush=True)
     begin = time.monotonic()
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     seconds = time.monotonic() - begin
     verdict = "done" if done.returncode == 0 else f"FAILED ({done.returncode})"
     print(f"{step}: {verdict}, {seconds:.0f} s", flush=True)
@@ -67,9 +65,9 @@ def build(architecture: str) -> dict[str, Any]:
     return {"ok": done.returncode == 0, "seconds": round(seconds, 1)}
 
 
-def test(step: str, command: list[str], report: Path, **variables: str) -> dict[str, Any]:
-    """Runs pytest (possibly under a sanitizer) and counts what it did."""
-    done, seconds = run(step, [*command, f"--junitxml={report}"], **variables)
+def test(step: str, command: list[str], report: Path) -> dict[str, Any]:
+    """Runs pytest and counts what it did."""
+    done, seconds = run(step, [*command, f"--junitxml={report}"])
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     if report.is_file():
         for suite in ElementTree.parse(report).getroot().iter("testsuite"):
@@ -79,17 +77,27 @@ def test(step: str, command: list[str], report: Path, **variables: str) -> dict[
     return {"ok": ok, "seconds": round(seconds, 1), **counts, "output": done.stdout}
 
 
-def sanitize(tool: str, out: Path) -> dict[str, Any]:
-    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", "--kernel-regex", "kns=gated_act_quant"]
-    command += ["--leak-check", "no"] if tool == "memcheck" else []
-    # Each tensor its own allocation: a caching allocator's memory would count as initialized, and in bounds.
-    variables = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-    report = out / f"{tool}.xml"
-    result = test(tool, [*command, *PYTEST, "-m", "sanitizer", "tests/python"], report, **variables)
-    summary = re.findall(r"ERROR SUMMARY: (\d+) error", result.pop("output"))
-    result["findings"] = int(summary[-1]) if summary else None
-    result["ok"] = result["ok"] and result["findings"] == 0
-    return result
+def build_cpp_tests(architecture: str) -> Path:
+    """Where the C++ tests were built."""
+    tree = ROOT / "build" / "gpu"
+    defines = ["-DMOE_ACT_TESTS=ON", "-DMOE_ACT_CUDA=ON", f"-DMOE_ACT_CUDA_ARCHITECTURES={architecture}-real"]
+    run("configure C++ tests", ["cmake", "-S", str(ROOT), "-B", str(tree), "-G", "Ninja", *defines])
+    run("build C++ tests", ["cmake", "--build", str(tree)])
+    return tree / "tests" / "cpp"
+
+
+def sanitize(tool: str, tests: Path) -> dict[str, Any]:
+    """Every kernel, in a program without a framework: each buffer is an allocation of its own."""
+    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", str(tests / "test_gpu_kernels")]
+    done, seconds = run(tool, command)
+    findings = re.search(r"ERROR SUMMARY: (\d+) error", done.stdout)
+    checks = re.search(r"\d+ tests, (\d+) checks, 0 failed", done.stdout)
+    return {
+        "ok": done.returncode == 0 and findings is not None and checks is not None,
+        "seconds": round(seconds, 1),
+        "checks": int(checks.group(1)) if checks else 0,
+        "findings": int(findings.group(1)) if findings else None,
+    }
 
 
 def main() -> int:
@@ -108,13 +116,17 @@ def main() -> int:
     result["tests"] = test("GPU tests", [*PYTEST, "-m", "gpu", "-s", "tests/python"], out / "tests.xml")
     for line in re.findall(r"^.*largest error.*$", result["tests"].pop("output"), re.MULTILINE):
         result["tests"]["sigmoid"] = line.strip(". ")
-    result["sanitizers"] = {tool: sanitize(tool, out) for tool in options.sanitizers}
+    cpp_tests = build_cpp_tests(facts["compute_capability"].replace(".", ""))
+    done, seconds = run("ctest", ["ctest", "--test-dir", str(cpp_tests.parents[1]), "--output-on-failure"])
+    passed = re.search(r"100% tests passed.* out of (\d+)", done.stdout)
+    result["ctest"] = {"ok": passed is not None, "seconds": round(seconds, 1), "tests": int(passed[1]) if passed else 0}
+    result["sanitizers"] = {tool: sanitize(tool, cpp_tests) for tool in options.sanitizers}
     measured = out / "command.json"
     done, _ = run("main command", [sys.executable, "-m", "moe_act", "--json", str(measured)])
     print(done.stdout)
     result["command"] = json.loads(measured.read_text()) if measured.is_file() else None
 
-    parts = [result.get("build", {"ok": True}), result["tests"], *result["sanitizers"].values()]
+    parts = [result.get("build", {"ok": True}), result["tests"], result["ctest"], *result["sanitizers"].values()]
     result["ok"] = done.returncode == 0 and all(part["ok"] for part in parts)
     name = re.search(r"[A-Z]+\d+", facts["gpu"])
     file = out / f"{name.group().lower() if name else 'gpu'}.json"

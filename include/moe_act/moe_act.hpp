@@ -47,13 +47,12 @@ using InternalError = ErrorOf<MOE_ACT_INTERNAL_ERROR>;    // out of host memory,
 namespace detail {
 
 inline void check(moe_act_status status) {
-  const char* line = moe_act_last_error();
   if (status == MOE_ACT_OK) return;
-  if (status == MOE_ACT_INVALID_PROBLEM) throw InvalidProblem(line);
-  if (status == MOE_ACT_UNSUPPORTED) throw Unsupported(line);
-  if (status == MOE_ACT_CUDA_ERROR) throw CudaError(line);
-  if (status == MOE_ACT_WRONG_TYPE) throw WrongType(line);
-  throw InternalError(line);
+  if (status == MOE_ACT_INVALID_PROBLEM) throw InvalidProblem(moe_act_last_error());
+  if (status == MOE_ACT_UNSUPPORTED) throw Unsupported(moe_act_last_error());
+  if (status == MOE_ACT_CUDA_ERROR) throw CudaError(moe_act_last_error());
+  if (status == MOE_ACT_WRONG_TYPE) throw WrongType(moe_act_last_error());
+  throw InternalError(moe_act_last_error());
 }
 
 // A struct of the C interface that says its size, everything else zero.
@@ -137,7 +136,9 @@ struct DeviceInfo : moe_act_device_info {
       : moe_act_device_info{sizeof(moe_act_device_info), sm_count, major, minor, 0, l2_size} {}
 };
 
-inline std::int32_t cuda_device_count() { return moe_act_cuda_device_count(); }  // 0 without CUDA, driver or device
+inline std::int32_t cuda_device_count() {
+  return moe_act_cuda_device_count();
+}  // 0 without CUDA, driver or device
 
 inline DeviceInfo device_info(std::int32_t device_id) {
   auto info = detail::sized<moe_act_device_info>();
@@ -226,18 +227,17 @@ struct Description {
 
 // Tensors and options to a validated problem and its pointers.
 inline Description describe(const Tensors& tensors, const Options& options = {}) {
-  using detail::value_or_default;
   const auto given = std::bit_cast<moe_act_tensors>(tensors);
   auto chosen = detail::sized<moe_act_options>();
-  chosen.x_format = value_or_default(options.x_format);
-  chosen.x_scale_layout = value_or_default(options.x_scale_layout);
-  chosen.out_format = value_or_default(options.out_format);
-  chosen.out_scaling = value_or_default(options.out_scaling);
-  chosen.out_scale_layout = value_or_default(options.out_scale_layout);
-  chosen.activation = value_or_default(options.activation);
-  chosen.gate = value_or_default(options.gate);
-  chosen.padding = value_or_default(options.padding);
-  chosen.pdl = value_or_default(options.pdl);
+  chosen.x_format = detail::value_or_default(options.x_format);
+  chosen.x_scale_layout = detail::value_or_default(options.x_scale_layout);
+  chosen.out_format = detail::value_or_default(options.out_format);
+  chosen.out_scaling = detail::value_or_default(options.out_scaling);
+  chosen.out_scale_layout = detail::value_or_default(options.out_scale_layout);
+  chosen.activation = detail::value_or_default(options.activation);
+  chosen.gate = detail::value_or_default(options.gate);
+  chosen.padding = detail::value_or_default(options.padding);
+  chosen.pdl = detail::value_or_default(options.pdl);
   chosen.has_expected_rows = options.expected_rows.has_value();
   chosen.expected_rows = options.expected_rows.value_or(0);
   auto problem = detail::sized<moe_act_problem>();

@@ -84,7 +84,7 @@ moe_act_buffers checked_buffers(const Plan& plan, const moe_act_buffers* given) 
 // An unknown format is reported when the plan is made.
 std::int32_t contiguous_alignment(std::int32_t format, std::int64_t row_stride) {
   if (option_name("format", format) == nullptr) return 1;
-  return alignment_bytes(nullptr, row_stride * bytes_per_element(static_cast<Format>(format)));
+  return alignment_bytes(nullptr, row_stride, bytes_per_element(static_cast<Format>(format)));
 }
 
 DeviceInfo device_for(const Problem& problem, const moe_act_device_info* given) {
@@ -160,7 +160,7 @@ void moe_act_problem_init(moe_act_problem* problem, int32_t x_format, int32_t ou
   problem->rows = rows;
   problem->columns = columns;
   problem->expected_rows = -1;
-  problem->x_row_stride = 2 * columns;
+  problem->x_row_stride = static_cast<int64_t>(2 * static_cast<uint64_t>(columns));  // the plan refuses too many
   problem->out_row_stride = columns;
   problem->x_scale_stride = rows;
   problem->out_scale_stride = rows;

@@ -123,7 +123,7 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   problem.rows = x.dimension(0);
   problem.columns = x.dimension(1) / 2;
   problem.x_row_stride = x.row_stride();
-  problem.x_alignment = alignment_bytes(x.data(), problem.x_row_stride * bytes_per_element(input));
+  problem.x_alignment = alignment_bytes(x.data(), problem.x_row_stride, bytes_per_element(input));
 
   problem.out_scaling = output_scaling(output, options.out_scaling, static_scale.has_value());
   problem.out_row_stride = problem.columns;
@@ -136,7 +136,7 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
     problem.out_row_stride = out->row_stride();
   }
   problem.out_alignment =
-      alignment_bytes(out ? out->data() : nullptr, problem.out_row_stride * bytes_per_element(output));
+      alignment_bytes(out ? out->data() : nullptr, problem.out_row_stride, bytes_per_element(output));
 
   problem.row_kind = map ? MOE_ACT_ROWS_EXPANDED_TO_PERMUTED : MOE_ACT_ROWS_DENSE;
   if (map) {

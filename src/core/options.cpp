@@ -34,6 +34,8 @@ constexpr OptionValue option_values[] = {
     {"pdl", "off", MOE_ACT_PDL_OFF},
     {"pdl", "on", MOE_ACT_PDL_ON},
     {"pdl", "metadata_ready", MOE_ACT_PDL_METADATA_READY},
+    {"device", "cpu", MOE_ACT_DEVICE_CPU},
+    {"device", "cuda", MOE_ACT_DEVICE_CUDA},
     {"row_kind", "dense", MOE_ACT_ROWS_DENSE},
     {"row_kind", "expanded_to_permuted", MOE_ACT_ROWS_EXPANDED_TO_PERMUTED},
 };

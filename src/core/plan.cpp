@@ -214,7 +214,7 @@ void check_accepts(const Plan& plan, const moe_act_problem& problem) {
   const bool out_scaled = plan.problem().has_out_scale();
   const moe_act_problem& planned = plan.problem().description();
   const Field fields[] = {
-      {"device", planned.device_type, problem.device_type},
+      {"device", planned.device_type, problem.device_type, "device"},
       {"device_id", planned.device_id, problem.device_id},
       {"x_format", planned.x_format, problem.x_format, "format"},
       {"out_format", planned.out_format, problem.out_format, "format"},

@@ -160,8 +160,10 @@ void TensorView::require_device_of(const TensorView& x) const {
     invalid(name_, "expected a tensor on " + device_text(x) + " (the device of x), got one on " + device_text(*this));
 }
 
-std::int32_t alignment_bytes(const void* data, std::int64_t row_stride_bytes) {
-  const std::uintptr_t bits = reinterpret_cast<std::uintptr_t>(data) | static_cast<std::uintptr_t>(row_stride_bytes) | 16u;
+std::int32_t alignment_bytes(const void* data, std::int64_t row_stride, int element_bytes) {
+  // Unsigned: a stride that leaves the address space is refused later, by name.
+  const auto row_bytes = static_cast<std::uintptr_t>(row_stride) * static_cast<std::uintptr_t>(element_bytes);
+  const std::uintptr_t bits = reinterpret_cast<std::uintptr_t>(data) | row_bytes | 16u;
   return static_cast<std::int32_t>(bits & -bits);
 }
 

@@ -44,6 +44,6 @@ class TensorView {
 };
 
 // The largest power of two, 16 at most, that divides the address and the distance between rows.
-std::int32_t alignment_bytes(const void* data, std::int64_t row_stride_bytes);
+std::int32_t alignment_bytes(const void* data, std::int64_t row_stride, int element_bytes);
 
 }  // namespace moe_act

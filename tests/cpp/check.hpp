@@ -98,7 +98,8 @@ inline int run(const std::vector<std::string_view>& selected) {
   long run = 0;
   for (const Test& test : tests()) {
     bool wanted = selected.empty();
-    for (const std::string_view part : selected) wanted |= std::string_view(test.name).find(part) != std::string_view::npos;
+    for (const std::string_view part : selected)
+      wanted |= std::string_view(test.name).find(part) != std::string_view::npos;
     if (!wanted) continue;
     current_test = test.name;
     failures_before_test = failures;
@@ -118,8 +119,8 @@ inline int run(const std::vector<std::string_view>& selected) {
 #define CHECK_JOIN_NOW(left, right) left##right
 #define CHECK_JOIN(left, right) CHECK_JOIN_NOW(left, right)
 
-#define TEST(name)                                                                                           \
-  static void CHECK_JOIN(test_at_line_, __LINE__)();                                                         \
+#define TEST(name)                                                                                                  \
+  static void CHECK_JOIN(test_at_line_, __LINE__)();                                                                \
   static const check::Registration CHECK_JOIN(registration_, __LINE__)(name, &CHECK_JOIN(test_at_line_, __LINE__)); \
   static void CHECK_JOIN(test_at_line_, __LINE__)()
 

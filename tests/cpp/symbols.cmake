@@ -1,5 +1,5 @@
-# cmake -D nm=... -D library=... -D header=... -P symbols.cmake: fails unless the library exports exactly what the header
-# declares.
+# cmake -D nm=... -D library=... -D header=... -P symbols.cmake: fails unless the library exports exactly what the
+# header declares.
 cmake_minimum_required(VERSION 3.25)
 
 execute_process(COMMAND ${nm} -D --defined-only ${library} OUTPUT_VARIABLE listing COMMAND_ERROR_IS_FATAL ANY)

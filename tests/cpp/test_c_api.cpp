@@ -14,7 +14,9 @@ namespace {
 struct Plan {
   moe_act_plan* handle = nullptr;
 
-  explicit Plan(const moe_act_problem& problem) { CHECK_EQUAL(moe_act_plan_create(&problem, nullptr, &handle), MOE_ACT_OK, moe_act_last_error()); }
+  explicit Plan(const moe_act_problem& problem) {
+    CHECK_EQUAL(moe_act_plan_create(&problem, nullptr, &handle), MOE_ACT_OK, moe_act_last_error());
+  }
   ~Plan() { moe_act_plan_destroy(handle); }
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
@@ -53,7 +55,8 @@ struct ByHand {
 };
 
 TEST("version and build are stated") {
-  CHECK_EQUAL(std::string(moe_act_version()), check::text(MOE_ACT_VERSION_MAJOR, ".", MOE_ACT_VERSION_MINOR, ".", MOE_ACT_VERSION_PATCH));
+  CHECK_EQUAL(std::string(moe_act_version()),
+              check::text(MOE_ACT_VERSION_MAJOR, ".", MOE_ACT_VERSION_MINOR, ".", MOE_ACT_VERSION_PATCH));
   CHECK_CONTAINS(moe_act_build_info(), "CUDA");
 }
 
@@ -69,24 +72,25 @@ TEST("a row worked out by hand") {
   row.check_result();
 }
 
-TEST("a map names the rows, a skipped row is not written, the scale stride comes from the buffers") {
-  // e4m3 [3, 2 x 1]: 0x60 is 32, 0x38 is 1. Two blocks would begin at 128; here up and gate share block 0.
-  alignas(16) const std::uint8_t x[6] = {0x38, 0x60, 0x7f, 0x7f, 0x40, 0x60};
-  const float x_scale[3] = {1, 1, 2};
-  alignas(16) float out[3] = {-1, -1, -1};
-  const std::int32_t map[4] = {-1, 2, -1, 0};
+TEST("a map names the rows, nothing else is written, the scale stride comes from the buffers") {
+  // e4m3 [3, 2 x 1], and a row past the end: 0x38 is 1, 0x40 is 2, 0x60 is 32. Up and gate share a scale.
+  alignas(16) const std::uint8_t x[8] = {0x38, 0x60, 0x7f, 0x7f, 0x40, 0x60, 0x38, 0x60};
+  const float x_scale[4] = {1, 1, 2, 1};
+  alignas(16) float out[4] = {-1, -1, -1, -1};
+  const std::int32_t map[7] = {-1, 2, 3, INT32_MAX, INT32_MIN, -2, 0};  // rows that there are not are skipped
   const std::int32_t total[1] = {3};
   moe_act_problem problem = problem_of(MOE_ACT_FORMAT_E4M3, MOE_ACT_FORMAT_FP32, 3, 1);
   problem.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
-  problem.expanded_rows = 4;
+  problem.expanded_rows = 7;
   problem.x_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
   const moe_act_buffers buffers = {sizeof(buffers), x, x_scale, out, nullptr, nullptr, map, total};
   const Plan plan(problem);
-  CHECK_EQUAL(moe_act_validate(plan.handle, &buffers, nullptr), MOE_ACT_OK, moe_act_last_error());
   CHECK_EQUAL(moe_act_launch(plan.handle, &buffers, nullptr, nullptr), MOE_ACT_OK, moe_act_last_error());
   CHECK_EQUAL(out[0], 32.0f);
-  CHECK_EQUAL(out[1], -1.0f);  // no entry names it
+  CHECK_EQUAL(out[1], -1.0f);   // no entry names it
   CHECK_EQUAL(out[2], 256.0f);  // (2 * 2) * (2 * 32)
+  CHECK_EQUAL(out[3], -1.0f);
+  check_status(moe_act_validate(plan.handle, &buffers, nullptr), MOE_ACT_INVALID_PROBLEM, "entry 2 is 3");
 }
 
 TEST("validate looks at the data") {
@@ -100,8 +104,9 @@ TEST("validate looks at the data") {
     std::int32_t map[3];
     const char* words;
   };
-  for (const Case& c : {Case{{0, 3, -1}, "entry 1 is 3, expected -1 or a row below 3"}, Case{{-2, 0, 1}, "entry 0 is -2"},
-                        Case{{1, -1, 1}, "entry 2 is 1, a row that an earlier entry names already"}}) {
+  for (const Case& c :
+       {Case{{0, 3, -1}, "entry 1 is 3, expected -1 or a row below 3"}, Case{{-2, 0, 1}, "entry 0 is -2"},
+        Case{{1, -1, 1}, "entry 2 is 1, a row that an earlier entry names already"}}) {
     const moe_act_buffers buffers = {sizeof(buffers), x, nullptr, out, nullptr, nullptr, c.map, nullptr};
     check_status(moe_act_validate(plan.handle, &buffers, nullptr), MOE_ACT_INVALID_PROBLEM, c.words);
     CHECK_CONTAINS(moe_act_last_error(), "expanded_idx_to_permuted_idx: ");
@@ -116,9 +121,11 @@ TEST("a shorter struct of an older header works, a longer one is refused") {
   CHECK_EQUAL(moe_act_launch(plan.handle, &row.buffers, nullptr, nullptr), MOE_ACT_OK, moe_act_last_error());
   row.check_result();
   row.buffers.struct_size = sizeof(moe_act_buffers) + 8;
-  check_status(moe_act_launch(plan.handle, &row.buffers, nullptr, nullptr), MOE_ACT_INVALID_PROBLEM, "buffers: struct_size is");
+  check_status(moe_act_launch(plan.handle, &row.buffers, nullptr, nullptr), MOE_ACT_INVALID_PROBLEM,
+               "buffers: struct_size is");
   row.buffers.struct_size = 0;
-  check_status(moe_act_launch(plan.handle, &row.buffers, nullptr, nullptr), MOE_ACT_INVALID_PROBLEM, "buffers: struct_size is 0");
+  check_status(moe_act_launch(plan.handle, &row.buffers, nullptr, nullptr), MOE_ACT_INVALID_PROBLEM,
+               "buffers: struct_size is 0");
 
   moe_act_plan_info info;
   std::memset(&info, 0x55, sizeof(info));
@@ -138,7 +145,7 @@ TEST("a shorter struct of an older header works, a longer one is refused") {
   CHECK(none == nullptr);
 }
 
-TEST("null arguments are errors, not crashes") {
+TEST("null arguments and absurd sizes are errors, not crashes") {
   ByHand row;
   const Plan plan(row.problem);
   moe_act_plan* none = nullptr;
@@ -151,7 +158,8 @@ TEST("null arguments are errors, not crashes") {
   check_status(moe_act_launch(nullptr, &row.buffers, nullptr, nullptr), MOE_ACT_INVALID_PROBLEM, "plan: ");
   check_status(moe_act_launch(plan.handle, nullptr, nullptr, nullptr), MOE_ACT_INVALID_PROBLEM, "buffers: ");
   check_status(moe_act_validate(plan.handle, nullptr, nullptr), MOE_ACT_INVALID_PROBLEM, "buffers: ");
-  check_status(moe_act_describe(nullptr, nullptr, nullptr, nullptr), MOE_ACT_INVALID_PROBLEM, "expected a struct, got null");
+  check_status(moe_act_describe(nullptr, nullptr, nullptr, nullptr), MOE_ACT_INVALID_PROBLEM,
+               "expected a struct, got null");
   std::int32_t value = 0;
   check_status(moe_act_parse_option(nullptr, "off", &value), MOE_ACT_INVALID_PROBLEM, "option: ");
   check_status(moe_act_parse_option("pdl", nullptr, &value), MOE_ACT_INVALID_PROBLEM, "option: ");
@@ -160,6 +168,8 @@ TEST("null arguments are errors, not crashes") {
   CHECK_EQUAL(std::string(moe_act_plan_text(nullptr)), "");
   moe_act_plan_destroy(nullptr);
   moe_act_problem_init(nullptr, MOE_ACT_FORMAT_BF16, MOE_ACT_FORMAT_BF16, 1, 1);
+  row.problem = problem_of(MOE_ACT_FORMAT_BF16, MOE_ACT_FORMAT_BF16, INT64_MAX, INT64_MAX);
+  check_status(moe_act_plan_create(&row.problem, nullptr, &none), MOE_ACT_INVALID_PROBLEM, "columns: ");
   row.check_untouched();
 }
 
@@ -190,7 +200,8 @@ TEST("launch checks every pointer before anything is written") {
       {[](ByHand& row) { row.buffers.total_num_padded_tokens = reinterpret_cast<std::int32_t*>(row.x); },
        "total_num_padded_tokens: the plan has no use for it"},
       {[](ByHand& row) { row.buffers.x = row.x + 1; }, "x: the plan was promised data aligned to 16 bytes"},
-      {[](ByHand& row) { row.buffers.out_scale = reinterpret_cast<float*>(row.out + 1); }, "out_scale: the plan was promised data aligned to 4 bytes"},
+      {[](ByHand& row) { row.buffers.out_scale = reinterpret_cast<float*>(row.out + 1); },
+       "out_scale: the plan was promised data aligned to 4 bytes"},
       {[](ByHand& row) { row.buffers.out = row.x + 7; }, "out: overlaps x"},
       {[](ByHand& row) { row.buffers.out_scale = row.x; }, "out_scale: overlaps x"},
       {[](ByHand& row) { row.buffers.out_scale = reinterpret_cast<float*>(row.out); }, "out: overlaps out_scale"},
@@ -213,15 +224,20 @@ TEST("a plan accepts what it was made for, better alignment, and other values of
       {[](auto&) {}, nullptr},
       {[](auto& p) { p.x_alignment = 16; }, nullptr},
       {[](auto& p) { p.expected_rows = 3; }, nullptr},
-      {[](auto& p) { p.x_scale_stride = 0; p.x_scale_layout = 0; }, nullptr},  // bf16 has no scales
+      {[](auto& p) {
+         p.x_scale_stride = 0;
+         p.x_scale_layout = 0;
+       },
+       nullptr},  // bf16 has no scales
       {[](auto& p) { p.x_alignment = 2; }, "x: the plan was promised data aligned to 4 bytes, got 2"},
       {[](auto& p) { p.out_alignment = 1; }, "out: the plan was promised"},
       {[](auto& p) { p.rows = 9; }, "x rows: the plan was made for 8, got 9"},
       {[](auto& p) { p.columns = 129; }, "x columns / 2: the plan was made for 128, got 129"},
       {[](auto& p) { p.x_format = MOE_ACT_FORMAT_FP16; }, "x_format: the plan was made for 'bf16', got 'fp16'"},
-      {[](auto& p) { p.gate = MOE_ACT_GATE_FIRST_HALF; }, "gate: the plan was made for 'second_half', got 'first_half'"},
+      {[](auto& p) { p.gate = MOE_ACT_GATE_FIRST_HALF; },
+       "gate: the plan was made for 'second_half', got 'first_half'"},
       {[](auto& p) { p.out_scale_stride = 9; }, "out_scale stride: the plan was made for 8, got 9"},
-      {[](auto& p) { p.device_type = MOE_ACT_DEVICE_CUDA; }, "device: the plan was made for 1, got 2"},
+      {[](auto& p) { p.device_type = MOE_ACT_DEVICE_CUDA; }, "device: the plan was made for 'cpu', got 'cuda'"},
   };
   moe_act_problem planned = problem_of(MOE_ACT_FORMAT_BF16, MOE_ACT_FORMAT_E4M3, 8, 128);
   planned.x_alignment = 4;
@@ -230,14 +246,17 @@ TEST("a plan accepts what it was made for, better alignment, and other values of
     moe_act_problem given = planned;
     c.mutate(given);
     const moe_act_status status = moe_act_plan_accepts(plan.handle, &given);
-    if (c.words == nullptr) CHECK_EQUAL(status, MOE_ACT_OK, moe_act_last_error());
-    else check_status(status, MOE_ACT_INVALID_PROBLEM, c.words);
+    if (c.words == nullptr)
+      CHECK_EQUAL(status, MOE_ACT_OK, moe_act_last_error());
+    else
+      check_status(status, MOE_ACT_INVALID_PROBLEM, c.words);
   }
 }
 
 TEST("options have names") {
   std::int32_t value = 0;
-  for (const char* option : {"format", "out_scaling", "x_scale_layout", "out_scale_layout", "gate", "activation", "padding", "pdl"}) {
+  for (const char* option :
+       {"format", "out_scaling", "x_scale_layout", "out_scale_layout", "gate", "activation", "padding", "pdl"}) {
     int names = 0;
     for (std::int32_t i = -1; i < 10; ++i) {
       const char* name = moe_act_option_name(option, i);
@@ -249,7 +268,8 @@ TEST("options have names") {
     CHECK(names > 0, option);
     check_status(moe_act_parse_option(option, "nonsense", &value), MOE_ACT_INVALID_PROBLEM, option);
   }
-  check_status(moe_act_parse_option("pdl", "maybe", &value), MOE_ACT_INVALID_PROBLEM, "pdl: expected one of 'off', 'on', 'metadata_ready', got 'maybe'");
+  check_status(moe_act_parse_option("pdl", "maybe", &value), MOE_ACT_INVALID_PROBLEM,
+               "pdl: expected one of 'off', 'on', 'metadata_ready', got 'maybe'");
   check_status(moe_act_parse_option("colour", "red", &value), MOE_ACT_INVALID_PROBLEM, "there is no option 'colour'");
 }
 

@@ -54,11 +54,17 @@ void check_names(const char* option, std::initializer_list<std::pair<Enum, const
 }
 
 TEST("the enum classes are the C enums") {
-  check_names<Format>("format", {{Format::fp32, "fp32"}, {Format::fp16, "fp16"}, {Format::bf16, "bf16"},
-                                 {Format::e4m3, "e4m3"}, {Format::e5m2, "e5m2"}, {Format::e2m1, "e2m1"}});
+  check_names<Format>("format", {{Format::fp32, "fp32"},
+                                 {Format::fp16, "fp16"},
+                                 {Format::bf16, "bf16"},
+                                 {Format::e4m3, "e4m3"},
+                                 {Format::e5m2, "e5m2"},
+                                 {Format::e2m1, "e2m1"}});
   CHECK_EQUAL(static_cast<int>(Format::ue8m0), static_cast<int>(MOE_ACT_FORMAT_UE8M0));
-  check_names<Scaling>("out_scaling", {{Scaling::none, "none"}, {Scaling::block, "block"}, {Scaling::tensor, "tensor"}});
-  check_names<ScaleLayout>("x_scale_layout", {{ScaleLayout::column_major, "column_major"}, {ScaleLayout::row_major, "row_major"}});
+  check_names<Scaling>("out_scaling",
+                       {{Scaling::none, "none"}, {Scaling::block, "block"}, {Scaling::tensor, "tensor"}});
+  check_names<ScaleLayout>("x_scale_layout",
+                           {{ScaleLayout::column_major, "column_major"}, {ScaleLayout::row_major, "row_major"}});
   check_names<Gate>("gate", {{Gate::second_half, "second_half"}, {Gate::first_half, "first_half"}});
   check_names<Activation>("activation", {{Activation::swiglu, "swiglu"}});
   check_names<Padding>("padding", {{Padding::skip, "skip"}, {Padding::zero, "zero"}});
@@ -119,8 +125,10 @@ TEST("a plan for a device that is not there") {
 
 TEST("every status has its exception, all of them an Error") {
   Problem problem = Problem::contiguous(Format::bf16, Format::e4m3, 4, 128);
-  check_throws<InvalidProblem>("columns: expected at least 1", [] { Plan(Problem::contiguous(Format::bf16, Format::bf16, 1, 0)); });
-  check_throws<Unsupported>("x: e5m2 input has no kernel", [] { Plan(Problem::contiguous(Format::e5m2, Format::bf16, 1, 1)); });
+  check_throws<InvalidProblem>("columns: expected at least 1",
+                               [] { Plan(Problem::contiguous(Format::bf16, Format::bf16, 1, 0)); });
+  check_throws<Unsupported>("x: e5m2 input has no kernel",
+                            [] { Plan(Problem::contiguous(Format::e5m2, Format::bf16, 1, 1)); });
   check_throws<Error>("pdl: ", [&] { Plan(problem.set(Pdl::on)); });
   check_throws<InvalidProblem>("gate: the plan was made for", [] {
     Problem other = Problem::contiguous(Format::fp32, Format::fp32, 1, 4);
@@ -160,8 +168,12 @@ TEST("tensors and options are described as the problem they are") {
   const Tensor x_scale(x_scale_data, dlpack_float, 32, 2 * 4), static_scale(static_scale_data, dlpack_float, 32, 1);
   const Tensor map(map_data, dlpack_int, 32, 3, 2), total(total_data, dlpack_int, 32, 1);
 
-  const Description all = describe({.x = &x, .x_scale = &x_scale, .out = &out, .static_scale = &static_scale,
-                                    .expanded_idx_to_permuted_idx = &map, .total_num_padded_tokens = &total},
+  const Description all = describe({.x = &x,
+                                    .x_scale = &x_scale,
+                                    .out = &out,
+                                    .static_scale = &static_scale,
+                                    .expanded_idx_to_permuted_idx = &map,
+                                    .total_num_padded_tokens = &total},
                                    {.x_format = Format::e4m3, .gate = Gate::first_half, .expected_rows = 0});
   CHECK_EQUAL(all.problem.out_scaling, static_cast<int>(MOE_ACT_SCALING_TENSOR));
   CHECK_EQUAL(all.problem.gate, static_cast<int>(MOE_ACT_GATE_FIRST_HALF));
@@ -189,11 +201,14 @@ TEST("what tensors cannot be is refused by type and name") {
   const Tensor bytes(data, dlpack_uint, 8, 4, 256);
   check_throws<WrongType>("x: expected", [&] { describe({}); });
   check_throws<WrongType>("x: expected float32, float16, bfloat16 or float8_e4m3fn", [&] { describe({.x = &bytes}); });
-  check_throws<InvalidProblem>("x_scale: expected a tensor, got none", [&] { describe({.x = &bytes}, {.x_format = Format::e4m3}); });
+  check_throws<InvalidProblem>("x_scale: expected a tensor, got none",
+                               [&] { describe({.x = &bytes}, {.x_format = Format::e4m3}); });
   // Numbers that are no format at all, from a caller with another header.
-  check_throws<InvalidProblem>("x_format: expected one of", [&] { describe({.x = &bytes}, {.x_format = static_cast<Format>(99)}); });
+  check_throws<InvalidProblem>("x_format: expected one of",
+                               [&] { describe({.x = &bytes}, {.x_format = static_cast<Format>(99)}); });
   const Tensor bf16(data, 4, 16, 4, 128);
-  check_throws<InvalidProblem>("out_format: expected one of", [&] { describe({.x = &bf16}, {.out_format = static_cast<Format>(-5)}); });
+  check_throws<InvalidProblem>("out_format: expected one of",
+                               [&] { describe({.x = &bf16}, {.out_format = static_cast<Format>(-5)}); });
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr std::int64_t rows = 160;  // enough outputs for several threads
+constexpr std::int64_t rows = 160;     // enough outputs for several threads
 constexpr std::int64_t columns = 300;  // two blocks and a part, the gate beginning inside a block
 constexpr std::int64_t in_blocks = 5;
 constexpr std::int64_t out_blocks = 3;
@@ -50,7 +50,8 @@ struct Input {
       const bool topmost = (i + 1) % static_cast<std::size_t>(operation.x_bytes) == 0;
       if (i < ordinary && topmost) x[i] = static_cast<std::uint8_t>(0x3e + random() % 4 + (random() % 2) * 0x80);
     }
-    for (std::int64_t i = 0; i < rows * in_blocks; ++i) x_scale.push_back(1.0f + static_cast<float>(random() % 1000) / 97.0f);
+    for (std::int64_t i = 0; i < rows * in_blocks; ++i)
+      x_scale.push_back(1.0f + static_cast<float>(random() % 1000) / 97.0f);
   }
 };
 
@@ -90,8 +91,9 @@ Output run(const Operation& operation, const Input& input, std::int64_t rows_per
 
 void check_same(const Output& output, const Output& expected, const std::string& name) {
   CHECK(output.out == expected.out, name);
-  CHECK_EQUAL(std::memcmp(output.out_scale.data(), expected.out_scale.data(), expected.out_scale.size() * sizeof(float)),
-              0, name);
+  CHECK_EQUAL(
+      std::memcmp(output.out_scale.data(), expected.out_scale.data(), expected.out_scale.size() * sizeof(float)), 0,
+      name);
 }
 
 TEST("every CPU level gives the same bytes, for all rows at once and row by row") {

@@ -47,8 +47,9 @@ TEST("a combination is in the table exactly if it is supported") {
       for (int vectors = 0; vectors <= 8; ++vectors) {
         const KernelKey key{input, output, schedule, static_cast<std::int8_t>(columns),
                             static_cast<std::int8_t>(vectors)};
-        const bool on_axes = std::ranges::find(kernel_axes::columns_per_lane, columns) != std::end(kernel_axes::columns_per_lane) &&
-                             std::ranges::find(kernel_axes::vectors_per_lane, vectors) != std::end(kernel_axes::vectors_per_lane);
+        const bool on_axes =
+            std::ranges::find(kernel_axes::columns_per_lane, columns) != std::end(kernel_axes::columns_per_lane) &&
+            std::ranges::find(kernel_axes::vectors_per_lane, vectors) != std::end(kernel_axes::vectors_per_lane);
         CHECK_EQUAL(compiled(key), on_axes && supported(key), text(key));
       }
   });
@@ -79,9 +80,9 @@ TEST("no lane loads more than 16 bytes at once, and a block's lanes are a power 
 
 TEST("the keys of one input are adjacent") {
   for (std::size_t i = 1; i < kernel_count; ++i) {
-    const bool seen_before = std::ranges::any_of(
-        kernel_keys.begin(), kernel_keys.begin() + static_cast<std::ptrdiff_t>(i),
-        [&](const KernelKey& key) { return key.input == kernel_keys[i].input; });
+    const bool seen_before =
+        std::ranges::any_of(kernel_keys.begin(), kernel_keys.begin() + static_cast<std::ptrdiff_t>(i),
+                            [&](const KernelKey& key) { return key.input == kernel_keys[i].input; });
     CHECK_EQUAL(seen_before, kernel_keys[i].input == kernel_keys[i - 1].input, text(kernel_keys[i]));
   }
 }

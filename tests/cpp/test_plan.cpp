@@ -87,7 +87,8 @@ void check_plan(const moe_act_problem& problem, const Gpu& gpu) {
   CHECK_EQUAL(info.workspace_bytes, 0, name);
 
   const std::int64_t units_per_cta = std::int64_t{info.rows_per_cta} * info.entries_per_warp;
-  const std::int64_t columns_per_cta = std::int64_t{32} * info.columns_per_lane * info.vectors_per_lane * info.warps_per_row;
+  const std::int64_t columns_per_cta =
+      std::int64_t{32} * info.columns_per_lane * info.vectors_per_lane * info.warps_per_row;
   // A grid at its limit is only for kernels that loop.
   const bool loops = !runs_once(info.columns_per_lane, info.vectors_per_lane);
   CHECK(units_per_cta * info.grid_x >= units || (loops && info.grid_x == max_grid_x), name);
@@ -103,8 +104,8 @@ void check_plan(const moe_act_problem& problem, const Gpu& gpu) {
 }
 
 TEST("every plan does all of its work within the limits of CUDA") {
-  constexpr std::int64_t row_counts[] = {1, 2, 3, 31, 128, 1000, 4096, 65536, 1 << 20, (std::int64_t{1} << 31) + 7,
-                                         std::int64_t{1} << 34};
+  constexpr std::int64_t row_counts[] = {
+      1, 2, 3, 31, 128, 1000, 4096, 65536, 1 << 20, (std::int64_t{1} << 31) + 7, std::int64_t{1} << 34};
   constexpr std::int64_t column_counts[] = {1, 7, 64, 127, 128, 132, 192, 512, 2048, 2056, 7168, 1 << 20};
   for (const Gpu& gpu : gpus)
     for (const Format input : inputs)
@@ -114,7 +115,8 @@ TEST("every plan does all of its work within the limits of CUDA") {
             if (rows > (std::int64_t{1} << 52) / columns) continue;  // leaves the address space
             const moe_act_problem dense = problem_of(input, output, rows, columns);
             check_plan(dense, gpu);
-            for (const std::int64_t entries : {std::int64_t{1}, rows, 8 * rows}) check_plan(with_map(dense, entries), gpu);
+            for (const std::int64_t entries : {std::int64_t{1}, rows, 8 * rows})
+              check_plan(with_map(dense, entries), gpu);
           }
   check_plan(problem_of(Format::fp32, Format::fp32, 1, std::int64_t{1} << 28), h100);
   check_plan(with_map(problem_of(Format::bf16, Format::e4m3, 5, 128), std::int64_t{1} << 53), h100);
@@ -159,8 +161,8 @@ TEST("misaligned pointers and odd columns go one column per lane") {
     bool any_width;  // is more than one column per lane possible?
   };
   constexpr Case cases[] = {
-      {"all aligned", 2048, 16, 16, true},   {"x misaligned", 2048, 2, 16, false},
-      {"out misaligned", 2048, 16, 1, false}, {"H odd", 2047, 2, 1, false},
+      {"all aligned", 2048, 16, 16, true},     {"x misaligned", 2048, 2, 16, false},
+      {"out misaligned", 2048, 16, 1, false},  {"H odd", 2047, 2, 1, false},
       {"H even, not by 4", 2046, 4, 2, false}, {"H by 4", 2044, 8, 4, true},
   };
   for (const Case& c : cases)
@@ -200,8 +202,8 @@ TEST("a map of many entries is read several at a time, and only then") {
   };
   // Rows are padded to 128 per expert in the worst case; every entry may be live.
   constexpr Case cases[] = {
-      {1, 8, 128, 768, false}, {64, 8, 256, 2048, false}, {8192, 8, 256, 2048, false}, {8192, 32, 2048, 512, true},
-      {65536, 32, 2048, 2048, true},
+      {1, 8, 128, 768, false},     {64, 8, 256, 2048, false},     {8192, 8, 256, 2048, false},
+      {8192, 32, 2048, 512, true}, {65536, 32, 2048, 2048, true},
   };
   for (const Case& c : cases)
     for (const Gpu& gpu : {h100, b200}) {

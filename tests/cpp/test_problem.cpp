@@ -41,16 +41,26 @@ const Refusal refusals[] = {
     {[](auto& p) { p.x_format = 0; }, invalid, {"x_format: ", "'fp32', 'fp16', 'bf16', 'e4m3'", "got value 0"}},
     {[](auto& p) { p.x_format = 99; }, invalid, {"x_format: ", "got value 99"}},
     {[](auto& p) { p.x_format = -1; }, invalid, {"x_format: ", "got value -1"}},
-    {[](auto& p) { p.x_format = MOE_ACT_FORMAT_E5M2; }, unsupported, {"x: ", "e5m2", "supported: 'fp32', 'fp16', 'bf16', 'e4m3'"}},
+    {[](auto& p) { p.x_format = MOE_ACT_FORMAT_E5M2; },
+     unsupported,
+     {"x: ", "e5m2", "supported: 'fp32', 'fp16', 'bf16', 'e4m3'"}},
     {[](auto& p) { p.x_format = MOE_ACT_FORMAT_E2M1; }, unsupported, {"x: ", "e2m1", "supported"}},
     {[](auto& p) { p.out_format = 0; }, invalid, {"out_format: ", "got value 0"}},
     {[](auto& p) { p.out_format = 99; }, invalid, {"out_format: ", "got value 99"}},
     {[](auto& p) { p.out_format = MOE_ACT_FORMAT_E5M2; }, unsupported, {"out_format: ", "e5m2", "supported"}},
     {[](auto& p) { p.out_format = MOE_ACT_FORMAT_E2M1; }, unsupported, {"out_format: ", "e2m1", "supported"}},
     {[](auto& p) { p.out_scaling = 0; }, invalid, {"out_scaling: ", "'none', 'block', 'tensor'", "got value 0"}},
-    {[](auto& p) { p.out_scaling = MOE_ACT_SCALING_NONE; }, invalid, {"out_scaling: ", "'block' or 'tensor'", "got 'none'"}},
-    {[](auto& p) { p.out_format = MOE_ACT_FORMAT_BF16; }, invalid, {"out_scaling: ", "plain bf16", "'none'", "got 'block'"}},
-    {[](auto& p) { plain(p, MOE_ACT_FORMAT_FP32); p.out_scaling = MOE_ACT_SCALING_TENSOR; }, invalid,
+    {[](auto& p) { p.out_scaling = MOE_ACT_SCALING_NONE; },
+     invalid,
+     {"out_scaling: ", "'block' or 'tensor'", "got 'none'"}},
+    {[](auto& p) { p.out_format = MOE_ACT_FORMAT_BF16; },
+     invalid,
+     {"out_scaling: ", "plain bf16", "'none'", "got 'block'"}},
+    {[](auto& p) {
+       plain(p, MOE_ACT_FORMAT_FP32);
+       p.out_scaling = MOE_ACT_SCALING_TENSOR;
+     },
+     invalid,
      {"out_scaling: ", "plain fp32", "'none'", "got 'tensor'"}},
     // The other options: zero is never a default here
     {[](auto& p) { p.activation = 0; }, invalid, {"activation: ", "'swiglu'", "got value 0"}},
@@ -59,8 +69,12 @@ const Refusal refusals[] = {
     {[](auto& p) { p.row_kind = 0; }, invalid, {"row_kind: ", "'dense', 'expanded_to_permuted'", "got value 0"}},
     {[](auto& p) { p.padding = 3; }, invalid, {"padding: ", "'skip', 'zero'", "got value 3"}},
     {[](auto& p) { p.pdl = 4; }, invalid, {"pdl: ", "'off', 'on', 'metadata_ready'", "got value 4"}},
-    {[](auto& p) { p.x_scale_layout = 0; }, invalid, {"x_scale_layout: ", "'column_major', 'row_major'", "got value 0"}},
-    {[](auto& p) { p.out_scale_layout = 3; }, invalid, {"out_scale_layout: ", "'column_major', 'row_major'", "got value 3"}},
+    {[](auto& p) { p.x_scale_layout = 0; },
+     invalid,
+     {"x_scale_layout: ", "'column_major', 'row_major'", "got value 0"}},
+    {[](auto& p) { p.out_scale_layout = 3; },
+     invalid,
+     {"out_scale_layout: ", "'column_major', 'row_major'", "got value 3"}},
     // Sizes
     {[](auto& p) { p.rows = -1; }, invalid, {"rows: ", "at least 0", "got -1"}},
     {[](auto& p) { p.columns = 0; }, invalid, {"columns: ", "at least 1", "got 0"}},
@@ -68,12 +82,24 @@ const Refusal refusals[] = {
     {[](auto& p) { p.columns = INT64_MAX; }, invalid, {"columns: ", "at most", "got 9223372036854775807"}},
     {[](auto& p) { p.expected_rows = -2; }, invalid, {"expected_rows: ", "at least -1", "got -2"}},
     {[](auto& p) { p.expanded_rows = 7; }, invalid, {"expanded_rows: ", "0 for dense rows", "got 7"}},
-    {[](auto& p) { p.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED; p.expanded_rows = -1; }, invalid,
+    {[](auto& p) {
+       p.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
+       p.expanded_rows = -1;
+     },
+     invalid,
      {"expanded_rows: ", "at least 0", "got -1"}},
-    {[](auto& p) { p.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED; p.expanded_rows = huge; }, invalid,
+    {[](auto& p) {
+       p.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
+       p.expanded_rows = huge;
+     },
+     invalid,
      {"expanded_idx_to_permuted_idx: ", "exceeds the address space"}},
     // Combinations
-    {[](auto& p) { p.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED; p.padding = MOE_ACT_PADDING_ZERO; }, unsupported,
+    {[](auto& p) {
+       p.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
+       p.padding = MOE_ACT_PADDING_ZERO;
+     },
+     unsupported,
      {"padding: ", "'zero'", "expanded_idx_to_permuted_idx", "use 'skip'"}},
     {[](auto& p) { p.pdl = MOE_ACT_PDL_ON; }, unsupported, {"pdl: ", "'off' on the CPU", "got 'on'"}},
     {[](auto& p) { p.pdl = MOE_ACT_PDL_METADATA_READY; }, unsupported, {"pdl: ", "got 'metadata_ready'"}},
@@ -82,21 +108,42 @@ const Refusal refusals[] = {
     {[](auto& p) { p.out_row_stride = 191; }, invalid, {"out: ", "at least 192", "got 191"}},
     {[](auto& p) { p.x_scale_stride = 3; }, invalid, {"x_scale: ", "at least 4 floats (rows)", "got 3"}},
     {[](auto& p) { p.x_scale_stride = -2; }, invalid, {"x_scale: ", "at least 4", "got -2"}},
-    {[](auto& p) { p.x_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR; p.x_scale_stride = 2; }, invalid,
+    {[](auto& p) {
+       p.x_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR;
+       p.x_scale_stride = 2;
+     },
+     invalid,
      {"x_scale: ", "at least 3 floats (blocks)", "got 2"}},
-    {[](auto& p) { p.x_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR; p.x_scale_stride = MOE_ACT_STRIDE_ON_DEVICE; },
-     invalid, {"x_scale: ", "on the device", "column_major"}},
+    {[](auto& p) {
+       p.x_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR;
+       p.x_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
+     },
+     invalid,
+     {"x_scale: ", "on the device", "column_major"}},
     {[](auto& p) { p.out_scale_stride = 3; }, invalid, {"out_scale: ", "at least 4 floats (rows)", "got 3"}},
-    {[](auto& p) { p.out_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR; p.out_scale_stride = 1; }, invalid,
+    {[](auto& p) {
+       p.out_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR;
+       p.out_scale_stride = 1;
+     },
+     invalid,
      {"out_scale: ", "at least 2 floats (blocks)", "got 1"}},
-    {[](auto& p) { p.out_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR; p.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE; },
-     invalid, {"out_scale: ", "on the device", "column_major"}},
+    {[](auto& p) {
+       p.out_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR;
+       p.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
+     },
+     invalid,
+     {"out_scale: ", "on the device", "column_major"}},
     // Alignments
     {[](auto& p) { p.x_alignment = 0; }, invalid, {"x: ", "power of two of at least 1 bytes", "got 0"}},
     {[](auto& p) { p.x_alignment = 12; }, invalid, {"x: ", "power of two", "got 12"}},
     {[](auto& p) { p.x_alignment = -16; }, invalid, {"x: ", "power of two", "got -16"}},
     {[](auto& p) { p.out_alignment = 3; }, invalid, {"out: ", "power of two", "got 3"}},
-    {[](auto& p) { plain(p, MOE_ACT_FORMAT_FP32); p.out_alignment = 2; }, invalid, {"out: ", "at least 4 bytes", "got 2"}},
+    {[](auto& p) {
+       plain(p, MOE_ACT_FORMAT_FP32);
+       p.out_alignment = 2;
+     },
+     invalid,
+     {"out: ", "at least 4 bytes", "got 2"}},
     {[](auto& p) { p.x_row_stride = 385; }, invalid, {"x: ", "16 bytes does not hold", "385 elements apart"}},
     {[](auto& p) { p.out_row_stride = 196; }, invalid, {"out: ", "16 bytes does not hold", "196 elements apart"}},
     // Extents
@@ -139,14 +186,34 @@ void accept(const char* name, void (*mutate)(moe_act_problem& problem)) {
 TEST("what a problem does not read cannot be wrong") {
   accept("as it is", [](auto&) {});
   accept("no rows", [](auto& p) { p.rows = 0; });
-  accept("plain output: no output scale", [](auto& p) { plain(p, MOE_ACT_FORMAT_BF16); p.out_scale_layout = 0; p.out_scale_stride = -7; });
-  accept("tensor scaling: no output scale", [](auto& p) { p.out_scaling = MOE_ACT_SCALING_TENSOR; p.out_scale_stride = 0; });
-  accept("bf16 input: no input scale", [](auto& p) { p.x_format = MOE_ACT_FORMAT_BF16; p.x_scale_layout = 0; p.x_scale_stride = -7; });
-  accept("one row: its stride", [](auto& p) { p.rows = 1; p.x_row_stride = 385; p.out_row_stride = INT64_MAX; });
-  accept("column-major strides on the device", [](auto& p) { p.x_scale_stride = p.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE; });
+  accept("plain output: no output scale", [](auto& p) {
+    plain(p, MOE_ACT_FORMAT_BF16);
+    p.out_scale_layout = 0;
+    p.out_scale_stride = -7;
+  });
+  accept("tensor scaling: no output scale", [](auto& p) {
+    p.out_scaling = MOE_ACT_SCALING_TENSOR;
+    p.out_scale_stride = 0;
+  });
+  accept("bf16 input: no input scale", [](auto& p) {
+    p.x_format = MOE_ACT_FORMAT_BF16;
+    p.x_scale_layout = 0;
+    p.x_scale_stride = -7;
+  });
+  accept("one row: its stride", [](auto& p) {
+    p.rows = 1;
+    p.x_row_stride = 385;
+    p.out_row_stride = INT64_MAX;
+  });
+  accept("column-major strides on the device",
+         [](auto& p) { p.x_scale_stride = p.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE; });
   accept("more expected rows than there are", [](auto& p) { p.expected_rows = INT64_MAX; });
   accept("an empty map", [](auto& p) { p.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED; });
-  accept("pdl on CUDA", [](auto& p) { p.device_type = MOE_ACT_DEVICE_CUDA; p.device_id = 7; p.pdl = MOE_ACT_PDL_ON; });
+  accept("pdl on CUDA", [](auto& p) {
+    p.device_type = MOE_ACT_DEVICE_CUDA;
+    p.device_id = 7;
+    p.pdl = MOE_ACT_PDL_ON;
+  });
 }
 
 TEST("a buffer's extent ends with the last element that is touched") {
@@ -158,9 +225,9 @@ TEST("a buffer's extent ends with the last element that is touched") {
   description.out_scale_stride = 5;
   const Problem problem(description);
   CHECK_EQUAL(problem.x_bytes(), 3 * 400 + 384);
-  CHECK_EQUAL(problem.x_scale_bytes(), 4 * (2 * 10 + 4));    // column major, three blocks
+  CHECK_EQUAL(problem.x_scale_bytes(), 4 * (2 * 10 + 4));  // column major, three blocks
   CHECK_EQUAL(problem.out_bytes(), 3 * 208 + 192);
-  CHECK_EQUAL(problem.out_scale_bytes(), 4 * (3 * 5 + 2));   // row major, two blocks
+  CHECK_EQUAL(problem.out_scale_bytes(), 4 * (3 * 5 + 2));  // row major, two blocks
 
   description.x_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
   description.rows = 0;

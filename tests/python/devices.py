@@ -16,8 +16,8 @@ def to_cpu(array: np.ndarray) -> Any:
     """The same values as a torch tensor."""
     import torch
 
-    # torch does little with uint16.
-    return torch.from_numpy(np.ascontiguousarray(array.view(np.int16) if array.dtype == np.uint16 else array))
+    # torch does little with uint16. A copy, C order: np.ascontiguousarray would give a scalar a dimension.
+    return torch.from_numpy(np.array(array.view(np.int16) if array.dtype == np.uint16 else array, order="C"))
 
 
 def to_cuda(array: np.ndarray | None) -> Any:

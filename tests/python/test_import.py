@@ -1,0 +1,63 @@
+"""What importing the package costs and brings, seen in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import moe_act
+import pytest
+
+FRAMEWORKS = ("torch", "jax", "cupy", "ml_dtypes", "tensorflow", "triton", "cuda")
+
+
+def child(code: str) -> str:
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    return run.stdout.strip()
+
+
+def test_importing_imports_no_framework() -> None:
+    listed = child("import sys, moe_act; print(*sorted({name.partition('.')[0] for name in sys.modules}))").split()
+    assert "moe_act" in listed and "numpy" in listed
+    assert not set(listed) & set(FRAMEWORKS)
+
+
+def test_neither_does_using_it() -> None:
+    """Nor are the oracle and the command line loaded by it."""
+    code = """
+import sys, numpy, moe_act
+result = moe_act.gated_act_quant(numpy.ones((2, 256), numpy.float32))
+str(moe_act.plan(numpy.ones((2, 256), numpy.float32)))
+moe_act.cuda_device_count(), moe_act.build_info()
+print(*sorted(sys.modules))
+"""
+    listed = set(child(code).split())
+    assert not {name.partition(".")[0] for name in listed} & set(FRAMEWORKS)
+    assert not {"moe_act.oracle", "moe_act.command"} & listed
+
+
+def test_importing_prints_nothing() -> None:
+    assert child("import moe_act") == ""
+
+
+@pytest.mark.parametrize("name", moe_act.__all__)
+def test_public_names_exist_and_say_what_they_are(name: str) -> None:
+    assert (getattr(moe_act, name).__doc__ or "").strip()
+
+
+def test_the_version() -> None:
+    assert moe_act.__version__.count(".") == 2
+    header = (Path(moe_act.__file__).parent / "include/moe_act/c_api.h").read_text(encoding="utf-8")
+    for part, number in zip(("MAJOR", "MINOR", "PATCH"), moe_act.__version__.split("."), strict=True):
+        assert f"#define MOE_ACT_VERSION_{part} {number}\n" in header
+
+
+def test_the_installed_package_is_complete() -> None:
+    """Types for type checkers; header, library and CMake package for C and C++."""
+    package = Path(moe_act.__file__).parent
+    for part in ("py.typed", "include/moe_act/c_api.h", "lib/cmake/moe_act/moe_actConfig.cmake"):
+        assert (package / part).is_file(), part
+    assert [path.name for path in package.glob("lib/libmoe_act*")] == ["libmoe_act.so"]

@@ -1,0 +1,233 @@
+"""Plans: made once, readable, reusable, and particular about what they are run with."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import cases
+import devices
+import moe_act
+import numpy as np
+import pytest
+from cases import Case
+from tensors import DEVICES, get, put, same_bytes
+
+H100 = moe_act.DeviceInfo(multiprocessors=132, compute_capability=(9, 0), l2_bytes=50 << 20)
+B200 = moe_act.DeviceInfo(multiprocessors=148, compute_capability=(10, 0), l2_bytes=126 << 20)
+SMALL = moe_act.DeviceInfo(multiprocessors=28, compute_capability=(8, 9))  # a slice of a larger GPU, or a laptop's
+SECOND_HALF = [case for case in cases.every_combination() if case.gate == "second_half"]
+
+
+def placed(problem: cases.Problem, device: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors, results included, on the device; and the options."""
+    tensors, options = devices.split(problem)
+    tensors |= {"out": problem.out, "out_scale": problem.out_scale}
+    return {name: put(array, device) for name, array in tensors.items()}, options
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("case", SECOND_HALF, ids=str)
+def test_running_a_plan_is_the_operation(case: Case, device: str) -> None:
+    expected = devices.run(cases.build(case), device)
+    tensors, options = placed(cases.build(case), device)
+    plan = moe_act.plan(**tensors, **options)
+    result = plan.run(**tensors)
+    assert result.out is tensors["out"] and result.out_scale is tensors["out_scale"]
+    assert same_bytes(get(result.out), expected[0]) and same_bytes(get(result.out_scale), expected[1])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_plan_is_reusable(device: str) -> None:
+    """Other data, other maps of the same length, and results that the plan allocates."""
+    case = Case("e4m3", "block", row_kind="map", rows=12)
+    tensors, options = placed(cases.build(case), device)
+    plan = moe_act.plan(**tensors, **options)
+    for seed in range(4):
+        problem = cases.build(case, seed)
+        tensors, _ = placed(problem, device)
+        plan.run(**tensors)
+        devices.conforms(problem, get(tensors["out"]), get(tensors["out_scale"]))
+        allocated = plan.run(**tensors | {"out": None, "out_scale": None})
+        assert type(allocated.out) is type(tensors["out"])
+        assert same_bytes(get(allocated.out)[problem.live], get(tensors["out"])[problem.live])
+
+
+def test_a_plan_without_results_promises_contiguous_ones() -> None:
+    x = np.ones((4, 256), np.float32)
+    problem = moe_act.plan(x).problem
+    assert (problem["out_row_stride"], problem["out_scale_stride"], problem["out_alignment"]) == (128, 4, 16)
+
+
+def test_what_a_plan_says_of_its_problem() -> None:
+    problem = cases.build(Case("e4m3", "block", "row_major", row_kind="map", gate="first_half", rows=9, columns=192))
+    tensors, options = placed(problem, "cpu")
+    plan = moe_act.plan(**tensors, **options, expected_rows=5)
+    said = dict(plan.problem)
+    assert said.pop("x_alignment") in (1, 2, 4, 8, 16) and said.pop("out_alignment") in (1, 2, 4, 8, 16)
+    assert said == {
+        "device": "cpu", "x_format": "e4m3", "out_format": "e4m3", "out_scaling": "block",
+        "x_scale_layout": "row_major", "out_scale_layout": "column_major", "activation": "swiglu",
+        "gate": "first_half", "row_kind": "expanded_to_permuted", "padding": "skip", "pdl": "off",
+        "rows": 9, "columns": 192, "expanded_rows": 18, "expected_rows": 5,
+        "x_row_stride": 384, "out_row_stride": 192, "x_scale_stride": 3, "out_scale_stride": 9,
+    }  # fmt: skip
+    text = str(plan)
+    for words in ("swiglu", "e4m3 [9, 2 x 192] -> e4m3", "block", "first half", "18 entries", "CPU"):
+        assert words in text
+    assert plan.grid == (0, 0) and plan.threads_per_cta == plan.workspace_bytes == plan.shared_bytes == 0
+
+
+@pytest.mark.parametrize("device", [H100, B200, SMALL], ids=repr)
+@pytest.mark.parametrize("row_kind", cases.ROW_KINDS)
+@pytest.mark.parametrize("rows", [0, 1, 300, 20_000])
+@pytest.mark.parametrize("columns", [1, 192, 2048])
+def test_plans_for_a_gpu_need_none(columns: int, rows: int, row_kind: str, device: moe_act.DeviceInfo) -> None:
+    x = np.empty((rows, 2 * columns), np.float16)
+    entries = np.empty((rows, 1), np.int32) if row_kind == "map" else None
+    plan = moe_act.plan(x, expanded_idx_to_permuted_idx=entries, device=device)
+    assert plan.problem["device"] == "cuda:0"
+    assert plan.threads_per_cta == 32 * plan.warps_per_row * plan.rows_per_cta <= 1024
+    assert plan.entries_per_warp in (1, 2, 4, 8, 16, 32) and (row_kind == "map" or plan.entries_per_warp == 1)
+    # The grid is one that CUDA allows, and covers every row and column.
+    assert plan.grid[0] <= 2**31 - 1 and 1 <= plan.grid[1] <= 65535
+    assert plan.grid[0] * plan.rows_per_cta * plan.entries_per_warp >= rows
+    assert plan.grid[1] * plan.warps_per_row * 32 * plan.columns_per_lane * plan.vectors_per_lane >= columns
+    major, minor = device.compute_capability
+    for words in (f"{major}.{minor}", f"{device.multiprocessors} SMs", f"grid {plan.grid[0]} x {plan.grid[1]}"):
+        assert words in str(plan)
+
+
+def test_hints_and_devices_change_the_plan() -> None:
+    x = np.empty((16384, 4096), np.uint8)
+    x_scale = np.empty((32, 16384), np.float32)
+
+    def lanes(**changes: Any) -> tuple[int, int]:
+        plan = moe_act.plan(x, x_scale, x_format="e4m3", **{"device": H100} | changes)
+        return plan.columns_per_lane, plan.vectors_per_lane
+
+    assert lanes() == lanes(expected_rows=16384) == lanes(expected_rows=10**9)
+    assert lanes() != lanes(expected_rows=1) == lanes(expected_rows=0)
+    assert any(lanes(expected_rows=2**n) != lanes(expected_rows=2**n, device=SMALL) for n in range(15))
+
+
+@pytest.mark.parametrize("pdl", ["on", "metadata_ready"])
+def test_dependent_launch_needs_compute_capability_9(pdl: str) -> None:
+    x = np.ones((4, 256), np.float32)
+    assert moe_act.plan(x, pdl=pdl, device=H100).problem["pdl"] == pdl
+    with pytest.raises(NotImplementedError, match=f"^pdl: expected 'off' below .* 9.0, got '{pdl}' on 8.9$"):
+        moe_act.plan(x, pdl=pdl, device=SMALL)
+
+
+def test_devices_that_cannot_be() -> None:
+    x = np.ones((4, 256), np.float32)
+    for device, error, says in [
+        (moe_act.DeviceInfo(multiprocessors=0, compute_capability=(9, 0)), ValueError, "at least 1 multiprocessor"),
+        (moe_act.DeviceInfo(multiprocessors=80, compute_capability=(7, 0)), NotImplementedError, "8.0 or above"),
+        ("cuda:0", TypeError, "expected a DeviceInfo, got str"),
+    ]:
+        with pytest.raises(error, match=f"^device: .*{says}"):
+            moe_act.plan(x, device=device)
+
+
+def test_device_info() -> None:
+    assert (H100.multiprocessors, H100.compute_capability, H100.l2_bytes) == (132, (9, 0), 50 << 20)
+    assert SMALL.l2_bytes == 0
+    assert "132" in repr(H100) and "(9, 0)" in repr(H100)
+
+
+def mismatches() -> dict[str, tuple[dict[str, Any], str]]:
+    """What is another than the plan's, and what the error begins with. The plan's: e4m3 [6, 384] in, map of [3, 2]."""
+
+    def ones(*shape: int, dtype: Any = np.float32) -> np.ndarray:
+        return np.ones(shape, dtype)
+
+    fewer = {"x": ones(5, 384, dtype=np.uint8), "x_scale": ones(3, 5), "out": None, "out_scale": None}
+    narrow = {"x": ones(6, 256, dtype=np.uint8), "x_scale": ones(2, 6), "out": None, "out_scale": None}
+    gapped = cases._strided(ones(6, 384, dtype=np.uint8), 16, False)
+    return {
+        "rows": (fewer, "x rows: the plan was made for 6, got 5"),
+        "columns": (narrow, "x columns / 2: the plan was made for 192, got 128"),
+        "x stride": ({"x": gapped}, "x row stride: the plan was made for 384, got 400"),
+        "out stride": ({"out": gapped[:, :192]}, "out row stride: the plan was made for 192, got 400"),
+        "x_scale stride": ({"x_scale": ones(3, 9)}, "x_scale stride: the plan was made for 6, got 9"),
+        "out_scale stride": ({"out_scale": ones(2, 8)}, "out_scale stride: the plan was made for 6, got 8"),
+        "map length": (
+            {"expanded_idx_to_permuted_idx": np.zeros(5, np.int32)},
+            "expanded_idx_to_permuted_idx length: the plan was made for 6, got 5",
+        ),
+        "no map": (
+            {"expanded_idx_to_permuted_idx": None},
+            "row_kind: the plan was made for 'expanded_to_permuted', got 'dense'",
+        ),
+        "map dtype": (
+            {"expanded_idx_to_permuted_idx": np.zeros(6, np.int64)},
+            "expanded_idx_to_permuted_idx: expected int32, got int64 [6]",
+        ),
+        "map rank": (
+            {"expanded_idx_to_permuted_idx": np.zeros((3, 2, 1), np.int32)},
+            "expanded_idx_to_permuted_idx: expected int32 [expanded_rows] or [tokens, top_k], got int32 [3, 2, 1]",
+        ),
+        "dtype": ({"x": ones(6, 384, dtype=np.float16)}, "x: expected e4m3 or an integer view of it"),
+        "static_scale": ({"static_scale": ones(1)}, "static_scale: expected none"),
+        "x_scale": ({"x_scale": None}, "x_scale: expected a tensor, got none: e4m3 input needs its scales"),
+        "x alignment": ({"x": "misaligned"}, "x: the plan was promised data aligned to 16 bytes, got 1"),
+        "out alignment": ({"out": "misaligned"}, "out: the plan was promised data aligned to 16 bytes, got 1"),
+    }
+
+
+def planned_call() -> dict[str, Any]:
+    return {
+        "x": cases._strided(np.full((6, 384), 0x38, np.uint8), 0, False),
+        "x_scale": np.ones((3, 6), np.float32),
+        "out": cases._strided(cases.poisoned((6, 192), np.uint8), 0, False),
+        "out_scale": cases.poisoned((2, 6), np.float32),
+        "expanded_idx_to_permuted_idx": np.array([[3, -1], [0, 5], [-1, 1]], np.int32),
+    }
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", mismatches())
+def test_what_a_plan_was_not_made_for(name: str, device: str) -> None:
+    changes, begins = mismatches()[name]
+    call = planned_call()
+    for argument in [argument for argument, value in changes.items() if isinstance(value, str)]:
+        changes = changes | {argument: cases._strided(call[argument], 0, True)}
+    call = {argument: put(array, device) for argument, array in call.items()}
+    plan = moe_act.plan(**call, x_format="e4m3")
+    changed = call | {argument: put(array, device) for argument, array in changes.items()}
+    with pytest.raises((ValueError, TypeError), match=f"^{re.escape(begins)}") as raised:
+        plan.run(**changed)
+    assert "\n" not in str(raised.value)
+    for result in (call["out"], call["out_scale"]):
+        assert (get(result).view(np.uint8) == cases.POISON).all(), "something was written"
+    plan.run(**call)
+    assert not (get(call["out"])[[0, 1, 3, 5]] == cases.POISON).any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_better_alignment_than_promised_is_good(device: str) -> None:
+    case = Case("bf16", "block", rows=7, columns=384, misaligned=True)
+    awkward, options = placed(cases.build(case), device)
+    plan = moe_act.plan(**awkward, **options)
+    problem = cases.build(Case("bf16", "block", rows=7, columns=384))
+    tensors, _ = placed(problem, device)
+    devices.conforms(problem, *map(get, plan.run(**tensors)))
+
+
+def test_a_plan_for_another_device_is_not_run() -> None:
+    x = np.ones((4, 256), np.float32)
+    with pytest.raises(ValueError, match=r"^device: the plan was made for 'cuda', got 'cpu'$"):
+        moe_act.plan(x, device=H100).run(x)
+
+
+@pytest.mark.gpu
+def test_the_plan_of_this_machine() -> None:
+    import torch
+
+    properties = torch.cuda.get_device_properties(0)
+    info = moe_act.device_info(0)
+    assert info.multiprocessors == properties.multi_processor_count
+    assert info.compute_capability == (properties.major, properties.minor)
+    x = torch.ones(300, 4096, device="cuda")
+    assert str(moe_act.plan(x)) == str(moe_act.plan(x.cpu(), device=info))

@@ -1,0 +1,114 @@
+"""On a GPU: the stream that is current there or given, CUDA graphs, and the device of the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cases
+import devices
+import moe_act
+import pytest
+from cases import Case
+from tensors import get, put
+
+pytestmark = pytest.mark.gpu
+
+
+def busy(torch: Any) -> None:
+    """Keeps the current stream busy for some 50 ms."""
+    torch.cuda._sleep(100_000_000)
+
+
+class Protocol:
+    """An object that is nothing but a CUDA stream."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.handle
+
+
+@pytest.mark.parametrize("given", ["current", "int", "torch", "protocol"])
+@pytest.mark.parametrize("by_plan", [False, True], ids=["call", "plan"])
+def test_the_stream(given: str, by_plan: bool) -> None:
+    """x is written late on a side stream: a launch anywhere else would read the NaN that is there before."""
+    import torch
+
+    x, late = torch.full((64, 512), float("nan"), device="cuda"), torch.ones(64, 512, device="cuda")
+    expected = moe_act.gated_act_quant(late)
+    out = torch.zeros_like(expected.out.view(torch.uint8))
+    out_scale = torch.zeros_like(expected.out_scale)
+    run = moe_act.plan(x, out=out, out_scale=out_scale).run if by_plan else moe_act.gated_act_quant
+    side = torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(side):
+        busy(torch)
+        x.copy_(late)
+        if given == "current":
+            run(x, out=out, out_scale=out_scale)
+    if given != "current":
+        stream = {"int": side.cuda_stream, "torch": side, "protocol": Protocol(side.cuda_stream)}[given]
+        run(x, out=out, out_scale=out_scale, stream=stream)
+    side.synchronize()
+    assert torch.equal(out, expected.out.view(torch.uint8))
+    assert torch.equal(out_scale, expected.out_scale)
+
+
+def test_the_call_does_not_wait() -> None:
+    import torch
+
+    x = torch.ones(64, 512, device="cuda")
+    moe_act.gated_act_quant(x)
+    torch.cuda.synchronize()
+    busy(torch)
+    moe_act.gated_act_quant(x)
+    assert not torch.cuda.current_stream().query(), "the stream should still be asleep"
+    torch.cuda.synchronize()
+
+
+@pytest.mark.parametrize("by_plan", [False, True], ids=["call", "plan"])
+@pytest.mark.parametrize("row_kind", cases.ROW_KINDS)
+def test_cuda_graph(row_kind: str, by_plan: bool) -> None:
+    """Captured once, replayed for other values, other maps and other totals."""
+    import torch
+
+    case = Case("e4m3", "block", "padded_total", "padded_total", row_kind, rows=33, columns=320)
+    problems = [cases.build(case, seed) for seed in range(4)]
+    if row_kind == "map":  # whose rows leave room for another total
+        problems[1].arguments["total_num_padded_tokens"][0] = 33
+    tensors, options = devices.split(problems[0])
+    tensors |= {"out": problems[0].out, "out_scale": problems[0].out_scale}
+    call = {name: put(array, "cuda") for name, array in tensors.items()}
+    run: Callable[..., Any] = moe_act.plan(**call, **options).run if by_plan else moe_act.gated_act_quant
+    arguments = call if by_plan else call | options
+    run(**arguments)  # device facts are read once
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run(**arguments)
+    for problem in problems:
+        fresh = devices.split(problem)[0] | {"out": problem.out, "out_scale": problem.out_scale}
+        for name, array in fresh.items():
+            call[name].copy_(put(array, "cuda"))
+        graph.replay()
+        torch.cuda.synchronize()
+        devices.conforms(problem, get(call["out"]), get(call["out_scale"]))
+
+
+def test_another_device_than_the_current_one() -> None:
+    """The tensors' device counts, and the current one stays."""
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one CUDA device only")
+    x = torch.randn(33, 640, device="cuda:1")
+    torch.cuda.set_device(0)
+    result = moe_act.gated_act_quant(x)
+    assert torch.cuda.current_device() == 0
+    assert result.out.device == result.out_scale.device == x.device
+    expected = moe_act.gated_act_quant(x.to("cuda:0"))
+    assert torch.equal(result.out.view(torch.uint8).cpu(), expected.out.view(torch.uint8).cpu())
+    assert moe_act.plan(x).problem["device"] == "cuda:1"
+    with pytest.raises(ValueError, match=r"^out: expected a tensor on cuda:1 .*, got one on cuda:0$"):
+        moe_act.gated_act_quant(x, out=expected.out)
