@@ -79,8 +79,8 @@ typedef enum moe_act_activation {
 
 /* How rows are found; see docs/contract.md. */
 typedef enum moe_act_row_kind {
-  MOE_ACT_ROWS_DENSE = 1,                /* every row in [0, rows) */
-  MOE_ACT_ROWS_EXPANDED_TO_PERMUTED = 2  /* rows map[i], i in [0, expanded_rows); -1 is skipped */
+  MOE_ACT_ROWS_DENSE = 1,               /* every row in [0, rows) */
+  MOE_ACT_ROWS_EXPANDED_TO_PERMUTED = 2 /* rows map[i], i in [0, expanded_rows); -1 is skipped */
 } moe_act_row_kind;
 
 typedef enum moe_act_padding {
@@ -93,9 +93,9 @@ typedef enum moe_act_padding {
 typedef enum moe_act_pdl {
   MOE_ACT_PDL_DEFAULT = 0, /* in options only: off */
   MOE_ACT_PDL_OFF = 1,
-  MOE_ACT_PDL_ON = 2,             /* waits for the preceding kernel before any global read */
-  MOE_ACT_PDL_METADATA_READY = 3  /* the caller promises that the map and the padded total were complete before
-                                     the *preceding* kernel could start: they alone are read before the wait */
+  MOE_ACT_PDL_ON = 2,            /* waits for the preceding kernel before any global read */
+  MOE_ACT_PDL_METADATA_READY = 3 /* the caller promises that the map and the padded total were complete before
+                                    the *preceding* kernel could start: they alone are read before the wait */
 } moe_act_pdl;
 
 /* Values are those of DLPack's DLDeviceType. */
@@ -133,11 +133,11 @@ typedef struct moe_act_problem {
 /* The device pointers of one launch. Null where the problem has no such argument. */
 typedef struct moe_act_buffers {
   uint64_t struct_size;
-  const void* x;             /* [rows, 2H], x_format */
-  const float* x_scale;      /* [2H / 128 rounded up, stride] or [rows, stride]; E4M3 input only */
-  void* out;                 /* [rows, H], out_format */
-  float* out_scale;          /* [H / 128 rounded up, stride] or [rows, stride]; BLOCK scaling only */
-  const float* static_scale; /* [1]; TENSOR scaling only */
+  const void* x;                               /* [rows, 2H], x_format */
+  const float* x_scale;                        /* [2H / 128 rounded up, stride] or [rows, stride]; E4M3 input only */
+  void* out;                                   /* [rows, H], out_format */
+  float* out_scale;                            /* [H / 128 rounded up, stride] or [rows, stride]; BLOCK scaling only */
+  const float* static_scale;                   /* [1]; TENSOR scaling only */
   const int32_t* expanded_idx_to_permuted_idx; /* [expanded_rows]; EXPANDED_TO_PERMUTED only */
   const int32_t* total_num_padded_tokens;      /* [1]; only when a scale stride is STRIDE_ON_DEVICE */
 } moe_act_buffers;
@@ -171,10 +171,10 @@ typedef struct moe_act_plan moe_act_plan;
 
 /* DLPack's DLTensor, with what an exporter says of it. Not owned. */
 typedef struct moe_act_tensor {
-  void* data;             /* byte offset already applied */
-  int32_t device_type;    /* moe_act_device_type */
+  void* data;          /* byte offset already applied */
+  int32_t device_type; /* moe_act_device_type */
   int32_t device_id;
-  uint8_t dtype_code;     /* DLPack: 0 int, 1 uint, 2 float, 4 bfloat, 10 e4m3fn, 12 e5m2, 14 e8m0fnu, 17 e2m1fn */
+  uint8_t dtype_code; /* DLPack: 0 int, 1 uint, 2 float, 4 bfloat, 10 e4m3fn, 12 e5m2, 14 e8m0fnu, 17 e2m1fn */
   uint8_t dtype_bits;
   uint16_t dtype_lanes;
   int32_t ndim;
@@ -205,11 +205,11 @@ typedef struct moe_act_options {
 /* The tensors of one call; null where there is none. */
 typedef struct moe_act_tensors {
   uint64_t struct_size;
-  const moe_act_tensor* x;            /* [rows, 2H]; fp32, fp16, bf16, e4m3, or an integer view of one of them */
-  const moe_act_tensor* x_scale;      /* fp32 [2H / 128, >= rows] or [rows, 2H / 128]; flat if the stride is on the device */
-  const moe_act_tensor* out;          /* [rows, H] */
-  const moe_act_tensor* out_scale;    /* fp32 [H / 128, >= rows] or [rows, H / 128]; flat if the stride is on the device */
-  const moe_act_tensor* static_scale; /* fp32, one element */
+  const moe_act_tensor* x;       /* [rows, 2H]; fp32, fp16, bf16, e4m3, or an integer view of one of them */
+  const moe_act_tensor* x_scale; /* fp32 [2H / 128, >= rows] or [rows, 2H / 128]; flat if the stride is on the device */
+  const moe_act_tensor* out;     /* [rows, H] */
+  const moe_act_tensor* out_scale; /* fp32 [H / 128, >= rows] or [rows, H / 128]; flat if the stride is on the device */
+  const moe_act_tensor* static_scale;                 /* fp32, one element */
   const moe_act_tensor* expanded_idx_to_permuted_idx; /* int32 [expanded_rows] or [tokens, top_k] */
   const moe_act_tensor* total_num_padded_tokens;      /* int32, one element */
 } moe_act_tensors;

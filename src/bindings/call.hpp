@@ -38,7 +38,8 @@ moe_act_options options_of(const moe_act_problem& problem);
 
 class Call {
  public:
-  // stream: an int, an object with __cuda_stream__, a framework's stream, or None for the current stream of x's framework.
+  // stream: an int, an object with __cuda_stream__, a framework's stream, or None for the current stream of x's
+  // framework.
   Call(Arguments arguments, nb::handle stream);
 
   // The problem that the tensors and options give. Results that are not given are described as contiguous.

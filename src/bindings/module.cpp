@@ -71,7 +71,7 @@ bool truth(nb::handle value) {
 }
 
 nb::object run(const Plan& plan, nb::object x, nb::object x_scale, nb::object out, nb::object out_scale,
-              nb::object static_scale, nb::object map, nb::object total, nb::object stream, nb::object validate) {
+               nb::object static_scale, nb::object map, nb::object total, nb::object stream, nb::object validate) {
   Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
   const moe_act_options options = options_of(plan.problem());
   moe_act_problem problem = call.describe(options);
@@ -82,12 +82,12 @@ nb::object run(const Plan& plan, nb::object x, nb::object x_scale, nb::object ou
 }
 
 nb::object gated_act_quant(nb::object x, nb::object x_scale, nb::object out, nb::object out_scale,
-                          nb::object static_scale, nb::object map, nb::object total, nb::object x_format,
-                          nb::object x_scale_layout, nb::object out_format, nb::object out_scaling,
-                          nb::object out_scale_layout, nb::object activation, nb::object gate, nb::object padding,
-                          nb::object pdl, nb::object expected_rows, nb::object stream, nb::object validate) {
-  const moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation,
-                                         gate, padding, pdl, expected_rows});
+                           nb::object static_scale, nb::object map, nb::object total, nb::object x_format,
+                           nb::object x_scale_layout, nb::object out_format, nb::object out_scaling,
+                           nb::object out_scale_layout, nb::object activation, nb::object gate, nb::object padding,
+                           nb::object pdl, nb::object expected_rows, nb::object stream, nb::object validate) {
+  const moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout,
+                                         activation, gate, padding, pdl, expected_rows});
   Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
   moe_act_problem problem = call.describe(options);
   call.allocate(problem);
@@ -101,8 +101,8 @@ Plan make_reusable_plan(nb::object x, nb::object x_scale, nb::object out, nb::ob
                         nb::object out_format, nb::object out_scaling, nb::object out_scale_layout,
                         nb::object activation, nb::object gate, nb::object padding, nb::object pdl,
                         nb::object expected_rows, nb::object device_or_none) {
-  moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate,
-                                   padding, pdl, expected_rows});
+  moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation,
+                                   gate, padding, pdl, expected_rows});
   const DeviceInfo* device = nullptr;
   if (!device_or_none.is_none() && !nb::try_cast(device_or_none, device))
     raise(PyExc_TypeError, "device", "expected a DeviceInfo, got " + type_name_of(device_or_none));
@@ -150,28 +150,32 @@ NB_MODULE(_core, module) {
       .def("__repr__", [](const DeviceInfo& self) {
         return "DeviceInfo(multiprocessors=" + std::to_string(self.info.multiprocessors) + ", compute_capability=(" +
                std::to_string(self.info.compute_capability_major) + ", " +
-               std::to_string(self.info.compute_capability_minor) + "), l2_bytes=" + std::to_string(self.info.l2_bytes) +
-               ")";
+               std::to_string(self.info.compute_capability_minor) +
+               "), l2_bytes=" + std::to_string(self.info.l2_bytes) + ")";
       });
 
   nb::class_<Plan>(module, "Plan", "Everything that was decided about running one problem; made once, run often.")
       .def("__str__", [](const Plan& self) { return std::string(moe_act_plan_text(self.handle())); })
-      .def_prop_ro("problem", [](const Plan& self) { return problem_dict(self.problem()); },
-                   nb::sig("def problem(self) -> dict[str, typing.Any]"),
-                   "What the plan is for: formats, sizes, strides in elements, promised alignments in bytes.")
-      .def_prop_ro("grid", [](const Plan& self) { return std::pair{self.info().grid_x, self.info().grid_y}; },
-                   "CTAs over rows, and over column chunks; (0, 0) on the CPU.")
+      .def_prop_ro(
+          "problem", [](const Plan& self) { return problem_dict(self.problem()); },
+          nb::sig("def problem(self) -> dict[str, typing.Any]"),
+          "What the plan is for: formats, sizes, strides in elements, promised alignments in bytes.")
+      .def_prop_ro(
+          "grid", [](const Plan& self) { return std::pair{self.info().grid_x, self.info().grid_y}; },
+          "CTAs over rows, and over column chunks; (0, 0) on the CPU.")
       .def_prop_ro("rows_per_cta", [](const Plan& self) { return self.info().rows_per_cta; })
       .def_prop_ro("warps_per_row", [](const Plan& self) { return self.info().warps_per_row; })
       .def_prop_ro("threads_per_cta", [](const Plan& self) { return self.info().threads_per_cta; })
       .def_prop_ro("columns_per_lane", [](const Plan& self) { return self.info().columns_per_lane; })
       .def_prop_ro("vectors_per_lane", [](const Plan& self) { return self.info().vectors_per_lane; })
-      .def_prop_ro("entries_per_warp", [](const Plan& self) { return self.info().entries_per_warp; },
-                   "Map entries that a warp reads at once.")
-      .def_prop_ro("shared_bytes", [](const Plan& self) { return self.info().shared_bytes; }, "Per CTA.")
+      .def_prop_ro(
+          "entries_per_warp", [](const Plan& self) { return self.info().entries_per_warp; },
+          "Map entries that a warp reads at once.")
+      .def_prop_ro(
+          "shared_bytes", [](const Plan& self) { return self.info().shared_bytes; }, "Per CTA.")
       .def_prop_ro("workspace_bytes", [](const Plan& self) { return self.info().workspace_bytes; })
-      .def("run", &run, nb::arg("x").none(), nb::arg("x_scale") = nb::none(), nb::kw_only(), nb::arg("out") = nb::none(),
-           nb::arg("out_scale") = nb::none(), nb::arg("static_scale") = nb::none(),
+      .def("run", &run, nb::arg("x").none(), nb::arg("x_scale") = nb::none(), nb::kw_only(),
+           nb::arg("out") = nb::none(), nb::arg("out_scale") = nb::none(), nb::arg("static_scale") = nb::none(),
            nb::arg("expanded_idx_to_permuted_idx") = nb::none(), nb::arg("total_num_padded_tokens") = nb::none(),
            nb::arg("stream") = nb::none(), nb::arg("validate") = false,
            nb::sig("def run(self, x: typing.Any, x_scale: typing.Any = None, *, out: typing.Any = None, "
@@ -190,17 +194,19 @@ Raises:
     ValueError: a tensor is not what the plan was made for; the text says in what.)");
 
   module.def("gated_act_quant", &gated_act_quant, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
-             nb::arg("out_scale").none(), nb::arg("static_scale").none(), nb::arg("expanded_idx_to_permuted_idx").none(),
-             nb::arg("total_num_padded_tokens").none(), nb::arg("x_format").none(), nb::arg("x_scale_layout").none(),
-             nb::arg("out_format").none(), nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(),
-             nb::arg("activation").none(), nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(),
-             nb::arg("expected_rows").none(), nb::arg("stream").none(), nb::arg("validate"));
+             nb::arg("out_scale").none(), nb::arg("static_scale").none(),
+             nb::arg("expanded_idx_to_permuted_idx").none(), nb::arg("total_num_padded_tokens").none(),
+             nb::arg("x_format").none(), nb::arg("x_scale_layout").none(), nb::arg("out_format").none(),
+             nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(), nb::arg("activation").none(),
+             nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(), nb::arg("expected_rows").none(),
+             nb::arg("stream").none(), nb::arg("validate"));
   module.def("plan", &make_reusable_plan, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
-             nb::arg("out_scale").none(), nb::arg("static_scale").none(), nb::arg("expanded_idx_to_permuted_idx").none(),
-             nb::arg("total_num_padded_tokens").none(), nb::arg("x_format").none(), nb::arg("x_scale_layout").none(),
-             nb::arg("out_format").none(), nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(),
-             nb::arg("activation").none(), nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(),
-             nb::arg("expected_rows").none(), nb::arg("device").none());
+             nb::arg("out_scale").none(), nb::arg("static_scale").none(),
+             nb::arg("expanded_idx_to_permuted_idx").none(), nb::arg("total_num_padded_tokens").none(),
+             nb::arg("x_format").none(), nb::arg("x_scale_layout").none(), nb::arg("out_format").none(),
+             nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(), nb::arg("activation").none(),
+             nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(), nb::arg("expected_rows").none(),
+             nb::arg("device").none());
 
   module.def("version", &moe_act_version);
   module.def("build_info", &moe_act_build_info);
@@ -208,6 +214,7 @@ Raises:
   module.def("last_error", &moe_act_last_error);
   module.def("device_info", &device_info, nb::arg("device_id"));
   module.def("cpu_level", &moe_act_get_cpu_level);
-  module.def("set_cpu_level", [](const Name& level) { check(moe_act_set_cpu_level(level ? level->c_str() : nullptr)); },
-             nb::arg("level").none());
+  module.def(
+      "set_cpu_level", [](const Name& level) { check(moe_act_set_cpu_level(level ? level->c_str() : nullptr)); },
+      nb::arg("level").none());
 }

@@ -27,8 +27,8 @@ struct ExtensionDtype {
 };
 
 constexpr ExtensionDtype extension_dtypes[] = {
-    {"bfloat16", 4, 16},          {"float8_e4m3fn", 10, 8}, {"float8_e5m2", 12, 8},
-    {"float8_e8m0fnu", 14, 8},    {"float4_e2m1fn", 17, 4},
+    {"bfloat16", 4, 16},       {"float8_e4m3fn", 10, 8}, {"float8_e5m2", 12, 8},
+    {"float8_e8m0fnu", 14, 8}, {"float4_e2m1fn", 17, 4},
 };
 
 dlpack::DataType dtype_of_format(const char* format, std::size_t itemsize) {
@@ -36,9 +36,19 @@ dlpack::DataType dtype_of_format(const char* format, std::size_t itemsize) {
   if (format == nullptr) return {1, bits, 1};
   while (std::strchr("@=<|", *format) != nullptr && *format != '\0') ++format;
   switch (*format) {
-    case 'b': case 'h': case 'i': case 'l': case 'q': return {0, bits, 1};
-    case 'B': case 'H': case 'I': case 'L': case 'Q': return {1, bits, 1};
-    case 'e': case 'f': case 'd': return {2, bits, 1};
+    case 'b':
+    case 'h':
+    case 'i':
+    case 'l':
+    case 'q': return {0, bits, 1};
+    case 'B':
+    case 'H':
+    case 'I':
+    case 'L':
+    case 'Q': return {1, bits, 1};
+    case 'e':
+    case 'f':
+    case 'd': return {2, bits, 1};
     case '?': return {6, bits, 1};
     case 'Z': return {5, bits, 1};
     default: return {3, bits, 1};  // an opaque handle: no argument takes one
@@ -59,7 +69,8 @@ void raise(PyObject* type, const char* name, const std::string& text) {
 }
 
 std::string type_name_of(nb::handle object) {
-  return nb::cast<std::string>(nb::str(nb::handle(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))).attr("__name__")));
+  return nb::cast<std::string>(
+      nb::str(nb::handle(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))).attr("__name__")));
 }
 
 const dlpack::ExchangeApi* exchange_api(nb::handle object) {
@@ -69,7 +80,8 @@ const dlpack::ExchangeApi* exchange_api(nb::handle object) {
   PyTypeObject* type = Py_TYPE(object.ptr());
   if (type == last_type) return last_api;
   const dlpack::ExchangeApi* api = nullptr;
-  nb::object capsule = nb::getattr(nb::handle(reinterpret_cast<PyObject*>(type)), "__dlpack_c_exchange_api__", nb::none());
+  nb::object capsule =
+      nb::getattr(nb::handle(reinterpret_cast<PyObject*>(type)), "__dlpack_c_exchange_api__", nb::none());
   if (PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api"))
     api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
   if (api != nullptr && api->header.version.major != 1) api = nullptr;
@@ -101,8 +113,9 @@ dlpack::Device device_of(const char* name, nb::handle object) {
   if (!is_pair || !PyLong_Check(PyTuple_GetItem(answer.ptr(), 0)) ||
       !nb::try_cast(nb::int_(nb::handle(PyTuple_GetItem(answer.ptr(), 0))), device.type) ||
       !nb::try_cast(nb::handle(PyTuple_GetItem(answer.ptr(), 1)), device.id))
-    raise(PyExc_TypeError, name, "its __dlpack_device__ returned " + nb::cast<std::string>(nb::repr(answer)) +
-                                     ", expected (device type, device id)");
+    raise(PyExc_TypeError, name,
+          "its __dlpack_device__ returned " + nb::cast<std::string>(nb::repr(answer)) +
+              ", expected (device type, device id)");
   return device;
 }
 
@@ -144,14 +157,14 @@ bool Tensor::import_buffer(const char* name, nb::handle object) {
     shape_[axis] = buffer_.shape[axis];
     strides_[axis] = buffer_.strides[axis] / buffer_.itemsize;
     if (buffer_.strides[axis] % buffer_.itemsize != 0)
-      raise(PyExc_ValueError, name, "expected strides of whole elements, got one of " +
-                                        std::to_string(buffer_.strides[axis]) + " bytes");
+      raise(PyExc_ValueError, name,
+            "expected strides of whole elements, got one of " + std::to_string(buffer_.strides[axis]) + " bytes");
   }
   const dlpack::DataType type = extension != nullptr
                                     ? dlpack::DataType{extension->code, extension->bits, 1}
                                     : dtype_of_format(buffer_.format, static_cast<std::size_t>(buffer_.itemsize));
-  tensor_ = {buffer_.buf, MOE_ACT_DEVICE_CPU, 0, type.code, type.bits, type.lanes,
-             buffer_.ndim, shape_, strides_, buffer_.readonly != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u};
+  tensor_ = {buffer_.buf, MOE_ACT_DEVICE_CPU, 0,      type.code, type.bits,
+             type.lanes,  buffer_.ndim,       shape_, strides_,  buffer_.readonly != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u};
   present_ = true;
   return true;
 }
@@ -180,8 +193,8 @@ void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
   }
   // The capsule keeps its name: it is only looked at, and its own destructor frees the tensor.
   if (PyCapsule_IsValid(owner_.ptr(), "dltensor_versioned")) {
-    const auto* managed = static_cast<const dlpack::ManagedTensorVersioned*>(
-        PyCapsule_GetPointer(owner_.ptr(), "dltensor_versioned"));
+    const auto* managed =
+        static_cast<const dlpack::ManagedTensorVersioned*>(PyCapsule_GetPointer(owner_.ptr(), "dltensor_versioned"));
     if (managed->version.major != 1)
       raise(PyExc_ValueError, name, "expected DLPack 1.x, got major version " + std::to_string(managed->version.major));
     take(name, managed->tensor, managed->flags);
@@ -201,8 +214,14 @@ void Tensor::take(const char* name, const dlpack::Tensor& tensor, std::uint64_t 
     if (tensor.strides != nullptr) strides_[axis] = tensor.strides[axis];
   }
   tensor_ = {tensor.data == nullptr ? nullptr : static_cast<char*>(tensor.data) + tensor.byte_offset,
-             tensor.device.type, tensor.device.id, tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes,
-             tensor.ndim, tensor.shape != nullptr ? shape_ : nullptr, tensor.strides != nullptr ? strides_ : nullptr,
+             tensor.device.type,
+             tensor.device.id,
+             tensor.dtype.code,
+             tensor.dtype.bits,
+             tensor.dtype.lanes,
+             tensor.ndim,
+             tensor.shape != nullptr ? shape_ : nullptr,
+             tensor.strides != nullptr ? strides_ : nullptr,
              (flags & dlpack::flag_read_only) != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u};
   present_ = true;
 }

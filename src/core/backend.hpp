@@ -1,4 +1,5 @@
-// What a backend offers to the C interface. cpu/ and cuda/ implement it; where CUDA is not compiled in, absent.cpp does.
+// What a backend offers to the C interface. cpu/ and cuda/ implement it; where CUDA is not compiled in, absent.cpp
+// does.
 #pragma once
 
 #include <cstddef>

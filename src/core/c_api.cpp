@@ -11,6 +11,7 @@
 #include "core/error.hpp"
 #include "core/options.hpp"
 #include "core/plan.hpp"
+#include "core/promises.hpp"
 #include "core/tensor_view.hpp"
 #include "core/validate.hpp"
 
@@ -52,8 +53,8 @@ Struct accept(const char* argument, const Struct* given, Struct fallback = {}) {
   std::uint64_t size = 0;
   std::memcpy(&size, given, sizeof(size));
   if (size < sizeof(size) || size > sizeof(Struct))
-    invalid(argument, "struct_size is " + std::to_string(size) + ", this library knows " + std::to_string(sizeof(Struct)) +
-                          " bytes");
+    invalid(argument, "struct_size is " + std::to_string(size) + ", this library knows " +
+                          std::to_string(sizeof(Struct)) + " bytes");
   std::memcpy(&fallback, given, size);
   return fallback;
 }
@@ -132,7 +133,8 @@ moe_act_status moe_act_device_query(int32_t device_id, moe_act_device_info* info
 
 moe_act_status moe_act_parse_option(const char* option, const char* name, int32_t* value) {
   return guarded([&] {
-    if (option == nullptr || name == nullptr || value == nullptr) invalid("option", "expected two names and a place, got null");
+    if (option == nullptr || name == nullptr || value == nullptr)
+      invalid("option", "expected two names and a place, got null");
     *value = parse_option(option, name);
   });
 }
@@ -168,8 +170,8 @@ void moe_act_problem_init(moe_act_problem* problem, int32_t x_format, int32_t ou
   problem->out_alignment = contiguous_alignment(out_format, problem->out_row_stride);
 }
 
-moe_act_status moe_act_describe(const moe_act_tensors* tensors, const moe_act_options* options, moe_act_problem* problem,
-                                moe_act_buffers* buffers) {
+moe_act_status moe_act_describe(const moe_act_tensors* tensors, const moe_act_options* options,
+                                moe_act_problem* problem, moe_act_buffers* buffers) {
   return guarded([&] {
     const Description description = describe(accept("tensors", tensors), accept("options", options));
     deliver("problem", description.problem, problem);

@@ -28,11 +28,12 @@ Format require_format(const TensorView& tensor, const char* argument, std::int32
   const Format format = tensor.format(static_cast<Format>(given));
   if (format != Format::none) return format;
   const char* name = option_name(option, given);
-  fail(MOE_ACT_WRONG_TYPE, argument,
-       (name != nullptr ? std::string("expected ") + name + " or an integer view of it (" + option + "='" + name + "')"
-                        : std::string("expected float32, float16, bfloat16 or float8_e4m3fn, or an integer view with ") +
-                              option + " naming its format") +
-           ", got " + tensor.text());
+  fail(
+      MOE_ACT_WRONG_TYPE, argument,
+      (name != nullptr ? std::string("expected ") + name + " or an integer view of it (" + option + "='" + name + "')"
+                       : std::string("expected float32, float16, bfloat16 or float8_e4m3fn, or an integer view with ") +
+                             option + " naming its format") +
+          ", got " + tensor.text());
 }
 
 struct ScaleArgument {
@@ -74,7 +75,8 @@ std::int32_t output_scaling(Format output, std::int32_t given, bool has_static_s
 
 // A tensor that the problem needs and one that it has no use for are both errors.
 void require_presence(const char* name, bool expected, bool given, const std::string& why) {
-  if (expected != given) invalid(name, std::string(expected ? "expected a tensor, got none: " : "expected none: ") + why);
+  if (expected != given)
+    invalid(name, std::string(expected ? "expected a tensor, got none: " : "expected none: ") + why);
 }
 
 }  // namespace
@@ -117,8 +119,7 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   require_input_kernel(input);
   problem.x_format = static_cast<std::int32_t>(input);
   x.require_rank(2, "[rows, 2H]");
-  if (x.dimension(1) % 2 != 0 || x.dimension(1) == 0)
-    x.mismatch("[rows, 2H] with an even, positive number of columns");
+  if (x.dimension(1) % 2 != 0 || x.dimension(1) == 0) x.mismatch("[rows, 2H] with an even, positive number of columns");
   x.require_addressable_rows();
   problem.rows = x.dimension(0);
   problem.columns = x.dimension(1) / 2;
@@ -146,8 +147,9 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
     problem.expanded_rows = map->elements();
   }
 
-  require_presence("x_scale", is_scaled(input), x_scale.has_value(),
-                   std::string(traits(input).name) + " input " + (is_scaled(input) ? "needs its scales" : "has no scale"));
+  require_presence(
+      "x_scale", is_scaled(input), x_scale.has_value(),
+      std::string(traits(input).name) + " input " + (is_scaled(input) ? "needs its scales" : "has no scale"));
   require_presence("static_scale", problem.out_scaling == MOE_ACT_SCALING_TENSOR, static_scale.has_value(),
                    "only out_scaling='tensor' takes a given scale");
   if (problem.out_scaling != MOE_ACT_SCALING_BLOCK)
@@ -161,11 +163,11 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
     total->require_one_element("int32 with one element");
   }
   if (is_scaled(input))
-    problem.x_scale_stride = scale_stride({"x_scale", problem.rows, blocks(2 * problem.columns), problem.x_scale_layout,
-                                           total.has_value()}, x_scale);
+    problem.x_scale_stride = scale_stride(
+        {"x_scale", problem.rows, blocks(2 * problem.columns), problem.x_scale_layout, total.has_value()}, x_scale);
   if (problem.out_scaling == MOE_ACT_SCALING_BLOCK) {
-    problem.out_scale_stride = scale_stride({"out_scale", problem.rows, blocks(problem.columns),
-                                             problem.out_scale_layout, total.has_value()}, out_scale);
+    problem.out_scale_stride = scale_stride(
+        {"out_scale", problem.rows, blocks(problem.columns), problem.out_scale_layout, total.has_value()}, out_scale);
     if (out_scale) out_scale->require_writable();
   }
 

@@ -1,4 +1,5 @@
-// The one argument struct of every kernel, CPU and CUDA. A device file includes this and src/math, nothing else of ours.
+// The one argument struct of every kernel, CPU and CUDA. A device file includes this and src/math, nothing else of
+// ours.
 #pragma once
 
 #include <cstdint>
@@ -13,19 +14,19 @@ enum class Pdl : std::int32_t { off = 1, on = 2, metadata_ready = 3 };
 
 struct KernelArguments {
   RowSource source;
-  const void* x;              // [rows, 2H], input format of the key
-  const float* x_scale;       // e4m3 input: one per row and 128 stored columns
-  void* out;                  // [rows, H], out_format
-  float* out_scale;           // block scaling: one per row and 128 columns; else null
-  const float* static_scale;  // [1] tensor scaling; else null
+  const void* x;                                // [rows, 2H], input format of the key
+  const float* x_scale;                         // e4m3 input: one per row and 128 stored columns
+  void* out;                                    // [rows, H], out_format
+  float* out_scale;                             // block scaling: one per row and 128 columns; else null
+  const float* static_scale;                    // [1] tensor scaling; else null
   const std::int32_t* total_num_padded_tokens;  // [1] when a scale's block stride lies on the device; else null
-  std::int64_t columns;         // H
-  std::int64_t gate_offset;     // stored column where the gate begins: 0 or H
-  std::int64_t up_offset;       // and the up projection: H or 0
-  std::int64_t x_row_stride;    // elements
-  std::int64_t out_row_stride;  // elements
-  math::ScaleStrides x_scale_strides;    // a negative block stride stands for total_num_padded_tokens[0]
-  math::ScaleStrides out_scale_strides;  // likewise
+  std::int64_t columns;                         // H
+  std::int64_t gate_offset;                     // stored column where the gate begins: 0 or H
+  std::int64_t up_offset;                       // and the up projection: H or 0
+  std::int64_t x_row_stride;                    // elements
+  std::int64_t out_row_stride;                  // elements
+  math::ScaleStrides x_scale_strides;           // a negative block stride stands for total_num_padded_tokens[0]
+  math::ScaleStrides out_scale_strides;         // likewise
   Format out_format;
   Pdl pdl;
   std::int32_t entries_per_warp;  // list schedule: map entries that a warp reads at once, 1 to 32

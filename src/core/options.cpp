@@ -45,7 +45,8 @@ bool names_values_of(const char* argument, const char* option) {
   const std::size_t length = std::strlen(argument);
   const std::size_t suffix = std::strlen(option);
   if (std::strcmp(argument, option) == 0) return true;
-  return length > suffix && argument[length - suffix - 1] == '_' && std::strcmp(argument + length - suffix, option) == 0;
+  return length > suffix && argument[length - suffix - 1] == '_' &&
+         std::strcmp(argument + length - suffix, option) == 0;
 }
 
 }  // namespace

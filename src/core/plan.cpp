@@ -27,8 +27,8 @@ bool can_vectorize(const Problem& problem, int columns) {
   const int load_bytes = std::min(16, columns * bytes_per_element(problem.input()));
   const int store_bytes = std::min(16, columns * bytes_per_element(problem.output()));
   const std::int64_t second_half_bytes = problem->columns * bytes_per_element(problem.input());
-  return problem->columns % columns == 0 && second_half_bytes % load_bytes == 0 &&
-         problem->x_alignment >= load_bytes && problem->out_alignment >= store_bytes;
+  return problem->columns % columns == 0 && second_half_bytes % load_bytes == 0 && problem->x_alignment >= load_bytes &&
+         problem->out_alignment >= store_bytes;
 }
 
 struct LaneShape {
@@ -95,13 +95,14 @@ CudaLaunch plan_cuda(const Problem& problem, const DeviceInfo& device) {
   if (device.multiprocessors < 1)
     invalid("device", "expected at least 1 multiprocessor, got " + std::to_string(device.multiprocessors));
   const int capability = device.compute_capability_major * 10 + device.compute_capability_minor;
-  const std::string capability_text = std::to_string(device.compute_capability_major) + "." +
-                                      std::to_string(device.compute_capability_minor);
+  const std::string capability_text =
+      std::to_string(device.compute_capability_major) + "." + std::to_string(device.compute_capability_minor);
   if (capability < 80)
     fail(MOE_ACT_UNSUPPORTED, "device", "expected compute capability 8.0 or above, got " + capability_text);
   if (problem.pdl() != Pdl::off && capability < 90)
-    fail(MOE_ACT_UNSUPPORTED, "pdl", "expected 'off' below compute capability 9.0, got '" +
-         std::string(option_name("pdl", problem->pdl)) + "' on " + capability_text);
+    fail(MOE_ACT_UNSUPPORTED, "pdl",
+         "expected 'off' below compute capability 9.0, got '" + std::string(option_name("pdl", problem->pdl)) +
+             "' on " + capability_text);
 
   const std::int64_t units = problem.units();
   // A map names no row twice, however many entries it has.
@@ -141,19 +142,6 @@ std::string describe_text(const Problem& problem, const DeviceInfo& device, cons
 math::ScaleStrides scale_strides(std::int32_t layout, std::int64_t stride) {
   if (layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return {1, stride};
   return {stride, 1};
-}
-
-struct Extent {
-  const char* name;
-  const void* data;
-  std::int64_t bytes;
-};
-
-bool overlap(const Extent& a, const Extent& b) {
-  const auto a_begin = reinterpret_cast<std::uintptr_t>(a.data);
-  const auto b_begin = reinterpret_cast<std::uintptr_t>(b.data);
-  return a.bytes > 0 && b.bytes > 0 && a_begin < b_begin + static_cast<std::uintptr_t>(b.bytes) &&
-         b_begin < a_begin + static_cast<std::uintptr_t>(a.bytes);
 }
 
 }  // namespace
@@ -200,86 +188,6 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
   arguments.pdl = problem_.pdl();
   arguments.entries_per_warp = cuda_.entries_per_warp;
   return arguments;
-}
-
-void check_accepts(const Plan& plan, const moe_act_problem& problem) {
-  struct Field {
-    const char* name;
-    std::int64_t planned;
-    std::int64_t given;
-    const char* option = nullptr;  // whose names the values have
-    bool read = true;              // by problems of these formats, which come first in the list
-  };
-  const bool x_scaled = plan.problem().has_x_scale();
-  const bool out_scaled = plan.problem().has_out_scale();
-  const moe_act_problem& planned = plan.problem().description();
-  const Field fields[] = {
-      {"device", planned.device_type, problem.device_type, "device"},
-      {"device_id", planned.device_id, problem.device_id},
-      {"x_format", planned.x_format, problem.x_format, "format"},
-      {"out_format", planned.out_format, problem.out_format, "format"},
-      {"out_scaling", planned.out_scaling, problem.out_scaling, "out_scaling"},
-      {"x_scale_layout", planned.x_scale_layout, problem.x_scale_layout, "scale_layout", x_scaled},
-      {"out_scale_layout", planned.out_scale_layout, problem.out_scale_layout, "scale_layout", out_scaled},
-      {"activation", planned.activation, problem.activation, "activation"},
-      {"gate", planned.gate, problem.gate, "gate"},
-      {"row_kind", planned.row_kind, problem.row_kind, "row_kind"},
-      {"padding", planned.padding, problem.padding, "padding"},
-      {"pdl", planned.pdl, problem.pdl, "pdl"},
-      {"x rows", planned.rows, problem.rows},
-      {"x columns / 2", planned.columns, problem.columns},
-      {"expanded_idx_to_permuted_idx length", planned.expanded_rows, problem.expanded_rows},
-      {"x row stride", planned.x_row_stride, problem.x_row_stride},
-      {"out row stride", planned.out_row_stride, problem.out_row_stride},
-      {"x_scale stride", planned.x_scale_stride, problem.x_scale_stride, nullptr, x_scaled},
-      {"out_scale stride", planned.out_scale_stride, problem.out_scale_stride, nullptr, out_scaled},
-  };
-  const auto text = [](const Field& field, std::int64_t value) {
-    const char* name = field.option != nullptr ? option_name(field.option, static_cast<std::int32_t>(value)) : nullptr;
-    return name != nullptr ? "'" + std::string(name) + "'" : std::to_string(value);
-  };
-  for (const Field& field : fields)
-    if (field.read && field.planned != field.given)
-      invalid(field.name, "the plan was made for " + text(field, field.planned) + ", got " + text(field, field.given));
-  for (const Field& field : {Field{"x", planned.x_alignment, problem.x_alignment},
-                             Field{"out", planned.out_alignment, problem.out_alignment}})
-    if (field.given < field.planned)
-      invalid(field.name, "the plan was promised data aligned to " + std::to_string(field.planned) + " bytes, got " +
-                              std::to_string(field.given));
-}
-
-void check_buffers(const Problem& problem, const moe_act_buffers& buffers) {
-  struct Buffer : Extent {
-    bool needed;
-    std::int64_t alignment;
-  };
-  const std::int64_t map_bytes = problem->expanded_rows * std::int64_t{sizeof(std::int32_t)};
-  const Buffer inputs[] = {
-      {{"x", buffers.x, problem.x_bytes()}, true, problem->x_alignment},
-      {{"x_scale", buffers.x_scale, problem.x_scale_bytes()}, problem.has_x_scale(), 4},
-      {{"static_scale", buffers.static_scale, 4}, problem->out_scaling == MOE_ACT_SCALING_TENSOR, 4},
-      {{"expanded_idx_to_permuted_idx", buffers.expanded_idx_to_permuted_idx, map_bytes}, problem.has_map(), 4},
-      {{"total_num_padded_tokens", buffers.total_num_padded_tokens, 4}, problem.stride_on_device(), 4},
-  };
-  const Buffer results[] = {
-      {{"out", buffers.out, problem.out_bytes()}, true, problem->out_alignment},
-      {{"out_scale", buffers.out_scale, problem.out_scale_bytes()}, problem.has_out_scale(), 4},
-  };
-  const auto check = [](const Buffer& buffer) {
-    if (buffer.needed && buffer.bytes > 0 && buffer.data == nullptr) invalid(buffer.name, "expected data, got null");
-    if (!buffer.needed && buffer.data != nullptr) invalid(buffer.name, "the plan has no use for it, expected null");
-    const auto address = reinterpret_cast<std::uintptr_t>(buffer.data);
-    if (address % static_cast<std::uintptr_t>(buffer.alignment) != 0)
-      invalid(buffer.name, "the plan was promised data aligned to " + std::to_string(buffer.alignment) +
-                               " bytes, got address ..." + std::to_string(address % 16) + " modulo 16");
-  };
-  std::ranges::for_each(inputs, check);
-  std::ranges::for_each(results, check);
-  for (const Buffer& result : results)
-    for (const Buffer& input : inputs)
-      if (input.needed && result.needed && overlap(result, input))
-        invalid(result.name, std::string("overlaps ") + input.name + ", expected memory of its own");
-  if (results[1].needed && overlap(results[0], results[1])) invalid("out", "overlaps out_scale, expected memory of its own");
 }
 
 }  // namespace moe_act

@@ -45,10 +45,4 @@ class Plan {
   std::string text_;
 };
 
-// Throws Error naming the first field in which a problem is not the one the plan was made for.
-void check_accepts(const Plan& plan, const moe_act_problem& problem);
-
-// Throws Error if a pointer is missing, superfluous, misaligned against the promise, or overlaps a result. O(1).
-void check_buffers(const Problem& problem, const moe_act_buffers& buffers);
-
 }  // namespace moe_act

@@ -34,12 +34,14 @@ void require_at_least(const char* argument, std::int64_t value, std::int64_t lea
 }
 
 // outer * stride + inner elements, or an error naming the argument if that leaves the address space.
-std::int64_t extent_bytes(const char* argument, std::int64_t outer, std::int64_t stride, std::int64_t inner, int bytes) {
+std::int64_t extent_bytes(const char* argument, std::int64_t outer, std::int64_t stride, std::int64_t inner,
+                          int bytes) {
   if (outer <= 0) return 0;
   std::int64_t elements = 0;
   if (__builtin_mul_overflow(outer - 1, stride, &elements) || __builtin_add_overflow(elements, inner, &elements) ||
       elements > max_extent_bytes / bytes)
-    invalid(argument, "its extent of " + number(outer) + " x " + number(stride) + " elements exceeds the address space");
+    invalid(argument,
+            "its extent of " + number(outer) + " x " + number(stride) + " elements exceeds the address space");
   return elements * bytes;
 }
 
@@ -92,14 +94,14 @@ void require_formats(const moe_act_problem& problem) {
 
 void require_input_kernel(Format format) {
   if (std::ranges::find(kernel_axes::inputs, format) == std::ranges::end(kernel_axes::inputs))
-    fail(MOE_ACT_UNSUPPORTED, "x", std::string(traits(format).name) +
-         " input has no kernel; supported: 'fp32', 'fp16', 'bf16', 'e4m3'");
+    fail(MOE_ACT_UNSUPPORTED, "x",
+         std::string(traits(format).name) + " input has no kernel; supported: 'fp32', 'fp16', 'bf16', 'e4m3'");
 }
 
 void require_output_kernel(Format format) {
   if (format == Format::e5m2 || format == Format::e2m1)
-    fail(MOE_ACT_UNSUPPORTED, "out_format", std::string(traits(format).name) +
-         " output has no kernel; supported: 'fp32', 'fp16', 'bf16', 'e4m3'");
+    fail(MOE_ACT_UNSUPPORTED, "out_format",
+         std::string(traits(format).name) + " output has no kernel; supported: 'fp32', 'fp16', 'bf16', 'e4m3'");
 }
 
 std::string expected_scale(std::int64_t rows, std::int64_t blocks, std::int32_t layout) {
@@ -111,8 +113,8 @@ std::string expected_scale(std::int64_t rows, std::int64_t blocks, std::int32_t 
 Problem::Problem(const moe_act_problem& description) : description_(description) {
   const moe_act_problem& problem = description_;
   if (problem.device_type != MOE_ACT_DEVICE_CPU && problem.device_type != MOE_ACT_DEVICE_CUDA)
-    fail(MOE_ACT_UNSUPPORTED, "device", "expected CPU (1) or CUDA (2), got DLPack device type " +
-                                             number(problem.device_type));
+    fail(MOE_ACT_UNSUPPORTED, "device",
+         "expected CPU (1) or CUDA (2), got DLPack device type " + number(problem.device_type));
   require_at_least("device", problem.device_id, 0);
   require_formats(problem);
   require_option("activation", problem.activation);
@@ -130,11 +132,12 @@ Problem::Problem(const moe_act_problem& description) : description_(description)
   if (!has_map() && problem.expanded_rows != 0)
     invalid("expanded_rows", "expected 0 for dense rows, got " + number(problem.expanded_rows));
   if (has_map() && problem.padding == MOE_ACT_PADDING_ZERO)
-    fail(MOE_ACT_UNSUPPORTED, "padding", "'zero' needs rows whose padding can be identified; "
+    fail(MOE_ACT_UNSUPPORTED, "padding",
+         "'zero' needs rows whose padding can be identified; "
          "expanded_idx_to_permuted_idx names the valid rows alone: use 'skip'");
   if (!on_cuda() && problem.pdl != MOE_ACT_PDL_OFF)
-    fail(MOE_ACT_UNSUPPORTED, "pdl", "expected 'off' on the CPU, got '" +
-                                          std::string(option_name("pdl", problem.pdl)) + "'");
+    fail(MOE_ACT_UNSUPPORTED, "pdl",
+         "expected 'off' on the CPU, got '" + std::string(option_name("pdl", problem.pdl)) + "'");
 
   require_at_least("x", problem.x_row_stride, 2 * problem.columns);
   require_at_least("out", problem.out_row_stride, problem.columns);

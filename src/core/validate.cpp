@@ -29,7 +29,8 @@ std::int64_t validate_map(const Problem& problem, const std::vector<std::int32_t
   for (std::size_t i = 0; i < map.size(); ++i) {
     const std::int64_t row = map[i];
     const std::string entry = "entry " + std::to_string(i) + " is " + std::to_string(row);
-    if (row < -1 || row >= problem->rows) invalid(name, entry + ", expected -1 or a row below " + std::to_string(problem->rows));
+    if (row < -1 || row >= problem->rows)
+      invalid(name, entry + ", expected -1 or a row below " + std::to_string(problem->rows));
     if (row == -1) continue;
     if (named[static_cast<std::size_t>(row)]) invalid(name, entry + ", a row that an earlier entry names already");
     named[static_cast<std::size_t>(row)] = true;
@@ -48,10 +49,11 @@ void validate(const Plan& plan, const moe_act_buffers& buffers, void* stream) {
   if (problem.stride_on_device()) {
     const std::int64_t total = read(problem, buffers.total_num_padded_tokens, 1, stream)[0];
     if (total < 0 || total > problem->rows)
-      invalid("total_num_padded_tokens", "is " + std::to_string(total) + ", expected at most the " +
-                                             std::to_string(problem->rows) + " rows of x");
+      invalid("total_num_padded_tokens",
+              "is " + std::to_string(total) + ", expected at most the " + std::to_string(problem->rows) + " rows of x");
     if (largest_row >= total)
-      invalid("total_num_padded_tokens", "is " + std::to_string(total) + ", expected more than the largest row in use, " +
+      invalid("total_num_padded_tokens", "is " + std::to_string(total) +
+                                             ", expected more than the largest row in use, " +
                                              std::to_string(largest_row));
   }
   if (problem->out_scaling == MOE_ACT_SCALING_TENSOR) {

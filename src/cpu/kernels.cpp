@@ -47,8 +47,8 @@ void encode_divided(void* out, std::int64_t offset, const float* values, int cou
 }
 
 template <Format input, OutputKind output>
-void run_block(const KernelArguments& arguments, math::ScaleStrides x_scale_strides, math::ScaleStrides out_scale_strides,
-               std::int64_t row, std::int64_t first, int count) {
+void run_block(const KernelArguments& arguments, math::ScaleStrides x_scale_strides,
+               math::ScaleStrides out_scale_strides, std::int64_t row, std::int64_t first, int count) {
   alignas(64) float gate[block_columns];
   alignas(64) float up[block_columns];
   decode_columns<input>(arguments, x_scale_strides, row, arguments.gate_offset + first, count, gate);

@@ -208,8 +208,8 @@ struct Kernel {
     return arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
   }
 
-  // The grid covers everything, one chunk a warp. Nothing but the chain of loads and arithmetic that has to be: at a few
-  // rows that chain is the whole time, and every loop or vote on the way shows.
+  // The grid covers everything, one chunk a warp. Nothing but the chain of loads and arithmetic that has to be: at a
+  // few rows that chain is the whole time, and every loop or vote on the way shows.
   static __device__ __forceinline__ void run_once(const KernelArguments& arguments) {
     const std::int64_t unit = std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z;
     const std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
@@ -272,10 +272,11 @@ struct Kernel {
   }
 };
 
-// threadIdx: x = lane, y = warp along the row, z = row of the CTA. The parameters are the members of a KernelKey, one by
-// one: nvcc 13.0 cannot name a kernel whose template parameter is a struct, and profilers show them.
+// threadIdx: x = lane, y = warp along the row, z = row of the CTA. The parameters are the members of a KernelKey, one
+// by one: nvcc 13.0 cannot name a kernel whose template parameter is a struct, and profilers show them.
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
-__global__ void __launch_bounds__(max_threads_per_cta) gated_act_quant(const __grid_constant__ KernelArguments arguments) {
+__global__ void __launch_bounds__(max_threads_per_cta)
+    gated_act_quant(const __grid_constant__ KernelArguments arguments) {
   Kernel<input, output, schedule, columns, vectors>::run(arguments);
 }
 

@@ -2,8 +2,8 @@
 // cores have something to share.
 #pragma once
 
-#include "core/kernel_key.hpp"
 #include "core/kernel_arguments.hpp"
+#include "core/kernel_key.hpp"
 
 namespace moe_act::cuda {
 

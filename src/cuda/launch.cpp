@@ -15,7 +15,8 @@ namespace {
 void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
   (void)cudaGetLastError();  // errors that the runtime keeps must not surface in somebody else's call
-  throw Error(MOE_ACT_CUDA_ERROR, std::string(call) + ": " + cudaGetErrorName(status) + ", " + cudaGetErrorString(status));
+  throw Error(MOE_ACT_CUDA_ERROR,
+              std::string(call) + ": " + cudaGetErrorName(status) + ", " + cudaGetErrorString(status));
 }
 
 // Makes a device current for a scope. Asking is cheap; setting is not, and usually not needed.

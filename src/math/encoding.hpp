@@ -55,7 +55,8 @@ struct Encoding<Format::fp16> {
     const std::uint32_t magnitude = bits & magnitude_mask;
     // Adding 0.5 leaves a value below 2^-14 rounded to multiples of 2^-24 in the low mantissa bits.
     const std::uint32_t subnormal = to_bits(from_bits(magnitude) + 0.5f) - to_bits(0.5f);
-    const std::uint32_t normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - (std::uint32_t{127 - 15} << 23)) >> 13;
+    const std::uint32_t normal =
+        (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - (std::uint32_t{127 - 15} << 23)) >> 13;
     std::uint32_t code = magnitude < (std::uint32_t{127 - 14} << 23) ? subnormal : normal;
     code = magnitude >= to_bits(65520.0f) ? 0x7c00u : code;  // halfway from the largest value to the next: infinity
     code |= (bits & sign_mask) >> 16;
@@ -82,7 +83,8 @@ struct Encoding<Format::e4m3> {
     const std::uint32_t magnitude = bits & magnitude_mask;
     // Adding 2^14, whose last mantissa bit is worth 2^-9, rounds a value below 2^-6 to a multiple of 2^-9.
     const std::uint32_t subnormal = to_bits(from_bits(magnitude) + 0x1p14f) - to_bits(0x1p14f);
-    const std::uint32_t normal = (magnitude + 0x7ffffu + ((magnitude >> 20) & 1u) - (std::uint32_t{127 - 7} << 23)) >> 20;
+    const std::uint32_t normal =
+        (magnitude + 0x7ffffu + ((magnitude >> 20) & 1u) - (std::uint32_t{127 - 7} << 23)) >> 20;
     std::uint32_t code = magnitude < (std::uint32_t{127 - 6} << 23) ? subnormal : normal;
     code = magnitude > to_bits(448.0f) ? 0x7eu : code;
     code |= (bits & sign_mask) >> 24;

@@ -17,10 +17,10 @@ struct FormatTraits {
 };
 
 inline constexpr FormatTraits format_traits[] = {
-    {Format::none, "none", 0, 0, Format::none, false},    {Format::fp32, "fp32", 32, 0, Format::none, false},
-    {Format::fp16, "fp16", 16, 0, Format::none, false},   {Format::bf16, "bf16", 16, 0, Format::none, false},
-    {Format::e4m3, "e4m3", 8, 128, Format::fp32, false},  {Format::e5m2, "e5m2", 8, 128, Format::fp32, false},
-    {Format::e2m1, "e2m1", 4, 16, Format::e4m3, true},    {Format::ue8m0, "ue8m0", 8, 0, Format::none, false},
+    {Format::none, "none", 0, 0, Format::none, false},   {Format::fp32, "fp32", 32, 0, Format::none, false},
+    {Format::fp16, "fp16", 16, 0, Format::none, false},  {Format::bf16, "bf16", 16, 0, Format::none, false},
+    {Format::e4m3, "e4m3", 8, 128, Format::fp32, false}, {Format::e5m2, "e5m2", 8, 128, Format::fp32, false},
+    {Format::e2m1, "e2m1", 4, 16, Format::e4m3, true},   {Format::ue8m0, "ue8m0", 8, 0, Format::none, false},
 };
 
 constexpr const FormatTraits& traits(Format format) {

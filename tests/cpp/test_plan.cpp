@@ -7,6 +7,7 @@
 #include "check.hpp"
 #include "core/error.hpp"
 #include "core/plan.hpp"
+#include "core/promises.hpp"
 
 namespace {
 

@@ -1,0 +1,107 @@
+#include "core/promises.hpp"
+
+#include <algorithm>
+
+#include "core/error.hpp"
+#include "core/options.hpp"
+
+namespace moe_act {
+namespace {
+
+struct Extent {
+  const char* name;
+  const void* data;
+  std::int64_t bytes;
+};
+
+bool overlap(const Extent& a, const Extent& b) {
+  const auto a_begin = reinterpret_cast<std::uintptr_t>(a.data);
+  const auto b_begin = reinterpret_cast<std::uintptr_t>(b.data);
+  return a.bytes > 0 && b.bytes > 0 && a_begin < b_begin + static_cast<std::uintptr_t>(b.bytes) &&
+         b_begin < a_begin + static_cast<std::uintptr_t>(a.bytes);
+}
+
+}  // namespace
+
+void check_accepts(const Plan& plan, const moe_act_problem& problem) {
+  struct Field {
+    const char* name;
+    std::int64_t planned;
+    std::int64_t given;
+    const char* option = nullptr;  // whose names the values have
+    bool read = true;              // by problems of these formats, which come first in the list
+  };
+  const bool x_scaled = plan.problem().has_x_scale();
+  const bool out_scaled = plan.problem().has_out_scale();
+  const moe_act_problem& planned = plan.problem().description();
+  const Field fields[] = {
+      {"device", planned.device_type, problem.device_type, "device"},
+      {"device_id", planned.device_id, problem.device_id},
+      {"x_format", planned.x_format, problem.x_format, "format"},
+      {"out_format", planned.out_format, problem.out_format, "format"},
+      {"out_scaling", planned.out_scaling, problem.out_scaling, "out_scaling"},
+      {"x_scale_layout", planned.x_scale_layout, problem.x_scale_layout, "scale_layout", x_scaled},
+      {"out_scale_layout", planned.out_scale_layout, problem.out_scale_layout, "scale_layout", out_scaled},
+      {"activation", planned.activation, problem.activation, "activation"},
+      {"gate", planned.gate, problem.gate, "gate"},
+      {"row_kind", planned.row_kind, problem.row_kind, "row_kind"},
+      {"padding", planned.padding, problem.padding, "padding"},
+      {"pdl", planned.pdl, problem.pdl, "pdl"},
+      {"x rows", planned.rows, problem.rows},
+      {"x columns / 2", planned.columns, problem.columns},
+      {"expanded_idx_to_permuted_idx length", planned.expanded_rows, problem.expanded_rows},
+      {"x row stride", planned.x_row_stride, problem.x_row_stride},
+      {"out row stride", planned.out_row_stride, problem.out_row_stride},
+      {"x_scale stride", planned.x_scale_stride, problem.x_scale_stride, nullptr, x_scaled},
+      {"out_scale stride", planned.out_scale_stride, problem.out_scale_stride, nullptr, out_scaled},
+  };
+  const auto text = [](const Field& field, std::int64_t value) {
+    const char* name = field.option != nullptr ? option_name(field.option, static_cast<std::int32_t>(value)) : nullptr;
+    return name != nullptr ? "'" + std::string(name) + "'" : std::to_string(value);
+  };
+  for (const Field& field : fields)
+    if (field.read && field.planned != field.given)
+      invalid(field.name, "the plan was made for " + text(field, field.planned) + ", got " + text(field, field.given));
+  for (const Field& field : {Field{"x", planned.x_alignment, problem.x_alignment},
+                             Field{"out", planned.out_alignment, problem.out_alignment}})
+    if (field.given < field.planned)
+      invalid(field.name, "the plan was promised data aligned to " + std::to_string(field.planned) + " bytes, got " +
+                              std::to_string(field.given));
+}
+
+void check_buffers(const Problem& problem, const moe_act_buffers& buffers) {
+  struct Buffer : Extent {
+    bool needed;
+    std::int64_t alignment;
+  };
+  const std::int64_t map_bytes = problem->expanded_rows * std::int64_t{sizeof(std::int32_t)};
+  const Buffer inputs[] = {
+      {{"x", buffers.x, problem.x_bytes()}, true, problem->x_alignment},
+      {{"x_scale", buffers.x_scale, problem.x_scale_bytes()}, problem.has_x_scale(), 4},
+      {{"static_scale", buffers.static_scale, 4}, problem->out_scaling == MOE_ACT_SCALING_TENSOR, 4},
+      {{"expanded_idx_to_permuted_idx", buffers.expanded_idx_to_permuted_idx, map_bytes}, problem.has_map(), 4},
+      {{"total_num_padded_tokens", buffers.total_num_padded_tokens, 4}, problem.stride_on_device(), 4},
+  };
+  const Buffer results[] = {
+      {{"out", buffers.out, problem.out_bytes()}, true, problem->out_alignment},
+      {{"out_scale", buffers.out_scale, problem.out_scale_bytes()}, problem.has_out_scale(), 4},
+  };
+  const auto check = [](const Buffer& buffer) {
+    if (buffer.needed && buffer.bytes > 0 && buffer.data == nullptr) invalid(buffer.name, "expected data, got null");
+    if (!buffer.needed && buffer.data != nullptr) invalid(buffer.name, "the plan has no use for it, expected null");
+    const auto address = reinterpret_cast<std::uintptr_t>(buffer.data);
+    if (address % static_cast<std::uintptr_t>(buffer.alignment) != 0)
+      invalid(buffer.name, "the plan was promised data aligned to " + std::to_string(buffer.alignment) +
+                               " bytes, got address ..." + std::to_string(address % 16) + " modulo 16");
+  };
+  std::ranges::for_each(inputs, check);
+  std::ranges::for_each(results, check);
+  for (const Buffer& result : results)
+    for (const Buffer& input : inputs)
+      if (input.needed && result.needed && overlap(result, input))
+        invalid(result.name, std::string("overlaps ") + input.name + ", expected memory of its own");
+  if (results[1].needed && overlap(results[0], results[1]))
+    invalid("out", "overlaps out_scale, expected memory of its own");
+}
+
+}  // namespace moe_act
