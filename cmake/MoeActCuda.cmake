@@ -49,9 +49,10 @@ function(moe_act_add_cuda_backend)
     add_library(moe_act_cuda_${input} OBJECT src/cuda/kernels.cu)
     moe_act_compile_options(moe_act_cuda_${input})
     target_compile_definitions(moe_act_cuda_${input} PRIVATE MOE_ACT_INPUT=${input})
-    target_compile_options(moe_act_cuda_${input} PRIVATE -fmad=false --compress-mode=size -Xcompiler=-Wall)
+    # The language standard as a flag: CMake 3.25 does not know that nvcc has C++20.
+    target_compile_options(moe_act_cuda_${input} PRIVATE -std=c++20 -fmad=false --compress-mode=size -Xcompiler=-Wall)
     set_target_properties(moe_act_cuda_${input} PROPERTIES
-      CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_ARCHITECTURES "${architectures}" CUDA_VISIBILITY_PRESET hidden)
+      CUDA_ARCHITECTURES "${architectures}" CUDA_VISIBILITY_PRESET hidden)
     list(APPEND objects moe_act_cuda_${input})
   endforeach()
 

@@ -209,7 +209,7 @@ def test_the_sizes_below_have_different_plans(input: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("row_kind", cases.ROW_KINDS)
 def test_plans(flavour: tuple[str, str], row_kind: str) -> None:
-    """The same three rows among few and many, with every hint, aligned and not."""
+    """The same rows among few and many, with every hint, aligned and not."""
     many = Rows.some(*flavour, "cuda", rows=5000, columns=COLUMNS)
     out, out_scale = many.run()
     for rows, expected_rows in SIZES:
