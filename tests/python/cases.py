@@ -41,9 +41,9 @@ class Case:
 
     def __str__(self) -> str:
         default = Case()
-        parts = [self.input, self.output, self.row_kind]
-        parts += [f"{k}={v}" for k, v in vars(self).items() if k not in ("input", "output", "row_kind") and v != getattr(default, k)]
-        return "-".join(parts)
+        named = {"input", "output", "row_kind"}
+        others = [f"{k}={v}" for k, v in vars(self).items() if k not in named and v != getattr(default, k)]
+        return "-".join([self.input, self.output, self.row_kind, *others])
 
 
 def every_combination(**fixed: Any) -> list[Case]:
@@ -112,7 +112,8 @@ def build(case: Case, seed: int = 0, values: np.ndarray | None = None) -> Proble
             arguments |= {"x_scale": np.ascontiguousarray(scales.T), "x_scale_layout": "row_major"}
         else:
             arguments["x_scale"] = scales.reshape(-1) if case.x_layout == "padded_total" else scales
-    if "padded_total" in ((case.x_layout if case.input == "e4m3" else ""), case.out_layout if case.output == "block" else ""):
+    x_on_device = case.input == "e4m3" and case.x_layout == "padded_total"
+    if x_on_device or (case.output == "block" and case.out_layout == "padded_total"):
         arguments["total_num_padded_tokens"] = np.array([total], np.int32)
     if case.row_kind == "map":
         # Two thirds of the rows, shuffled, among -1 entries; the last row is padding.

@@ -128,9 +128,7 @@ def test_what_is_wrong_is_found(
 
 
 @pytest.mark.usefixtures("quick")
-def test_copies_that_differ_are_found(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_copies_that_differ_are_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     genuine, seen = moe_act.plan, []
 
     def spoil(arguments: dict[str, Any]) -> None:
@@ -178,9 +176,7 @@ def test_bad_usage(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
 
 
-@pytest.mark.parametrize(
-    "arguments", ["--tokens many", "--tokens", "--device tpu", "--no-such-option", "sing"]
-)
+@pytest.mark.parametrize("arguments", ["--tokens many", "--tokens", "--device tpu", "--no-such-option", "sing"])
 def test_bad_syntax(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit:
         main(arguments.split())
@@ -351,9 +347,7 @@ def test_graphs_rotate_through_the_buffers_and_time_is_per_call() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_progress(
-    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress(terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with Progress() as progress:
         progress.step("soon")
