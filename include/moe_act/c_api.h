@@ -10,7 +10,7 @@
  * - Strides are in elements, row strides and scale strides alike. Sizes are capacities.
  * - Every function returns a moe_act_status; after a failure moe_act_last_error() gives one line of text for
  *   the calling thread. Nothing is written to a result buffer on failure, nothing is printed, nothing aborts.
- * - Every struct begins with struct_size = sizeof(the struct): fields are only ever added at the end.
+ * - Every struct but moe_act_tensor begins with struct_size = sizeof(the struct): fields are only added at the end.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOE_ACT_C_API_H
@@ -220,7 +220,7 @@ MOE_ACT_API const char* moe_act_last_error(void);
 /* "0.1.0" */
 MOE_ACT_API const char* moe_act_version(void);
 
-/* One line: was CUDA compiled in, for which architectures, which CPU instruction sets. */
+/* One line: was CUDA compiled in, and for which architectures. */
 MOE_ACT_API const char* moe_act_build_info(void);
 
 /* The number of usable CUDA devices; 0 without CUDA, driver or device (moe_act_last_error then says why). */

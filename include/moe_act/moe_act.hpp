@@ -136,9 +136,10 @@ struct DeviceInfo : moe_act_device_info {
       : moe_act_device_info{sizeof(moe_act_device_info), sm_count, major, minor, 0, l2_size} {}
 };
 
+// 0 without CUDA, driver or device.
 inline std::int32_t cuda_device_count() {
   return moe_act_cuda_device_count();
-}  // 0 without CUDA, driver or device
+}
 
 inline DeviceInfo device_info(std::int32_t device_id) {
   auto info = detail::sized<moe_act_device_info>();

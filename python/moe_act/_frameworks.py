@@ -34,8 +34,8 @@ def _framework(x: Any) -> str:
 def empty_like(x: Any, shape: tuple[int, ...], format: str) -> Any:
     """Uninitialized memory for a result, from the framework and on the device of ``x``."""
     framework = _framework(x)
-    if framework == "torch" or hasattr(x, "new_empty"):
-        torch = sys.modules["torch"]
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
         return x.new_empty(shape, dtype=getattr(torch, _TORCH_DTYPES[format]))
     if framework == "cupy":
         cupy = sys.modules["cupy"]

@@ -130,7 +130,6 @@ NB_MODULE(_core, module) {
   nb::set_leak_warnings(false);  // they would be printed at exit, when something else still holds a plan
   module.doc() = "The compiled part of moe_act; the documented face is the package itself.";
   // A plan that lives in a global until the process ends is no defect, and the library never prints.
-  nb::set_leak_warnings(false);
 
   nb::class_<DeviceInfo>(module, "DeviceInfo", "A GPU, as far as planning is concerned.")
       .def(

@@ -153,6 +153,7 @@ bool Tensor::import_buffer(const char* name, nb::handle object) {
   }
   if (buffer_.ndim > max_rank)
     raise(PyExc_ValueError, name, "expected at most 8 dimensions, got " + std::to_string(buffer_.ndim));
+  if (buffer_.itemsize == 0) raise(PyExc_TypeError, name, "expected numbers, got dtype " + dtype + " of no size");
   for (int axis = 0; axis < buffer_.ndim; ++axis) {
     shape_[axis] = buffer_.shape[axis];
     strides_[axis] = buffer_.strides[axis] / buffer_.itemsize;

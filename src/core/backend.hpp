@@ -18,9 +18,9 @@ void set_level(const char* level);
 
 namespace moe_act::cuda {
 
-// "13.0 for 80-real;90" or "not compiled in".
+// "CUDA 13.0, architectures 80-real, 90", or "CUDA not compiled in".
 const char* build_text();
-int device_count();  // throws Error only if CUDA reports one where there is a driver
+int device_count();  // throws Error, and says why, where no device is usable
 DeviceInfo device_info(int device_id);
 void launch(const Plan& plan, const KernelArguments& arguments, void* stream);
 

@@ -42,6 +42,8 @@ moe_act_status guarded(Body body) noexcept {
     return remember(MOE_ACT_INTERNAL_ERROR, "out of host memory");
   } catch (const std::exception& error) {
     return remember(MOE_ACT_INTERNAL_ERROR, error.what());
+  } catch (...) {
+    return remember(MOE_ACT_INTERNAL_ERROR, "an exception of unknown type");
   }
 }
 

@@ -123,6 +123,7 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   x.require_addressable_rows();
   problem.rows = x.dimension(0);
   problem.columns = x.dimension(1) / 2;
+  require_columns("x", problem.columns);
   problem.x_row_stride = x.row_stride();
   problem.x_alignment = alignment_bytes(x.data(), problem.x_row_stride, bytes_per_element(input));
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "math/formats.hpp"
 
@@ -30,6 +31,13 @@ struct KernelKey {
   constexpr bool operator==(const KernelKey&) const = default;
 };
 
+// Which kernels write a format, if any do.
+constexpr std::optional<OutputKind> output_kind_of(Format format) {
+  if (format == Format::fp32 || format == Format::fp16 || format == Format::bf16) return OutputKind::plain;
+  if (format == Format::e4m3) return OutputKind::e4m3;
+  return std::nullopt;
+}
+
 namespace kernel_axes {
 inline constexpr Format inputs[] = {Format::e4m3, Format::bf16, Format::fp16, Format::fp32};
 inline constexpr OutputKind outputs[] = {OutputKind::plain, OutputKind::e4m3};
@@ -38,6 +46,10 @@ inline constexpr std::int8_t columns_per_lane[] = {1, 4, 8, 16};
 inline constexpr std::int8_t vectors_per_lane[] = {1, 2, 4};
 }  // namespace kernel_axes
 
+constexpr bool is_input(Format format) {
+  return std::ranges::find(kernel_axes::inputs, format) != std::ranges::end(kernel_axes::inputs);
+}
+
 // The shape for few rows: the grid covers all there is to do, and the kernel has no loop.
 constexpr bool runs_once(int columns_per_lane, int vectors_per_lane) {
   return columns_per_lane == 4 && vectors_per_lane == 1;
@@ -45,7 +57,7 @@ constexpr bool runs_once(int columns_per_lane, int vectors_per_lane) {
 
 // Does this combination have a compiled kernel?
 constexpr bool supported(const KernelKey& key) {
-  if (std::ranges::find(kernel_axes::inputs, key.input) == std::ranges::end(kernel_axes::inputs)) return false;
+  if (!is_input(key.input)) return false;
   const int bytes_per_load = key.columns_per_lane * bytes_per_element(key.input);
   if (key.columns_per_lane == 1) return key.vectors_per_lane == 4;  // a whole block per warp, for any alignment
   if (runs_once(key.columns_per_lane, key.vectors_per_lane)) return true;

@@ -31,6 +31,18 @@ bool can_vectorize(const Problem& problem, int columns) {
          problem->out_alignment >= store_bytes;
 }
 
+struct Rows {
+  std::int64_t units;  // rows or map entries to look at
+  std::int64_t live;   // rows that are expected to be done
+};
+
+Rows rows_of(const Problem& problem) {
+  if (!problem.has_map()) return {problem.units(), problem.units()};
+  // A map names no row twice, however many entries it has.
+  const std::int64_t capacity = std::min(problem.units(), problem->rows);
+  return {problem.units(), problem->expected_rows >= 0 ? std::min(problem->expected_rows, capacity) : capacity};
+}
+
 struct LaneShape {
   std::int8_t columns;
   std::int8_t vectors;
@@ -41,7 +53,7 @@ struct LaneShape {
 // many warps. Many outputs: as many independent full-width loads per lane as registers allow.
 // H100, 2026-11-22, block-FP8 through a map, H 2048, hot: 4 x 1 is fastest to 8 tokens (1.86 us at one), 16 x 1 to 128
 // (3.72 against 3.90 us), 16 x 2 from 256 on (5.24 against 5.89 us; 303 us at 16384, where 16 x 4 takes 307).
-LaneShape choose_lanes(const Problem& problem, std::int64_t outputs, std::int32_t multiprocessors) {
+LaneShape choose_lanes(const Problem& problem, const Rows& rows, std::int32_t multiprocessors) {
   const auto full_width = static_cast<std::int8_t>(16 / bytes_per_element(problem.input()));  // a 16-byte load
   const LaneShape shapes[] = {
       {4, 1, 2048}, {full_width, 1, 24000}, {full_width, 2, std::numeric_limits<std::int64_t>::max()}};
@@ -50,13 +62,15 @@ LaneShape choose_lanes(const Problem& problem, std::int64_t outputs, std::int32_
     const KernelKey key{problem.input(), problem.output_kind(), Schedule::span, shape.columns, shape.vectors};
     if (!supported(key) || !can_vectorize(problem, shape.columns)) continue;
     choice = shape;
-    if (outputs / multiprocessors <= shape.outputs_per_sm) break;
+    // The kernel without a loop starts a CTA for every unit, live or not: few of them may be for nothing.
+    const std::int64_t started = runs_once(shape.columns, shape.vectors) ? ceil_div(rows.units, 4) : 0;
+    if (std::max(rows.live, started) * problem->columns / multiprocessors <= shape.outputs_per_sm) break;
   }
   return choice;
 }
 
 // The launch with these lanes: which kernel, and a grid for it.
-CudaLaunch cover(const Problem& problem, std::int64_t units, const DeviceInfo& device, const LaneShape& lanes) {
+CudaLaunch cover(const Problem& problem, const Rows& rows, const DeviceInfo& device, const LaneShape& lanes) {
   CudaLaunch launch{};
   launch.key = {problem.input(), problem.output_kind(), problem.has_map() ? Schedule::list : Schedule::span,
                 lanes.columns, lanes.vectors};
@@ -73,17 +87,20 @@ CudaLaunch cover(const Problem& problem, std::int64_t units, const DeviceInfo& d
       static_cast<std::int32_t>(std::min<std::int64_t>(std::bit_ceil(std::uint64_t(chunks)), warps_per_cta));
   launch.rows_per_cta = static_cast<std::int32_t>(warps_per_cta / launch.warps_per_row);
 
-  // A warp reads several map entries at once when there are several times more than the device can hold warps for.
+  // A warp reads several map entries at once when there are several times more than the device can hold warps for (64
+  // an SM), or when most are expected to be -1.
   launch.entries_per_warp = 1;
   if (launch.key.schedule == Schedule::list && !runs_once(lanes.columns, lanes.vectors)) {
-    const std::int64_t waves = units / (std::int64_t{device.multiprocessors} * 256);
+    const std::int64_t waves = rows.units / (std::int64_t{device.multiprocessors} * 64);
+    const std::int64_t units_per_live_row = rows.units / std::max<std::int64_t>(rows.live, 1);
+    const std::int64_t entries = std::max(waves / 4, std::min(waves, units_per_live_row));
     launch.entries_per_warp =
-        static_cast<std::int32_t>(std::bit_floor(std::uint64_t(std::clamp<std::int64_t>(waves, 1, warp_lanes))));
+        static_cast<std::int32_t>(std::bit_floor(std::uint64_t(std::clamp<std::int64_t>(entries, 1, warp_lanes))));
   }
 
   constexpr std::int64_t max_grid_x = (std::int64_t{1} << 31) - 1;
   constexpr std::int64_t max_grid_y = 65535;
-  const std::int64_t grid_x = ceil_div(units, std::int64_t{launch.rows_per_cta} * launch.entries_per_warp);
+  const std::int64_t grid_x = ceil_div(rows.units, std::int64_t{launch.rows_per_cta} * launch.entries_per_warp);
   const std::int64_t grid_y = ceil_div(chunks, launch.warps_per_row);
   launch.grid_x = static_cast<std::int32_t>(std::min(grid_x, max_grid_x));
   launch.grid_y = static_cast<std::int32_t>(std::min(grid_y, max_grid_y));
@@ -104,15 +121,12 @@ CudaLaunch plan_cuda(const Problem& problem, const DeviceInfo& device) {
          "expected 'off' below compute capability 9.0, got '" + std::string(option_name("pdl", problem->pdl)) +
              "' on " + capability_text);
 
-  const std::int64_t units = problem.units();
-  // A map names no row twice, however many entries it has.
-  const std::int64_t capacity = std::min(units, problem->rows);
-  const std::int64_t live_rows = problem->expected_rows >= 0 ? std::min(problem->expected_rows, capacity) : capacity;
-  const LaneShape lanes = choose_lanes(problem, live_rows * problem->columns, device.multiprocessors);
+  const Rows rows = rows_of(problem);
+  const LaneShape lanes = choose_lanes(problem, rows, device.multiprocessors);
 
-  CudaLaunch launch = cover(problem, units, device, lanes);
+  CudaLaunch launch = cover(problem, rows, device, lanes);
   // The kernel without a loop needs a grid that covers everything; where none does, the one that takes anything loops.
-  if (!launch.covers && runs_once(lanes.columns, lanes.vectors)) launch = cover(problem, units, device, {1, 4, 0});
+  if (!launch.covers && runs_once(lanes.columns, lanes.vectors)) launch = cover(problem, rows, device, {1, 4, 0});
   return launch;
 }
 

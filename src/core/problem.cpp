@@ -76,6 +76,15 @@ void require_scale_stride(const char* argument, std::int64_t stride, std::int32_
                           (column_major ? "rows" : "blocks") + "), got " + number(stride));
 }
 
+// "'fp32', 'fp16'"
+template <typename Predicate>
+std::string names_of_formats(Predicate predicate) {
+  std::string names;
+  for (const FormatTraits& format : format_traits)
+    if (predicate(format.format)) names += (names.empty() ? "'" : ", '") + std::string(format.name) + "'";
+  return names;
+}
+
 void require_formats(const moe_act_problem& problem) {
   require_option("x_format", problem.x_format);
   require_option("out_format", problem.out_format);
@@ -92,16 +101,23 @@ void require_formats(const moe_act_problem& problem) {
 
 }  // namespace
 
+void require_columns(const char* argument, std::int64_t columns) {
+  require_at_least(argument, columns, 1);
+  if (columns > max_columns)
+    invalid(argument, "expected at most " + number(max_columns) + " output columns, got " + number(columns));
+}
+
 void require_input_kernel(Format format) {
-  if (std::ranges::find(kernel_axes::inputs, format) == std::ranges::end(kernel_axes::inputs))
+  if (!is_input(format))
     fail(MOE_ACT_UNSUPPORTED, "x",
-         std::string(traits(format).name) + " input has no kernel; supported: 'fp32', 'fp16', 'bf16', 'e4m3'");
+         std::string(traits(format).name) + " input has no kernel; supported: " + names_of_formats(is_input));
 }
 
 void require_output_kernel(Format format) {
-  if (format == Format::e5m2 || format == Format::e2m1)
+  constexpr auto is_output = [](Format candidate) { return output_kind_of(candidate).has_value(); };
+  if (!is_output(format))
     fail(MOE_ACT_UNSUPPORTED, "out_format",
-         std::string(traits(format).name) + " output has no kernel; supported: 'fp32', 'fp16', 'bf16', 'e4m3'");
+         std::string(traits(format).name) + " output has no kernel; supported: " + names_of_formats(is_output));
 }
 
 std::string expected_scale(std::int64_t rows, std::int64_t blocks, std::int32_t layout) {
@@ -124,9 +140,7 @@ Problem::Problem(const moe_act_problem& description) : description_(description)
   require_option("pdl", problem.pdl);
 
   require_at_least("rows", problem.rows, 0);
-  require_at_least("columns", problem.columns, 1);
-  if (problem.columns > max_columns)
-    invalid("columns", "expected at most " + number(max_columns) + ", got " + number(problem.columns));
+  require_columns("columns", problem.columns);
   require_at_least("expected_rows", problem.expected_rows, -1);
   require_at_least("expanded_rows", problem.expanded_rows, 0);
   if (!has_map() && problem.expanded_rows != 0)

@@ -20,7 +20,7 @@ class Problem {
   bool on_cuda() const { return description_.device_type == MOE_ACT_DEVICE_CUDA; }
   Format input() const { return static_cast<Format>(description_.x_format); }
   Format output() const { return static_cast<Format>(description_.out_format); }
-  OutputKind output_kind() const { return output() == Format::e4m3 ? OutputKind::e4m3 : OutputKind::plain; }
+  OutputKind output_kind() const { return *output_kind_of(output()); }
   Pdl pdl() const { return static_cast<Pdl>(description_.pdl); }
   bool has_x_scale() const { return is_scaled(input()); }
   bool has_out_scale() const { return description_.out_scaling == MOE_ACT_SCALING_BLOCK; }
@@ -39,6 +39,9 @@ class Problem {
  private:
   moe_act_problem description_;
 };
+
+// Throws unless 1 <= columns <= the largest that 32-bit offsets within a row allow.
+void require_columns(const char* argument, std::int64_t columns);
 
 // Unsupported, naming what is, if no kernel reads or writes the format.
 void require_input_kernel(Format format);

@@ -17,16 +17,16 @@ using Bits = typename Encoding<format>::Bits;
 
 // `count` stored columns of one row from `first` on, as fp32.
 template <Format input>
-void decode_columns(const KernelArguments& arguments, math::ScaleStrides strides, std::int64_t row, std::int64_t first,
+void decode_columns(const KernelArguments& arguments, math::ScaleStrides strides, RowUnit row, std::int64_t first,
                     int count, float* values) {
-  const auto* source = static_cast<const Bits<input>*>(arguments.x) + row * arguments.x_row_stride + first;
+  const auto* source = static_cast<const Bits<input>*>(arguments.x) + row.in_row * arguments.x_row_stride + first;
   if constexpr (is_scaled(input)) {
     // Input blocks count stored columns, so a half that does not begin on a block boundary sees two scales.
     for (int done = 0; done < count;) {
       const std::int64_t block = (first + done) / block_columns;
       const std::int64_t left_in_block = (block + 1) * block_columns - (first + done);
       const int columns = left_in_block < count - done ? static_cast<int>(left_in_block) : count - done;
-      const float scale = arguments.x_scale[math::scale_offset(strides, row, block)];
+      const float scale = arguments.x_scale[math::scale_offset(strides, row.scale_row, block)];
       for (int i = 0; i < columns; ++i) values[done + i] = scale * Encoding<input>::decode(source[done + i]);
       done += columns;
     }
@@ -48,7 +48,7 @@ void encode_divided(void* out, std::int64_t offset, const float* values, int cou
 
 template <Format input, OutputKind output>
 void run_block(const KernelArguments& arguments, math::ScaleStrides x_scale_strides,
-               math::ScaleStrides out_scale_strides, std::int64_t row, std::int64_t first, int count) {
+               math::ScaleStrides out_scale_strides, RowUnit row, std::int64_t first, int count) {
   alignas(64) float gate[block_columns];
   alignas(64) float up[block_columns];
   decode_columns<input>(arguments, x_scale_strides, row, arguments.gate_offset + first, count, gate);
@@ -57,7 +57,7 @@ void run_block(const KernelArguments& arguments, math::ScaleStrides x_scale_stri
   alignas(64) float values[block_columns];
   for (int i = 0; i < count; ++i) values[i] = math::swiglu(gate[i], up[i]);
 
-  const std::int64_t offset = row * arguments.out_row_stride + first;
+  const std::int64_t offset = row.out_row * arguments.out_row_stride + first;
   if constexpr (output == OutputKind::plain) {
     switch (arguments.out_format) {
       case Format::fp32: return encode_plain<Format::fp32>(arguments.out, offset, values, count);
@@ -73,7 +73,7 @@ void run_block(const KernelArguments& arguments, math::ScaleStrides x_scale_stri
       amax = bits > amax ? bits : amax;
     }
     const float scale = math::block_scale(math::from_bits(static_cast<std::uint32_t>(amax)));
-    arguments.out_scale[math::scale_offset(out_scale_strides, row, first / block_columns)] = scale;
+    arguments.out_scale[math::scale_offset(out_scale_strides, row.scale_row, first / block_columns)] = scale;
     encode_divided(arguments.out, offset, values, count, scale);
   }
 }
@@ -84,8 +84,8 @@ void run_rows(const KernelArguments& arguments, std::int64_t begin, std::int64_t
   const math::ScaleStrides x_scale_strides = resolve(arguments.x_scale_strides, total);
   const math::ScaleStrides out_scale_strides = resolve(arguments.out_scale_strides, total);
   for (std::int64_t unit = begin; unit < end; ++unit) {
-    const std::int64_t row = arguments.source.row(unit);
-    if (row < 0) continue;
+    const RowUnit row = arguments.source.unit_of(arguments.source.entry(unit));
+    if (!row.is_live()) continue;
     for (std::int64_t first = 0; first < arguments.columns; first += block_columns) {
       const std::int64_t left = arguments.columns - first;
       const int count = left < block_columns ? static_cast<int>(left) : block_columns;

@@ -1,7 +1,8 @@
 // The CPU backend: which instruction set this machine has, and the rows spread over threads.
+#include <pthread.h>
+
 #include <atomic>
 #include <cstring>
-#include <iterator>
 #include <string>
 
 #include "core/backend.hpp"
@@ -10,6 +11,23 @@
 
 namespace moe_act::cpu {
 namespace {
+
+#if defined(__x86_64__)
+bool has_v3() {
+#if defined(__clang__) || __GNUC__ < 12
+  // The names of the levels themselves are not known: their features that compilers of that age do know.
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+         __builtin_cpu_supports("bmi2");
+#else
+  return __builtin_cpu_supports("x86-64-v3");
+#endif
+}
+
+bool has_v4() {
+  return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
 
 struct Level {
   const char* name;
@@ -21,19 +39,8 @@ struct Level {
 constexpr Level levels[] = {
     {"baseline", [] { return true; }, &baseline::find_kernel},
 #if defined(__x86_64__)
-    {"x86-64-v3",
-     [] {
-       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-              __builtin_cpu_supports("bmi2");
-     },
-     &x86_64_v3::find_kernel},
-    {"x86-64-v4",
-     [] {
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-              __builtin_cpu_supports("avx512vl");
-     },
-     &x86_64_v4::find_kernel},
+    {"x86-64-v3", &has_v3, &x86_64_v3::find_kernel},
+    {"x86-64-v4", &has_v4, &x86_64_v4::find_kernel},
 #endif
 };
 
@@ -52,6 +59,14 @@ const Level& current_level() {
   return *level;
 }
 
+// A forked child has the OpenMP runtime's memory of its threads, but not the threads: it would wait for them forever.
+std::atomic<bool> forked{false};
+
+void watch_forks() {
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { forked.store(true); });
+  (void)registered;
+}
+
 // Below this many outputs, waking threads costs more than they save.
 constexpr std::int64_t outputs_worth_threads = std::int64_t{1} << 15;
 
@@ -63,7 +78,9 @@ void launch(const Plan& plan, const KernelArguments& arguments) {
   const std::int64_t units = arguments.source.units;
   const std::int64_t units_per_task = 1 + outputs_worth_threads / 4 / arguments.columns;
   const std::int64_t tasks = (units + units_per_task - 1) / units_per_task;
-  [[maybe_unused]] const bool threads = units > 1 && units >= outputs_worth_threads / arguments.columns;
+  watch_forks();
+  [[maybe_unused]] const bool threads =
+      tasks > 1 && units >= outputs_worth_threads / arguments.columns && !forked.load();
 #if defined(_OPENMP)
 #pragma omp parallel for schedule(dynamic, 1) if (threads)
 #endif

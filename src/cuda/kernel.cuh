@@ -73,6 +73,7 @@ __device__ __forceinline__ void store_plain(const KernelArguments& arguments, st
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
 struct Kernel {
   static constexpr bool input_is_scaled = is_scaled(input);
+  static constexpr bool list = schedule == Schedule::list;
   static constexpr bool one_pass = runs_once(columns, vectors);
   static constexpr int vector_columns = warp_lanes * columns;
   static constexpr int chunk_columns = vector_columns * vectors;
@@ -92,19 +93,20 @@ struct Kernel {
   // The scales of a lane's vectors: where a vector spans whole blocks, they are a fixed distance apart, wherever in a
   // block the half begins.
   static __device__ __forceinline__ const float* scale_at(const KernelArguments& arguments, const Context& context,
-                                                          std::int64_t row, std::uint32_t stored_column) {
-    return arguments.x_scale + math::scale_offset(context.x_scale, row, stored_column / block_columns);
+                                                          const RowUnit& row, std::uint32_t stored_column) {
+    return arguments.x_scale + math::scale_offset(context.x_scale, row.scale_row, stored_column / block_columns);
   }
 
   // Columns [first, first + chunk_columns) of one row, by one warp. whole: all of them are in the row. Column offsets
   // within a row fit 32 bits (the validator sees to it).
   template <bool whole>
   static __device__ __forceinline__ void run_chunk(const KernelArguments& arguments, const Context& context,
-                                                   std::int64_t row, std::uint32_t first) {
+                                                   const RowUnit& row, std::uint32_t first) {
     const std::uint32_t column = first + threadIdx.x * columns;
     const auto row_columns = static_cast<std::uint32_t>(arguments.columns);
     const auto inside = [&](int v) { return whole || column + v * vector_columns < row_columns; };
-    const auto* x_row = static_cast<const typename Input::Bits*>(arguments.x) + row * arguments.x_row_stride + column;
+    const auto* x_row =
+        static_cast<const typename Input::Bits*>(arguments.x) + row.in_row * arguments.x_row_stride + column;
     const auto* gate_source = x_row + arguments.gate_offset;
     const auto* up_source = x_row + arguments.up_offset;
 
@@ -157,7 +159,8 @@ struct Kernel {
           inverse = reciprocal(scale);
           const std::uint32_t block_column = column + block * vectors_per_block * vector_columns;
           if (threadIdx.x % lanes_per_block == 0 && (whole || block_column < row_columns))
-            arguments.out_scale[math::scale_offset(context.out_scale, row, block_column / block_columns)] = scale;
+            arguments.out_scale[math::scale_offset(context.out_scale, row.scale_row, block_column / block_columns)] =
+                scale;
         }
       }
 
@@ -165,7 +168,7 @@ struct Kernel {
       for (int i = 0; i < vectors_per_block; ++i) {
         const int v = block * vectors_per_block + i;
         if (!inside(v)) continue;
-        const std::int64_t offset = row * arguments.out_row_stride + column + v * vector_columns;
+        const std::int64_t offset = row.out_row * arguments.out_row_stride + column + v * vector_columns;
         if constexpr (output == OutputKind::plain) {
           store_plain(arguments, offset, values[i]);
         } else {
@@ -178,7 +181,7 @@ struct Kernel {
   }
 
   static __device__ __forceinline__ void run_row(const KernelArguments& arguments, const Context& context,
-                                                 std::int64_t row) {
+                                                 const RowUnit& row) {
     const auto row_columns = static_cast<std::uint32_t>(arguments.columns);
     const std::uint32_t step = chunk_columns * blockDim.y * gridDim.y;
     for (std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y); first < row_columns;
@@ -215,25 +218,19 @@ struct Kernel {
     const std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
     const auto row_columns = static_cast<std::uint32_t>(arguments.columns);
     const bool mine = unit < arguments.source.units && first < row_columns;
-    const std::int64_t row = mine ? source_row(arguments, unit) : -1;
+    const std::int64_t entry = !mine ? -1 : list ? arguments.source.map[unit] : unit;
     const std::int64_t total = read_total(arguments);
     if (arguments.pdl == Pdl::metadata_ready) wait_for_producers();
-    if (row < 0) return;
+    const RowUnit row = arguments.source.unit_of(entry);
+    if (!row.is_live()) return;
     if (first + chunk_columns <= row_columns)
       run_chunk<true>(arguments, context_of(arguments, total), row, first);
     else
       run_chunk<false>(arguments, context_of(arguments, total), row, first);
   }
 
-  static __device__ __forceinline__ std::int64_t source_row(const KernelArguments& arguments, std::int64_t unit) {
-    if constexpr (schedule == Schedule::span) return unit;
-    const std::int64_t entry = arguments.source.map[unit];
-    return entry < arguments.source.rows ? entry : -1;
-  }
-
   // Warps loop over rows, or over groups of map entries, that the grid does not cover.
   static __device__ __forceinline__ void run_loop(const KernelArguments& arguments) {
-    constexpr bool list = schedule == Schedule::list;
     const std::int64_t units_per_warp = list ? arguments.entries_per_warp : 1;
     const std::int64_t step = units_per_warp * blockDim.z * gridDim.x;
     std::int64_t base = units_per_warp * (std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z);
@@ -245,16 +242,16 @@ struct Kernel {
     while (base < arguments.source.units) {
       if constexpr (list) {
         // Invalid entries, and any past the capacity, are voted away before they cost anything.
-        unsigned valid = __ballot_sync(all_lanes, entry >= 0 && entry < arguments.source.rows);
+        unsigned valid = __ballot_sync(all_lanes, arguments.source.unit_of(entry).is_live());
         while (valid != 0) {
           const int lane_of_row = __ffs(static_cast<int>(valid)) - 1;
           valid &= valid - 1;
-          run_row(arguments, context, __shfl_sync(all_lanes, entry, lane_of_row));
+          run_row(arguments, context, arguments.source.unit_of(__shfl_sync(all_lanes, entry, lane_of_row)));
         }
         base += step;
         entry = read_entry(arguments, base);
       } else {
-        run_row(arguments, context, base);
+        run_row(arguments, context, arguments.source.unit_of(base));
         base += step;
       }
     }

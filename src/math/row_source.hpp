@@ -9,17 +9,29 @@ namespace moe_act {
 
 enum class RowKind : std::int32_t { dense = 1, expanded_to_permuted = 2 };
 
+// One unit of work: where its row lies in each buffer. The three agree in the kinds there are now; layouts that pad
+// scales per expert, and kinds that gather, are told apart here and nowhere else.
+struct RowUnit {
+  std::int64_t in_row;     // of x; negative = nothing to do
+  std::int64_t out_row;    // of out
+  std::int64_t scale_row;  // of x_scale and out_scale
+
+  MOE_ACT_HOST_DEVICE bool is_live() const { return in_row >= 0; }
+};
+
 struct RowSource {
   RowKind kind;
   const std::int32_t* map;  // [units]: the row of x and out, -1 = none. Null when rows are dense
   std::int64_t units;       // map entries, or rows when they are dense
   std::int64_t rows;        // capacity of x and out: no row at or past it is ever touched
 
-  // The row of one unit of work, or -1. A map value past the capacity is skipped, not followed.
-  MOE_ACT_HOST_DEVICE std::int64_t row(std::int64_t unit) const {
-    if (kind == RowKind::dense) return unit;
-    const std::int64_t entry = map[unit];
-    return entry < rows ? entry : -1;
+  // What is looked up for a unit, before it is judged: a map entry, or the row itself.
+  MOE_ACT_HOST_DEVICE std::int64_t entry(std::int64_t unit) const { return kind == RowKind::dense ? unit : map[unit]; }
+
+  // A map value that is no row of x is skipped, not followed.
+  MOE_ACT_HOST_DEVICE RowUnit unit_of(std::int64_t entry) const {
+    const std::int64_t row = entry < rows ? entry : -1;
+    return {row, row, row};
   }
 };
 

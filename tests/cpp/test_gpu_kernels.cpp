@@ -4,6 +4,7 @@
 // no GPU.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -20,7 +21,8 @@ using moe_act::Format;
 
 constexpr std::int64_t rows = 48;
 constexpr std::int64_t columns = 1088;  // a partial chunk for every shape, and a partial block
-constexpr std::int64_t entries = 2 * rows;
+// Enough for a warp to read several at once where there are few multiprocessors; nearly all are -1.
+constexpr std::int64_t entries = 600;
 constexpr std::int64_t x_blocks = (2 * columns + 127) / 128;
 constexpr std::int64_t out_blocks = (columns + 127) / 128;
 
@@ -66,6 +68,11 @@ struct Case {
   Format output;
   bool tensor_scale;
   bool map;
+  // What kernels switch at run time.
+  bool row_major = false;
+  bool stride_on_device = false;
+  moe_act::Gate gate = moe_act::Gate::second_half;
+  moe_act::Pdl pdl = moe_act::Pdl::off;
 };
 
 struct Host {
@@ -74,6 +81,7 @@ struct Host {
   std::vector<std::int32_t> map;
   std::vector<std::uint8_t> out, out_scale;
   float static_scale = 0.05f;
+  std::int32_t total = rows;
 };
 
 // Bits of moderate numbers: exponents near the bias, in every format.
@@ -96,7 +104,10 @@ moe_act::Problem problem_of(const Case& test) {
   auto problem = moe_act::Problem::contiguous(test.input, test.output, rows, columns);
   if (test.tensor_scale) problem.set(moe_act::Scaling::tensor);
   if (test.map) problem.rows_of_map(entries);
-  return problem;
+  if (test.row_major)
+    problem.scales_of_x(moe_act::ScaleLayout::row_major).scales_of_out(moe_act::ScaleLayout::row_major);
+  if (test.stride_on_device) problem.scale_strides_on_device();
+  return problem.set(test.gate);
 }
 
 bool block_scaled(const Case& test) {
@@ -109,6 +120,7 @@ moe_act::Buffers buffers_of(const Case& test, const Host& host, void* out, void*
   if (block_scaled(test)) buffers.out_scale = static_cast<float*>(out_scale);
   if (test.tensor_scale) buffers.static_scale = &host.static_scale;
   if (test.map) buffers.expanded_idx_to_permuted_idx = host.map.data();
+  if (test.stride_on_device) buffers.total_num_padded_tokens = &host.total;
   return buffers;
 }
 
@@ -119,15 +131,21 @@ Host host_of(const Case& test) {
   host.x_scale.resize(static_cast<std::size_t>(x_blocks * rows));
   for (float& scale : host.x_scale) scale = 0.01f + 0.001f * static_cast<float>(random() % 64);
   host.map.assign(static_cast<std::size_t>(entries), -1);
-  for (std::int32_t row = 0; row < rows; row += 2) host.map[static_cast<std::size_t>(entries - 1 - 2 * row)] = row;
+  for (std::int32_t row = 0; row < rows; row += 2) host.map[static_cast<std::size_t>(entries - 1 - 7 * row)] = row;
   host.out.assign(static_cast<std::size_t>(rows * columns) * bytes_of(test.output), 0xA5);
   host.out_scale.assign(static_cast<std::size_t>(out_blocks * rows) * sizeof(float), 0xA5);
   return host;
 }
 
+// What the plans of a problem came to.
+struct Seen {
+  std::set<std::pair<int, int>> shapes;
+  std::int32_t most_entries = 0;
+};
+
 // One launch on the GPU; `shift` elements off any alignment. Rows that are not live stay uninitialized.
 void run_on_gpu(const Case& test, const Host& host, const moe_act::DeviceInfo& device, std::size_t shift, Host& result,
-                std::set<std::pair<int, int>>& shapes) {
+                Seen& seen) {
   const std::size_t x_row = 2 * columns * bytes_of(test.input);
   const DeviceBuffer x(host.x.size(), shift * bytes_of(test.input));
   const DeviceBuffer x_scale(host.x_scale.size() * sizeof(float));
@@ -135,17 +153,20 @@ void run_on_gpu(const Case& test, const Host& host, const moe_act::DeviceInfo& d
     if (test.map && row % 2 != 0) continue;
     const auto at = static_cast<std::size_t>(row);
     x.upload(&host.x[at * x_row], x_row, at * x_row);
-    require(cudaMemcpy2D(x_scale.as<float>() + at, rows * sizeof(float), &host.x_scale[at], rows * sizeof(float),
-                         sizeof(float), x_blocks, cudaMemcpyHostToDevice));
+    const std::size_t first = test.row_major ? at * x_blocks : at;
+    const std::size_t pitch = (test.row_major ? 1 : rows) * sizeof(float);
+    require(cudaMemcpy2D(x_scale.as<float>() + first, pitch, &host.x_scale[first], pitch, sizeof(float), x_blocks,
+                         cudaMemcpyHostToDevice));
   }
-  const DeviceBuffer map(entries * sizeof(std::int32_t)), static_scale(sizeof(float));
+  const DeviceBuffer map(entries * sizeof(std::int32_t)), static_scale(sizeof(float)), total(sizeof(std::int32_t));
+  total.upload(&host.total, sizeof(std::int32_t));
   map.upload(host.map.data(), entries * sizeof(std::int32_t));
   static_scale.upload(&host.static_scale, sizeof(float));
   const DeviceBuffer out(host.out.size(), shift * bytes_of(test.output)), out_scale(host.out_scale.size());
   out.upload(host.out.data(), host.out.size());
   out_scale.upload(host.out_scale.data(), host.out_scale.size());
 
-  auto problem = problem_of(test).on_cuda(0);
+  auto problem = problem_of(test).on_cuda(0).set(test.pdl);
   if (shift != 0) {
     problem.x_alignment = static_cast<std::int32_t>(bytes_of(test.input));
     problem.out_alignment = static_cast<std::int32_t>(bytes_of(test.output));
@@ -156,15 +177,17 @@ void run_on_gpu(const Case& test, const Host& host, const moe_act::DeviceInfo& d
   if (buffers.x_scale != nullptr) buffers.x_scale = x_scale.as<float>();
   if (buffers.static_scale != nullptr) buffers.static_scale = static_scale.as<float>();
   if (test.map) buffers.expanded_idx_to_permuted_idx = map.as<std::int32_t>();
+  if (test.stride_on_device) buffers.total_num_padded_tokens = total.as<std::int32_t>();
   plan.launch(buffers);
   require(cudaDeviceSynchronize());
-  shapes.emplace(plan.info().columns_per_lane, plan.info().vectors_per_lane);
+  seen.shapes.emplace(plan.info().columns_per_lane, plan.info().vectors_per_lane);
+  seen.most_entries = std::max(seen.most_entries, plan.info().entries_per_warp);
   result.out = out.download(host.out.size());
   result.out_scale = out_scale.download(host.out_scale.size());
 }
 
 void every_kernel(const Case& test) {
-  std::set<std::pair<int, int>> shapes;
+  Seen seen;
   const Host host = host_of(test);
   Host on_cpu = host;
   moe_act::Plan(problem_of(test)).launch(buffers_of(test, host, on_cpu.out.data(), on_cpu.out_scale.data()));
@@ -176,7 +199,7 @@ void every_kernel(const Case& test) {
       moe_act::DeviceInfo device = here;
       device.multiprocessors = multiprocessors;
       Host result;
-      run_on_gpu(test, host, device, shift, result, shapes);
+      run_on_gpu(test, host, device, shift, result, seen);
       if (first.out.empty()) first = result;
       CHECK(result.out == first.out);
       CHECK(result.out_scale == first.out_scale);
@@ -185,7 +208,8 @@ void every_kernel(const Case& test) {
   std::size_t differing = 0;
   for (std::size_t i = 0; i < host.out.size(); ++i) differing += first.out[i] != on_cpu.out[i] ? 1 : 0;
   // fp32 shows every rounding of the sigmoid in its low byte; in the short formats hardly one survives.
-  CHECK_EQUAL(shapes.size(), test.input == Format::fp32 ? 3u : 4u);
+  CHECK_EQUAL(seen.shapes.size(), test.input == Format::fp32 ? 3u : 4u);
+  CHECK_EQUAL(seen.most_entries > 1, test.map);
   CHECK(differing <= (test.output == Format::fp32 ? host.out.size() / 2 : host.out.size() / 200));
 }
 
@@ -200,6 +224,23 @@ TEST("every kernel gives the same bytes") {
         every_kernel({input, output, false, map});
       every_kernel({input, Format::e4m3, true, map});
     }
+}
+
+TEST("what kernels switch at run time") {
+  for (const bool map : {false, true}) {
+    Case test{Format::e4m3, Format::e4m3, false, map};
+    test.row_major = true;
+    every_kernel(test);
+    test.row_major = false;
+    test.stride_on_device = true;
+    every_kernel(test);
+    test.gate = moe_act::Gate::first_half;
+    every_kernel(test);
+    for (const moe_act::Pdl pdl : {moe_act::Pdl::on, moe_act::Pdl::metadata_ready}) {
+      test.pdl = pdl;
+      every_kernel(test);
+    }
+  }
 }
 
 }  // namespace

@@ -222,8 +222,21 @@ TEST("a map of many entries is read several at a time, and only then") {
 
 TEST("a map cannot have more live rows than there are rows") {
   const moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, 2, 2048);
-  const moe_act_plan_info many_entries = info_of(with_map(problem, 1 << 20), h100);
-  CHECK_EQUAL(columns_in_flight(many_entries), columns_in_flight(info_of(problem, h100)));
+  const moe_act_plan_info some_entries = info_of(with_map(problem, 64), h100);
+  CHECK_EQUAL(columns_in_flight(some_entries), columns_in_flight(info_of(problem, h100)));
+}
+
+TEST("few live rows among many entries take warps that read many, not a CTA for each") {
+  auto problem = with_map(problem_of(Format::e4m3, Format::e4m3, 131072, 2048), 131072);
+  problem.expected_rows = 100;
+  const moe_act_plan_info info = info_of(problem, h100);
+  CHECK(info.entries_per_warp >= 8, info.entries_per_warp);
+  CHECK(std::int64_t{info.grid_x} * info.grid_y <= 132 * 64 * 8, info.grid_x, " x ", info.grid_y);
+  // Dense rows are all live, whatever the hint says.
+  auto dense = problem_of(Format::e4m3, Format::e4m3, 131072, 2048);
+  const moe_act_plan_info without_hint = info_of(dense, h100);
+  dense.expected_rows = 8;
+  CHECK_EQUAL(info_of(dense, h100).grid_x, without_hint.grid_x);
 }
 
 TEST("the same input gives the same plan") {

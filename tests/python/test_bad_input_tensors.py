@@ -33,6 +33,7 @@ EXPORTS = {
     "negative size": ({"shape": (-6, 384)}, ValueError, "negative size -6"),
     "size past 63 bits": ({"shape": (1 << 40, 1 << 40)}, ValueError, "its size exceeds 63 bits"),
     "rows past the address space": ({"strides": (1 << 60, 1)}, ValueError, "exceeds the address space"),
+    "columns past 32-bit offsets": ({"shape": (1, 2**63 - 2)}, ValueError, "at most 268435456 output columns"),
     "two lanes": ({"dtype": (2, 32, 2), "shape": (6, 192)}, TypeError, "got float32x2 [6, 192]"),
     "unknown dtype": ({"dtype": (99, 32, 1)}, TypeError, "got dtype code 99 of 32 bits [6, 384]"),
     "e2m1, two a byte": ({"dtype": (17, 4, 2)}, NotImplementedError, "e2m1 input has no kernel; supported: 'fp32'"),

@@ -182,7 +182,7 @@ def test_threads() -> None:
 
 
 COLUMNS = 1024
-SIZES: list[tuple[int, int | None]] = [(1, None), (5000, 1), (5000, 200), (5000, 600), (5000, 2500), (5000, None)]
+SIZES: list[tuple[int, int | None]] = [(1, None), (200, None), (1500, None), (5000, None), (5000, 1), (5000, 600)]
 
 
 def lane_shapes(input: str, sizes: list[tuple[int, int | None]], device: Any = None) -> set[tuple[int, int]]:
@@ -202,8 +202,7 @@ def lane_shapes(input: str, sizes: list[tuple[int, int | None]], device: Any = N
 def test_the_sizes_below_have_different_plans(input: str) -> None:
     """What the next test goes through on a GPU is worth it."""
     info = moe_act.DeviceInfo(multiprocessors=132, compute_capability=(9, 0))
-    assert len(lane_shapes(input, SIZES, info)) >= 2
-    assert len(lane_shapes(input, SIZES[1:], info)) >= 2, "the hint alone changes the plan"
+    assert len(lane_shapes(input, SIZES, info)) >= (2 if input == "fp32" else 3)
 
 
 @pytest.mark.gpu

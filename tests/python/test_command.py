@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -15,8 +14,6 @@ import numpy as np
 import pytest
 from moe_act.__main__ import main
 from moe_act.command import cuda, devices
-from moe_act.command import run as run_function
-from moe_act.command.progress import Progress
 
 run_module = sys.modules["moe_act.command.run"]
 SMALL = ["--device", "cpu", "--tokens", "1", "5", "--hidden", "192", "--experts", "16", "--top-k", "2"]
@@ -164,6 +161,8 @@ BAD_USAGE = {
     "--input x.npz --top-k 2": "--top-k: goes with the built-in workload, not with --input",
     "--input nowhere.npz": "nowhere.npz: cannot be read: No such file or directory",
     "--json no/such/place.json": "--json: no/such/place.json: no such directory",
+    "--json .": "--json: .: is a directory",
+    "--plot time.xyz": "--plot: expected a .png file, got time.xyz",
     "--device cpu --runtime torch": "--runtime: goes with --device cuda",
 }
 
@@ -315,51 +314,3 @@ def test_every_gpu_runtime(runtime: str, capsys: pytest.CaptureFixture[str]) -> 
         pytest.skip(str(error))
     assert main(["--device", "cuda", "--runtime", runtime, "--tokens", "1", "33", "--hidden", "192"]) == 0
     assert "All results conform." in capsys.readouterr().out
-
-
-class CountingRuntime(cuda.CudaRuntime):
-    """Graphs without a GPU: a clock that every call moves by a second."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def _capture(self, calls: list[devices.Call]) -> Callable[[], None]:
-        return lambda: [call(None) for call in calls] and None
-
-    def _elapsed(self, launch: Callable[[], None]) -> float:
-        before = len(self.calls)
-        launch()
-        return len(self.calls) - before
-
-    def run(self, call: devices.Call) -> None:
-        call(None)
-
-    def _stream(self, size: int) -> Any: ...
-    def upload(self, array: devices.Array, copies: int = 1) -> Any: ...
-    def download(self, tensor: Any) -> Any: ...
-
-
-def test_graphs_rotate_through_the_buffers_and_time_is_per_call() -> None:
-    runtime = CountingRuntime()
-    calls = [lambda _, name=name: runtime.calls.append(name) for name in "abc"]
-    assert runtime.time(calls, 6) == 1.0
-    assert runtime.calls[:7] == ["a", *"abcabc"]  # the first outside of a graph
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_progress(terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    with Progress() as progress:
-        progress.step("soon")
-        progress.last -= 3
-        progress.step("late")
-    expected = "\r\x1b[Ksoon ...\r\x1b[Klate ...\r\x1b[K" if terminal else "late ...\n"
-    assert capsys.readouterr().err == expected
-
-
-def test_interruption_has_the_usual_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run_module, "_run", interrupt)
-    assert run_function(argparse.Namespace()) == 130

@@ -86,6 +86,26 @@ def test_every_fp32_gate_is_within_the_contract() -> None:
     print(f"largest error, in units of the contract's: {worst:.3f}")
 
 
+def test_several_map_entries_per_warp_change_nothing() -> None:
+    """One row in eight is live among so many entries that warps read them in groups; the hint changes the groups."""
+    import torch
+
+    rows, columns = 4096, 512
+    generator = torch.Generator(device="cuda").manual_seed(0)
+    x = torch.randn(rows, 2 * columns, device="cuda", generator=generator).bfloat16()
+    entries = torch.full((8 * 16 * rows,), -1, dtype=torch.int32, device="cuda")
+    places = torch.randperm(len(entries), device="cuda", generator=generator)[:rows]
+    entries[places] = torch.arange(rows, dtype=torch.int32, device="cuda")
+    dense = moe_act.gated_act_quant(x)
+    grouped = set()
+    for expected_rows in (None, 1, rows, 16 * rows):
+        plan = moe_act.plan(x, expanded_idx_to_permuted_idx=entries, expected_rows=expected_rows)
+        grouped.add(plan.entries_per_warp)
+        for got, want in zip(plan.run(x, expanded_idx_to_permuted_idx=entries), dense, strict=True):
+            assert torch.equal(got.view(torch.uint8), want.view(torch.uint8))
+    assert max(grouped) > 1
+
+
 @pytest.mark.parametrize("pdl", ["off", "on", "metadata_ready"])
 @pytest.mark.parametrize("row_kind", cases.ROW_KINDS)
 def test_a_dependent_launch_sees_what_the_preceding_one_wrote(pdl: str, row_kind: str) -> None:

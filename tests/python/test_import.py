@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +62,20 @@ def test_the_installed_package_is_complete() -> None:
     for part in ("py.typed", "include/moe_act/c_api.h", "lib/cmake/moe_act/moe_actConfig.cmake"):
         assert (package / part).is_file(), part
     assert [path.name for path in package.glob("lib/libmoe_act*")] == ["libmoe_act.so"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_computes_too() -> None:
+    """OpenMP's threads do not survive a fork; the child must not wait for them."""
+    code = """
+import os, signal, sys
+import numpy as np, moe_act
+x = np.ones((700, 1024), np.float32)
+expected = moe_act.gated_act_quant(x).out.tobytes()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os._exit(0 if moe_act.gated_act_quant(x).out.tobytes() == expected else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

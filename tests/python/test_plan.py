@@ -102,8 +102,11 @@ def test_hints_and_devices_change_the_plan() -> None:
     x = np.empty((16384, 4096), np.uint8)
     x_scale = np.empty((32, 16384), np.float32)
 
+    expanded = np.zeros(16384, np.int32)
+
     def lanes(**changes: Any) -> tuple[int, int]:
-        plan = moe_act.plan(x, x_scale, x_format="e4m3", **{"device": H100} | changes)
+        options = {"device": H100, "expanded_idx_to_permuted_idx": expanded} | changes
+        plan = moe_act.plan(x, x_scale, x_format="e4m3", **options)
         return plan.columns_per_lane, plan.vectors_per_lane
 
     assert lanes() == lanes(expected_rows=16384) == lanes(expected_rows=10**9)

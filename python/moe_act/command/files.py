@@ -65,7 +65,7 @@ def _commit() -> str | None:
     git = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         top = subprocess.run(["git", "rev-parse", "--show-toplevel"], capture_output=True, text=True, timeout=10)
-        if not (Path(top.stdout.strip()) / "python" / "moe_act" / "oracle.py").is_file():
+        if not (Path(top.stdout.strip()) / "python" / "moe_act" / "oracle").is_dir():
             return None
         return subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip() or None
     except (OSError, subprocess.SubprocessError):

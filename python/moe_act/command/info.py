@@ -30,7 +30,7 @@ def info() -> int:
     print(f"CPU     {facts['name']}, {facts['cores']} cores, kernels for {moe_act.cpu_level()}")
     reason, devices = no_cuda(), range(moe_act.cuda_device_count())
     if reason:
-        print(f"CUDA    no device: {reason}")
+        print(f"CUDA    no device: {reason.removeprefix('device: ')}")
     for index in devices:
         device = moe_act.device_info(index)
         major, minor = device.compute_capability
@@ -38,7 +38,8 @@ def info() -> int:
         print(f"CUDA    device {index}: compute capability {major}.{minor}, {facts_text}")
     if devices:
         found = [name for module, name in PROVIDERS.items() if find_spec(module)]
-        print(f"        memory from {', '.join(found) or 'nothing installed: pip install moe_act[cuda]'}")
+        install = 'nothing installed: pip install "moe_act[cuda]"'
+        print(f"        memory from {', '.join(found) or install}")
     _print_supported("CPU", {})
     if devices:
         _print_supported("CUDA device 0", {"device": moe_act.device_info(0)})

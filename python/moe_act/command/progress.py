@@ -1,12 +1,12 @@
-"""Progress on stderr: one line that overwrites itself on a terminal, plain lines elsewhere."""
+"""Progress on stderr: one line that overwrites itself on a terminal, plain lines for slow steps elsewhere."""
 
 from __future__ import annotations
 
 import sys
-import time
+import threading
 from types import TracebackType
 
-PLAIN_SECONDS = 2.0  # without a terminal, a line is worth printing after so much silence
+PLAIN_SECONDS = 2.0  # without a terminal, a step that takes longer is worth a line
 
 
 class Progress:
@@ -14,7 +14,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
-        self.last = time.monotonic()
+        self.timer: threading.Timer | None = None
 
     def __enter__(self) -> Progress:
         return self
@@ -26,13 +26,19 @@ class Progress:
 
     def step(self, text: str) -> None:
         """Says what is being done from now on."""
+        self.clear()
         if self.terminal:
-            print(f"\r\x1b[K{text} ...", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - self.last > PLAIN_SECONDS:
-            print(f"{text} ...", file=sys.stderr, flush=True)
-            self.last = time.monotonic()
+            print(f"{text} ...", end="", file=sys.stderr, flush=True)
+            return
+        stream = sys.stderr
+        self.timer = threading.Timer(PLAIN_SECONDS, lambda: print(f"{text} ...", file=stream, flush=True))
+        self.timer.daemon = True
+        self.timer.start()
 
     def clear(self) -> None:
-        """Makes room for other output."""
+        """The step is over: makes room for other output."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         if self.terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -42,6 +42,9 @@ def run(options: argparse.Namespace) -> int:
     except (UsageError, Unavailable) as error:
         print(f"moe_act: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"moe_act: error: {error}", file=sys.stderr)
+        return 2
     except (RuntimeError, MemoryError) as error:
         print(f"moe_act: failed: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
@@ -102,6 +105,10 @@ def _check(options: argparse.Namespace) -> None:
         path = getattr(options, name)
         if path and not Path(path).absolute().parent.is_dir():
             raise UsageError(f"--{name}: {path}: no such directory")
+        if path and Path(path).is_dir():
+            raise UsageError(f"--{name}: {path}: is a directory")
+    if options.plot and Path(options.plot).suffix.lower() != ".png":
+        raise UsageError(f"--plot: expected a .png file, got {options.plot}")
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         raise UsageError("--plot: needs matplotlib: pip install matplotlib")
 
