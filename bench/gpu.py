@@ -22,6 +22,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+# Microseconds that the reference implementation takes on an H100, cold or hot (H = 2048, top 8 of 256): what this
+# library must not be slower than, at any number of tokens.
+REFERENCE_US = {
+    1: {"hot": 2.0},
+    32: {"hot": 4.5, "cold": 6.3},
+    256: {"hot": 20.8, "cold": 28.7},
+    1024: {"cold": 102.0},
+    4096: {"cold": 409.0},
+    16384: {"cold": 1701.0},
+}
 SANITIZERS = ("memcheck", "initcheck", "synccheck")  # no kernel has shared memory, so racecheck has nothing to look at
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
 
@@ -81,9 +91,23 @@ def build_cpp_tests(architecture: str) -> Path:
     """Where the C++ tests were built."""
     tree = ROOT / "build" / "gpu"
     defines = ["-DMOE_ACT_TESTS=ON", "-DMOE_ACT_CUDA=ON", f"-DMOE_ACT_CUDA_ARCHITECTURES={architecture}-real"]
-    run("configure C++ tests", ["cmake", "-S", str(ROOT), "-B", str(tree), "-G", "Ninja", *defines])
-    run("build C++ tests", ["cmake", "--build", str(tree)])
+    for step, command in (
+        ("configure C++ tests", ["cmake", "-S", str(ROOT), "-B", str(tree), "-G", "Ninja", *defines]),
+        ("build C++ tests", ["cmake", "--build", str(tree)]),
+    ):
+        if run(step, command)[0].returncode != 0:
+            sys.exit(1)
     return tree / "tests" / "cpp"
+
+
+def slower_than_reference(command: dict[str, Any]) -> list[str]:
+    """The sizes at which the reference is faster, on an H100; empty elsewhere."""
+    slower = []
+    for row in command["results"] if "H100" in command["device"]["name"] else []:
+        for kind, limit in REFERENCE_US.get(row["tokens"], {}).items():
+            if row[f"{kind}_seconds"] * 1e6 > limit:
+                slower.append(f"{row['tokens']} tokens, {kind}: {row[f'{kind}_seconds'] * 1e6:.2f} us, not {limit}")
+    return slower
 
 
 def sanitize(tool: str, tests: Path) -> dict[str, Any]:
@@ -127,7 +151,11 @@ def main() -> int:
     result["command"] = json.loads(measured.read_text()) if measured.is_file() else None
 
     parts = [result.get("build", {"ok": True}), result["tests"], result["ctest"], *result["sanitizers"].values()]
-    result["ok"] = done.returncode == 0 and all(part["ok"] for part in parts)
+    result["slower_than_reference"] = (
+        slower_than_reference(result["command"]) if result["command"] else ["not measured"]
+    )
+    print("slower than the reference:", "; ".join(result["slower_than_reference"]) or "nowhere")
+    result["ok"] = done.returncode == 0 and not result["slower_than_reference"] and all(part["ok"] for part in parts)
     name = re.search(r"[A-Z]+\d+", facts["gpu"])
     file = out / f"{name.group().lower() if name else 'gpu'}.json"
     file.write_text(json.dumps(result, indent=1) + "\n")

@@ -79,6 +79,8 @@ class Before : public Contender {
 
 }  // namespace
 
-void add_before(Contenders& contenders) { contenders.push_back(std::make_unique<Before>()); }
+void add_before(Contenders& contenders) {
+  contenders.push_back(std::make_unique<Before>());
+}
 
 }  // namespace bench

@@ -10,14 +10,20 @@ constexpr int nan_byte = 0xFF;     // a NaN as a code of either format, and as a
 constexpr int poison_byte = 0xA5;  // as a code no NaN, as a scale negative
 constexpr unsigned poison_word = 0xA5A5A5A5u;
 
-std::int64_t aligned(std::int64_t bytes) { return ceil_div(bytes, 256) * 256; }
+std::int64_t aligned(std::int64_t bytes) {
+  return ceil_div(bytes, 256) * 256;
+}
 
 unsigned grid_for(std::int64_t items) {
   return static_cast<unsigned>(std::clamp<std::int64_t>(ceil_div(items, threads), 1, 1 << 16));
 }
 
-__device__ std::int64_t first_item() { return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; }
-__device__ std::int64_t item_step() { return std::int64_t{gridDim.x} * blockDim.x; }
+__device__ std::int64_t first_item() {
+  return std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+}
+__device__ std::int64_t item_step() {
+  return std::int64_t{gridDim.x} * blockDim.x;
+}
 
 __device__ std::uint32_t random_word(std::uint64_t index) {
   index = (index + 0x9E3779B97F4A7C15ull) * 0xBF58476D1CE4E5B9ull;
@@ -67,9 +73,13 @@ __global__ void fill_x_scale(float* x_scale, std::int64_t blocks, std::int64_t r
 }
 
 // Codes in the order of their values.
-__device__ int e4m3_rank(std::uint8_t code) { return (code & 0x80) != 0 ? -(code & 0x7F) : code & 0x7F; }
+__device__ int e4m3_rank(std::uint8_t code) {
+  return (code & 0x80) != 0 ? -(code & 0x7F) : code & 0x7F;
+}
 
-__device__ bool is_nan(std::uint8_t code) { return (code & 0x7F) == 0x7F; }
+__device__ bool is_nan(std::uint8_t code) {
+  return (code & 0x7F) == 0x7F;
+}
 
 __global__ void compare_codes(const std::uint8_t* left, const std::uint8_t* right, std::int64_t count,
                               Agreement* agreement) {
@@ -124,8 +134,8 @@ DeviceData::DeviceData(const Workload& workload, std::int64_t sets)
   const Buffers first = buffers(0);
   const std::int64_t units = workload.units();
   const std::int64_t row_words = 2 * workload.columns * workload.element_bytes() / 4;
-  fill_x<<<grid_for(units * row_words), threads>>>(reinterpret_cast<std::uint32_t*>(memory_.at()), row_words,
-                                                   first.map, units, workload.input == Input::bf16);
+  fill_x<<<grid_for(units * row_words), threads>>>(reinterpret_cast<std::uint32_t*>(memory_.at()), row_words, first.map,
+                                                   units, workload.input == Input::bf16);
   require(cudaGetLastError(), "fill_x");
   if (scaled_) {
     const std::int64_t blocks = workload.x_blocks();
@@ -159,9 +169,9 @@ void DeviceData::poison() const {
 }
 
 void DeviceData::keep() const {
-  require(cudaMemcpy(kept_.at(), memory_.at(out_at(0)), static_cast<std::size_t>(write_bytes_),
-                     cudaMemcpyDeviceToDevice),
-          "cudaMemcpy");
+  require(
+      cudaMemcpy(kept_.at(), memory_.at(out_at(0)), static_cast<std::size_t>(write_bytes_), cudaMemcpyDeviceToDevice),
+      "cudaMemcpy");
   require(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
 }
 

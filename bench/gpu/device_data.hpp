@@ -64,9 +64,9 @@ class DeviceData {
  private:
   std::int64_t out_at(std::int64_t set) const { return set * set_bytes_ + read_bytes_; }
 
-  std::int64_t x_bytes_, codes_, scales_;            // of one set; the latter two: elements of out and out_scale
+  std::int64_t x_bytes_, codes_, scales_;              // of one set; the latter two: elements of out and out_scale
   std::int64_t read_bytes_, write_bytes_, set_bytes_;  // of one set, with what the stream needs beyond that
-  std::int64_t x_scale_at_, out_scale_at_;           // offsets from x and from out
+  std::int64_t x_scale_at_, out_scale_at_;             // offsets from x and from out
   bool mapped_, scaled_;
   DeviceMemory memory_, kept_, metadata_, agreement_;
   std::int64_t total_at_;

@@ -22,6 +22,8 @@ class Empty : public Contender {
 
 }  // namespace
 
-void add_empty(Contenders& contenders) { contenders.push_back(std::make_unique<Empty>()); }
+void add_empty(Contenders& contenders) {
+  contenders.push_back(std::make_unique<Empty>());
+}
 
 }  // namespace bench

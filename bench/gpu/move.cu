@@ -121,8 +121,7 @@ __global__ void __launch_bounds__(warps_per_cta* warp_lanes)
   std::int64_t row = -1;
   if constexpr (vote) {
     const std::int64_t entry = warp * arguments.entries_per_warp + threadIdx.x;
-    if (static_cast<int>(threadIdx.x) < arguments.entries_per_warp && entry < arguments.units)
-      row = buffers.map[entry];
+    if (static_cast<int>(threadIdx.x) < arguments.entries_per_warp && entry < arguments.units) row = buffers.map[entry];
   } else if (warp < arguments.units) {
     row = buffers.map != nullptr ? buffers.map[warp] : warp;
   }

@@ -121,6 +121,8 @@ class Reference : public Contender {
 
 }  // namespace
 
-void add_reference(Contenders& contenders) { contenders.push_back(std::make_unique<Reference>()); }
+void add_reference(Contenders& contenders) {
+  contenders.push_back(std::make_unique<Reference>());
+}
 
 }  // namespace bench

@@ -20,8 +20,9 @@ std::int64_t tile_rows(std::int64_t tokens) {
                                   128);
 }
 
-// Every token goes to distinct experts, uniformly at random. The rows of one expert lie together, in token order, padded
-// to a whole tile. The first of `ranks` equal parts of the experts live here; the others get -1 and take no rows.
+// Every token goes to distinct experts, uniformly at random. The rows of one expert lie together, in token order,
+// padded to a whole tile. The first of `ranks` equal parts of the experts live here; the others get -1 and take no
+// rows.
 Workload routed(std::string name, std::string group, std::int64_t tokens, std::int64_t ranks) {
   Workload workload{.name = std::move(name), .group = std::move(group)};
   workload.columns = deepseek_columns;

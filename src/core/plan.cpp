@@ -51,8 +51,9 @@ struct LaneShape {
 
 // Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
 // many warps. Many outputs: as many independent full-width loads per lane as registers allow.
-// H100, 2026-11-22, block-FP8 through a map, H 2048, hot: 4 x 1 is fastest to 8 tokens (1.86 us at one), 16 x 1 to 128
-// (3.72 against 3.90 us), 16 x 2 from 256 on (5.24 against 5.89 us; 303 us at 16384, where 16 x 4 takes 307).
+// H100, 2026-11-22, bench/results/lanes, block-FP8 through a map, H 2048, hot: 4 x 1 is fastest to 8 tokens (1.86 us at
+// one), 16 x 1 to 128 (3.72 against 3.90 us), 16 x 2 from 256 on (5.24 against 5.89 us; 303 us at 16384, where 16 x 4
+// takes 307).
 LaneShape choose_lanes(const Problem& problem, const Rows& rows, std::int32_t multiprocessors) {
   const auto full_width = static_cast<std::int8_t>(16 / bytes_per_element(problem.input()));  // a 16-byte load
   const LaneShape shapes[] = {

@@ -1,0 +1,145 @@
+#include "measure.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <stdexcept>
+
+namespace bench {
+namespace {
+
+constexpr std::int64_t most_launches = 1000;  // in a graph that only has to be long enough
+constexpr unsigned largest_scale_ulp = 16;
+constexpr std::int64_t codes_per_neighbour =
+    10000;  // fast math may move a code to its neighbour where it is a near tie
+
+// Why the results do not agree, empty if they do.
+std::string disagreement(const Agreement& agreement, const Workload& workload) {
+  const auto allowed =
+      static_cast<unsigned long long>(2 + workload.valid_rows * workload.columns / codes_per_neighbour);
+  if (agreement.wrong == 0 && agreement.neighbours <= allowed && agreement.scale_ulp <= largest_scale_ulp) return "";
+  return "results differ from ours: " + std::to_string(agreement.wrong) + " codes by more than a step, " +
+         std::to_string(agreement.neighbours) + " by one (" + std::to_string(allowed) + " allowed), scales by up to " +
+         std::to_string(agreement.scale_ulp) + " ulp (" + std::to_string(largest_scale_ulp) + " allowed)";
+}
+
+class Measuring {
+ public:
+  Measuring(const Workload& workload, const Device& device, const Effort& effort)
+      : workload_(workload),
+        device_(device),
+        effort_(effort),
+        sets_(sets_for(workload, device)),
+        data_(workload, sets_) {}
+
+  std::int64_t sets() const { return sets_; }
+
+  void keep_ours(const Contenders& contenders) {
+    for (const auto& contender : contenders) {
+      if (contender->name() != ours_name) continue;
+      run_once(*contender);
+      data_.keep();
+      const auto expected = static_cast<unsigned long long>(workload_.valid_rows * workload_.out_blocks());
+      const Agreement agreement = data_.compare();
+      if (agreement.written_scales != expected)
+        throw std::runtime_error(workload_.name + ": ours wrote " + std::to_string(agreement.written_scales) +
+                                 " scales, expected " + std::to_string(expected));
+      return;
+    }
+    throw std::runtime_error("ours is not among the contenders");
+  }
+
+  // Prepares and runs the contender, and says why it may not be timed.
+  std::string refusal(Contender& contender, std::optional<Agreement>& agreement) {
+    try {
+      run_once(contender);
+      if (!contender.computes()) return "";
+      agreement = data_.compare();
+      return disagreement(*agreement, workload_);
+    } catch (const std::exception& error) {
+      return error.what();
+    }
+  }
+
+  std::vector<double> hot(const std::vector<Contender*>& contenders) {
+    if (workload_.bytes() > device_.l2_bytes) return {};
+    return time(contenders, 1);
+  }
+  std::vector<double> cold(const std::vector<Contender*>& contenders) { return time(contenders, sets_); }
+
+ private:
+  static std::int64_t sets_for(const Workload& workload, const Device& device) {
+    return std::max<std::int64_t>(1, ceil_div(4 * device.l2_bytes, workload.bytes()));
+  }
+
+  void run_once(Contender& contender) {
+    contender.prepare(workload_, device_);
+    data_.poison();
+    contender.launch(data_.buffers(0), stream_.get());
+    stream_.synchronize();
+  }
+
+  // Launches that go through `sets` sets of buffers in turn, each as often as the others.
+  std::vector<double> time(const std::vector<Contender*>& contenders, std::int64_t sets) {
+    std::vector<Chain> chains;
+    for (Contender* contender : contenders) {
+      const Launch launch = [this, contender, sets](std::int64_t i) {
+        contender->launch(data_.buffers(i % sets), stream_.get());
+      };
+      const double wanted = std::ceil(effort_.graph_microseconds / estimate_microseconds(stream_, launch));
+      const auto launches = std::clamp<std::int64_t>(static_cast<std::int64_t>(wanted), 4, most_launches);
+      chains.push_back({launch, ceil_div(launches, sets) * sets});
+    }
+    return median_microseconds(stream_, chains, effort_.repetitions);
+  }
+
+  const Workload& workload_;
+  const Device& device_;
+  const Effort& effort_;
+  Stream stream_;
+  std::int64_t sets_;
+  DeviceData data_;
+};
+
+void keep_fastest(std::optional<Timing>& best, double microseconds, const std::string& geometry) {
+  if (!best || microseconds < best->microseconds) best = Timing{microseconds, geometry};
+}
+
+}  // namespace
+
+Measurement measure(const Workload& workload, const Contenders& contenders, const std::vector<std::string>& names,
+                    const Device& device, const Effort& effort) {
+  Measuring measuring(workload, device, effort);
+  measuring.keep_ours(contenders);
+
+  Measurement measurement{.workload = &workload, .sets = measuring.sets()};
+  std::vector<Contender*> timed;
+  std::vector<std::size_t> result_of;
+  for (const auto& contender : contenders) {
+    const std::string name = contender->name();
+    if (!names.empty() && std::ranges::find(names, name) == names.end()) continue;
+    if (!contender->handles(workload) || !contender->absence(device).empty()) continue;
+    const auto known = std::ranges::find(measurement.results, name, &Result::contender);
+    const auto index = static_cast<std::size_t>(known - measurement.results.begin());
+    if (known == measurement.results.end()) measurement.results.push_back({.contender = name});
+    Result& result = measurement.results[index];
+    const std::string refusal = measuring.refusal(*contender, result.agreement);
+    if (refusal.empty()) {
+      timed.push_back(contender.get());
+      result_of.push_back(index);
+    } else {
+      result.refusal = refusal;
+    }
+  }
+
+  const std::vector<double> hot = measuring.hot(timed);
+  const std::vector<double> cold = measuring.cold(timed);
+  for (std::size_t i = 0; i < timed.size(); ++i) {
+    Result& result = measurement.results[result_of[i]];
+    if (!hot.empty()) keep_fastest(result.hot, hot[i], timed[i]->geometry());
+    keep_fastest(result.cold, cold[i], timed[i]->geometry());
+  }
+  return measurement;
+}
+
+}  // namespace bench
