@@ -18,16 +18,16 @@ struct Timing {
 // A contender and a workload; its geometries are one.
 struct Result {
   std::string contender;
-  std::optional<Timing> hot;           // one set of buffers; only where it fits into L2
-  std::optional<Timing> cold;          // sets of buffers in turn, more than four times L2
-  std::optional<Agreement> agreement;  // with ours; only where results are those of the activation
-  std::string refusal;                 // why it was not timed
+  std::optional<Timing> hot = {};           // one set of buffers; only where it fits into L2
+  std::optional<Timing> cold = {};          // sets of buffers in turn, more than four times L2
+  std::optional<Agreement> agreement = {};  // with ours; only where results are those of the activation
+  std::string refusal = {};                 // why it was not timed
 };
 
 struct Measurement {
   const Workload* workload = nullptr;
   std::int64_t sets = 1;
-  std::vector<Result> results;
+  std::vector<Result> results = {};
 };
 
 struct Effort {

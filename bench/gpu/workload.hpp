@@ -19,13 +19,13 @@ struct Workload {
   std::string name;  // "routed/1024"; what --only looks into
   std::string group;
   Input input = Input::e4m3;
-  std::int64_t columns = 0;        // H
-  std::int64_t tokens = 0;         // dense: the rows
-  std::int64_t top_k = 1;          // dense: 1
-  std::int64_t rows = 0;           // of x [rows, 2H] and out [rows, H]; with a map the padded total
-  std::int64_t valid_rows = 0;     // read and written
-  std::int64_t expected_rows = 0;  // what an engine would expect valid_rows to be before it routes
-  std::vector<std::int32_t> map;   // expanded_idx_to_permuted_idx [tokens, top_k], -1 = not here; empty = dense
+  std::int64_t columns = 0;            // H
+  std::int64_t tokens = 0;             // dense: the rows
+  std::int64_t top_k = 1;              // dense: 1
+  std::int64_t rows = 0;               // of x [rows, 2H] and out [rows, H]; with a map the padded total
+  std::int64_t valid_rows = 0;         // read and written
+  std::int64_t expected_rows = 0;      // what an engine would expect valid_rows to be before it routes
+  std::vector<std::int32_t> map = {};  // expanded_idx_to_permuted_idx [tokens, top_k], -1 = not here; empty = dense
 
   bool mapped() const { return !map.empty(); }
   // Rows to look at, valid or not.
