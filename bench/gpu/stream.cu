@@ -33,7 +33,7 @@ __device__ __forceinline__ void stream_vectors(const StreamArguments& arguments,
 }
 
 template <int reads, int vectors>
-__global__ void __launch_bounds__(1024) stream_kernel(const StreamArguments arguments) {
+__global__ void __launch_bounds__(512) stream_kernel(const StreamArguments arguments) {
   const std::int64_t cta_vectors = std::int64_t{blockDim.x} * vectors;
   const std::int64_t begin = blockIdx.x * cta_vectors;
   if (begin + cta_vectors <= arguments.count)

@@ -17,12 +17,12 @@ nb::module_ frameworks() {
 
 void* resolve_stream(nb::handle x, nb::handle stream) {
   const dlpack::Device device = device_of("x", x);
-  const bool cuda = device.type != MOE_ACT_DEVICE_CPU;
+  const bool cuda = is_cuda(device);
   if (stream.is_none()) {
     if (!cuda) return nullptr;
     if (const dlpack::ExchangeApi* api = exchange_api(x); api != nullptr && api->current_work_stream != nullptr) {
       void* current = nullptr;
-      if (api->current_work_stream(device.type, device.id, &current) != 0) throw nb::python_error();
+      if (api->current_work_stream(MOE_ACT_DEVICE_CUDA, device.id, &current) != 0) throw nb::python_error();
       return current;
     }
   }

@@ -12,6 +12,12 @@ struct Device {
   std::int32_t id;
 };
 
+// Does work on it run on a CUDA stream? Managed memory does, pinned host memory does not.
+inline bool is_cuda(Device device) {
+  constexpr std::int32_t cuda = 2, cuda_managed = 13;
+  return device.type == cuda || device.type == cuda_managed;
+}
+
 struct DataType {
   std::uint8_t code;
   std::uint8_t bits;

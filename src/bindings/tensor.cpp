@@ -176,7 +176,7 @@ void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
     raise(PyExc_TypeError, name, "expected a tensor (numpy, or anything with __dlpack__), got " + type_name_of(object));
   nb::dict arguments;
   arguments["max_version"] = nb::make_tuple(1, 1);
-  if (device_of(name, object).type == MOE_ACT_DEVICE_CUDA) {
+  if (is_cuda(device_of(name, object))) {
     // In this protocol 1 is the legacy default stream, which a null handle means to the CUDA runtime.
     const auto handle = reinterpret_cast<std::intptr_t>(stream);
     arguments["stream"] = nb::int_(handle == 0 ? 1 : handle);

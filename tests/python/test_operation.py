@@ -12,9 +12,9 @@ import pytest
 from cases import Case
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-# H: below, at and past a block; halves that begin inside a block; what vectors do and do not divide.
 # One step of the format, relative; for fp32 twice the contract's width at a gate of 16.
 PLAIN_STEP = {"bf16": 2.0**-7, "fp16": 2.0**-10, "fp32": 2.0**-18}
+# H: below, at and past a block; halves that begin inside a block; what vectors do and do not divide.
 COLUMNS = (1, 3, 64, 127, 128, 129, 192, 320, 768, 1408, 2048, 2880)
 
 

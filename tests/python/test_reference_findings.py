@@ -264,7 +264,7 @@ def test_more_column_chunks_than_a_grid_has_rows(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("output", cases.OUTPUTS)
 def test_unset_parameters_change_no_bit(output: str, device: str) -> None:
-    """Every default, given and left out."""
+    """Every default, given and left out; alpha, beta and limit, which the finding is about, are not there yet."""
     problem = cases.build(Case("bf16", output, rows=7, columns=192))
     tensors, options = devices.split(problem)
     least = {name: value for name, value in options.items() if name in ("x_format", "out_format")}
