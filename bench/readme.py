@@ -38,11 +38,46 @@ def section(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def updated(readme: str, results: list[Path]) -> str:
+COLUMNS = ("before", "reference", "move", "stream", "ours")
+
+
+def contenders(result: dict[str, Any]) -> str:
+    """Time of each contender at each size of the main workload, and of expert-parallel shares of it."""
+    facts = result["environment"]
+    lines = [
+        f"The same operation against others, in one run ({facts['gpu']}, {facts['date'][:10]}, commit "
+        f"`{facts['commit'][:12]}`), microseconds, hot / cold. before: one token per CTA, one column per thread; "
+        "reference: 1, 2 or 4 tokens per CTA; both with fast math. move: the same bytes through the same map without "
+        "arithmetic; stream: the same bytes without a map; the best of several geometries each. Results are compared "
+        "with ours before anything is timed.",
+        "",
+        "| workload | " + " | ".join(COLUMNS) + " | reference / ours, cold |",
+        "|---|" + "---:|" * (len(COLUMNS) + 1),
+    ]
+    for workload in result["workloads"]:
+        kind, _, size = workload["name"].partition("/")
+        if kind not in ("routed", "parallel-8", "parallel-32"):
+            continue
+        times = {entry["contender"]: entry for entry in workload["results"]}
+        cells = [_times(times[name]) for name in COLUMNS]
+        ratio = times["reference"]["cold"]["microseconds"] / times["ours"]["cold"]["microseconds"]
+        share = "" if kind == "routed" else f", 1 expert in {kind.partition('-')[2]}"
+        lines.append(f"| {int(size):,} tokens{share} | {' | '.join(cells)} | {ratio:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _times(entry: dict[str, Any]) -> str:
+    """hot / cold, or the one there is: what exceeds L2 is never hot."""
+    found = [entry.get(kind) for kind in ("hot", "cold")]
+    return " / ".join(f"{time['microseconds']:.3g}" for time in found if time)
+
+
+def updated(readme: str, results: Path) -> str:
     before, rest = readme.split(BEGIN)
     after = rest.split(END)[1]
-    sections = "\n".join(section(json.loads(path.read_text())) for path in results)
-    return before + BEGIN + sections + END + after
+    sections = [section(json.loads(path.read_text())) for path in sorted(results.glob("*.json"))]
+    sections += [contenders(json.loads(path.read_text())) for path in sorted((results / "contenders").glob("*.json"))]
+    return before + BEGIN + "\n".join(sections) + END + after
 
 
 def main() -> int:
@@ -51,7 +86,7 @@ def main() -> int:
     options = parser.parse_args()
     readme = ROOT / "README.md"
     current = readme.read_text()
-    wanted = updated(current, sorted((ROOT / "bench" / "results").glob("*.json")))
+    wanted = updated(current, ROOT / "bench" / "results")
     if options.check:
         return int(current != wanted)
     readme.write_text(wanted)
