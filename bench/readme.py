@@ -62,14 +62,19 @@ def contenders(result: dict[str, Any]) -> str:
         cells = [_times(times[name]) for name in COLUMNS]
         ratio = times["reference"]["cold"]["microseconds"] / times["ours"]["cold"]["microseconds"]
         share = "" if kind == "routed" else f", 1 expert in {kind.partition('-')[2]}"
-        lines.append(f"| {int(size):,} tokens{share} | {' | '.join(cells)} | {ratio:.2f} |")
+        tokens = f"{int(size):,} token{'s' if size != '1' else ''}"
+        lines.append(f"| {tokens}{share} | {' | '.join(cells)} | {ratio:.2f} |")
     return "\n".join(lines) + "\n"
 
 
 def _times(entry: dict[str, Any]) -> str:
     """hot / cold, or the one there is: what exceeds L2 is never hot."""
     found = [entry.get(kind) for kind in ("hot", "cold")]
-    return " / ".join(f"{time['microseconds']:.3g}" for time in found if time)
+    return " / ".join(_three_digits(time["microseconds"]) for time in found if time)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
 def updated(readme: str, results: Path) -> str:
