@@ -87,7 +87,7 @@ class CpuRuntime(Runtime):
         if copies == 1:
             return [array]
         stride = aligned(array.nbytes)
-        flat = np.empty(copies * stride + ALIGNMENT, np.uint8)
+        flat: Array = np.empty(copies * stride + ALIGNMENT, np.uint8)
         flat = flat[-flat.ctypes.data % ALIGNMENT :][: copies * stride]
         flat = flat.reshape(copies, stride)[:, : array.nbytes]
         flat[:] = bytes_of(array)

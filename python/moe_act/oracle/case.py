@@ -78,7 +78,7 @@ class Case:
 
     def chunks(self, rows: ArrayLike | None = None) -> list[Array]:
         """The rows that have a result, or `rows` of them: ascending, each once, a few at a time."""
-        live = np.arange(len(self.x))
+        live: Array = np.arange(len(self.x))
         if self.expanded_idx_to_permuted_idx is not None:
             live = np.unique(np.asarray(self.expanded_idx_to_permuted_idx, np.int64))
             live = live[live != -1]

@@ -50,7 +50,8 @@ def check(
     differing, offences, message = 0, 0, ""
     for chunk in chunks:
         expected, code = case.expect(chunk), codes[chunk]
-        delivered, wrong_scale = None, np.zeros((len(chunk), 1), bool)
+        delivered: Array | None = None
+        wrong_scale: Array = np.zeros((len(chunk), 1), bool)
         if out_scale is not None:
             scales, index = case.scales("out_scale", out_scale, chunk)
             delivered = scales[index]

@@ -29,7 +29,10 @@ class Format:
         codes = np.arange(self.nan if self.infinity is None else self.infinity)
         exponent, fraction = np.divmod(codes, 2**self.mantissa_bits)
         significand = np.where(exponent == 0, fraction, fraction + 2**self.mantissa_bits)
-        return significand * 2.0 ** (np.maximum(exponent, 1) - self.bias - self.mantissa_bits)
+        magnitudes: NDArray[np.float64] = significand * 2.0 ** (
+            np.maximum(exponent, 1) - self.bias - self.mantissa_bits
+        )
+        return magnitudes
 
     @cached_property
     def values(self) -> Array:
