@@ -101,7 +101,7 @@ def plot(path: str, report: Report) -> None:
     for x, y, least in zip(rows, cold, limit, strict=True):
         axes.annotate(f"{least / y:.0%}", (x, y), (-4, 8), textcoords="offset points", ha="right", color=MEASURED)
     axes.set_xlim(reach[0], reach[-1])
-    extremes = np.log10([min(limit.min(), hot.min()) / 1.5, cold.max() * 1.5])
+    extremes = np.log10([min(*limit, *hot) / 1.5, max(cold) * 1.5])
     axes.set_ylim(10 ** np.floor(extremes[0]), 10 ** np.ceil(extremes[1]))
     axes.set_xticks(rows, [f"{count:,}" for count in rows])
     axes.minorticks_off()
