@@ -91,7 +91,7 @@ CudaLaunch cover(const Problem& problem, const Rows& rows, const DeviceInfo& dev
   // A warp reads several map entries at once when there are several times more than the device can hold warps for, or
   // when most are expected to be -1: about one live row for each warp, as long as every SM has a few CTAs. Expert
   // parallel, 1 row in 8 (in 32) live, H100, 2026-11-22, bench/results/lanes: 6.1 (3.6) us at 1024 tokens with 8
-  // entries, 8.5 (7.3) with one.
+  // entries, 8.4 (7.2) with one.
   launch.entries_per_warp = 1;
   if (launch.key.schedule == Schedule::list && !runs_once(lanes.columns, lanes.vectors)) {
     const std::int64_t units_per_sm = rows.units / device.multiprocessors;
