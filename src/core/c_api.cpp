@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <mutex>
 #include <new>
+#include <string>
 
 #include "core/backend.hpp"
 #include "core/describe.hpp"
@@ -17,6 +19,9 @@
 
 struct moe_act_plan {
   moe_act::Plan plan;
+  // Written when it is first asked for: most plans are only launched.
+  mutable std::mutex text_mutex = {};
+  mutable std::string text = {};
 };
 
 namespace {
@@ -186,7 +191,7 @@ moe_act_status moe_act_plan_create(const moe_act_problem* problem, const moe_act
   return guarded([&] {
     if (plan == nullptr) invalid("plan", "expected a place for the plan, got null");
     const Problem validated(accept("problem", problem));
-    *plan = new moe_act_plan{Plan(validated, device_for(validated, device))};
+    *plan = new moe_act_plan{.plan = Plan(validated, device_for(validated, device))};
   });
 }
 
@@ -207,7 +212,12 @@ moe_act_status moe_act_plan_accepts(const moe_act_plan* plan, const moe_act_prob
 }
 
 const char* moe_act_plan_text(const moe_act_plan* plan) {
-  return plan == nullptr ? "" : plan->plan.text().c_str();
+  if (plan == nullptr) return "";
+  const moe_act_status status = guarded([&] {
+    const std::scoped_lock lock(plan->text_mutex);
+    if (plan->text.empty()) plan->text = plan->plan.text();
+  });
+  return status == MOE_ACT_OK ? plan->text.c_str() : "";
 }
 
 moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* buffers, void* workspace, void* stream) {

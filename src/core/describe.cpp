@@ -1,5 +1,6 @@
 #include "core/describe.hpp"
 
+#include <initializer_list>
 #include <optional>
 
 #include "core/error.hpp"
@@ -58,11 +59,10 @@ std::int64_t scale_stride(const ScaleArgument& scale, const OptionalTensor& tens
                        " elements");
     return MOE_ACT_STRIDE_ON_DEVICE;
   }
-  const std::string expected = expected_scale(scale.rows, scale.blocks, scale.layout);
-  if (tensor->rank() != 2) tensor->mismatch(expected);
-  const bool fits = column_major ? tensor->dimension(0) == scale.blocks && tensor->dimension(1) >= scale.rows
-                                 : tensor->dimension(0) == scale.rows && tensor->dimension(1) == scale.blocks;
-  if (!fits) tensor->mismatch(expected);
+  const bool fits = tensor->rank() == 2 &&
+                    (column_major ? tensor->dimension(0) == scale.blocks && tensor->dimension(1) >= scale.rows
+                                  : tensor->dimension(0) == scale.rows && tensor->dimension(1) == scale.blocks);
+  if (!fits) tensor->mismatch(expected_scale(scale.rows, scale.blocks, scale.layout));
   tensor->require_addressable_rows();
   return tensor->row_stride();
 }
@@ -73,10 +73,12 @@ std::int32_t output_scaling(Format output, std::int32_t given, bool has_static_s
   return has_static_scale ? MOE_ACT_SCALING_TENSOR : MOE_ACT_SCALING_BLOCK;
 }
 
-// A tensor that the problem needs and one that it has no use for are both errors.
-void require_presence(const char* name, bool expected, bool given, const std::string& why) {
-  if (expected != given)
-    invalid(name, std::string(expected ? "expected a tensor, got none: " : "expected none: ") + why);
+// A tensor that the problem needs and one that it has no use for are both errors. why: pieces of one text.
+void require_presence(const char* name, bool expected, bool given, std::initializer_list<const char*> why) {
+  if (expected == given) return;
+  std::string text = expected ? "expected a tensor, got none: " : "expected none: ";
+  for (const char* piece : why) text += piece;
+  invalid(name, text);
 }
 
 }  // namespace
@@ -148,13 +150,12 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
     problem.expanded_rows = map->elements();
   }
 
-  require_presence(
-      "x_scale", is_scaled(input), x_scale.has_value(),
-      std::string(traits(input).name) + " input " + (is_scaled(input) ? "needs its scales" : "has no scale"));
+  require_presence("x_scale", is_scaled(input), x_scale.has_value(),
+                   {traits(input).name, is_scaled(input) ? " input needs its scales" : " input has no scale"});
   require_presence("static_scale", problem.out_scaling == MOE_ACT_SCALING_TENSOR, static_scale.has_value(),
-                   "only out_scaling='tensor' takes a given scale");
+                   {"only out_scaling='tensor' takes a given scale"});
   if (problem.out_scaling != MOE_ACT_SCALING_BLOCK)
-    require_presence("out_scale", false, out_scale.has_value(), "only out_scaling='block' delivers scales");
+    require_presence("out_scale", false, out_scale.has_value(), {"only out_scaling='block' delivers scales"});
   if (static_scale) {
     static_scale->require_dtype(dlpack_float, 32, "float32");
     static_scale->require_one_element("float32 with one element");
@@ -174,7 +175,7 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
 
   const Problem validated(problem);
   require_presence("total_num_padded_tokens", validated.stride_on_device(), total.has_value(),
-                   "it is the stride of column_major scales, and this problem has none");
+                   {"it is the stride of column_major scales, and this problem has none"});
 
   moe_act_buffers buffers{};
   buffers.struct_size = sizeof(buffers);

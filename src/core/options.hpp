@@ -1,21 +1,70 @@
 // The names of every option's values, in one table that parsing, printing and validation read.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
+
+#include "moe_act/c_api.h"
 
 namespace moe_act {
+
+struct OptionValue {
+  const char* name = nullptr;
+  std::int32_t value = 0;
+};
+
+struct Option {
+  std::string_view name;
+  std::array<OptionValue, 6> values;  // the rest unnamed
+};
+
+inline constexpr Option known_options[] = {
+    {"format",
+     {{{"fp32", MOE_ACT_FORMAT_FP32},
+       {"fp16", MOE_ACT_FORMAT_FP16},
+       {"bf16", MOE_ACT_FORMAT_BF16},
+       {"e4m3", MOE_ACT_FORMAT_E4M3},
+       {"e5m2", MOE_ACT_FORMAT_E5M2},
+       {"e2m1", MOE_ACT_FORMAT_E2M1}}}},
+    {"out_scaling",
+     {{{"none", MOE_ACT_SCALING_NONE}, {"block", MOE_ACT_SCALING_BLOCK}, {"tensor", MOE_ACT_SCALING_TENSOR}}}},
+    {"scale_layout",
+     {{{"column_major", MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR}, {"row_major", MOE_ACT_SCALE_LAYOUT_ROW_MAJOR}}}},
+    {"gate", {{{"second_half", MOE_ACT_GATE_SECOND_HALF}, {"first_half", MOE_ACT_GATE_FIRST_HALF}}}},
+    {"activation", {{{"swiglu", MOE_ACT_ACTIVATION_SWIGLU}}}},
+    {"padding", {{{"skip", MOE_ACT_PADDING_SKIP}, {"zero", MOE_ACT_PADDING_ZERO}}}},
+    {"pdl", {{{"off", MOE_ACT_PDL_OFF}, {"on", MOE_ACT_PDL_ON}, {"metadata_ready", MOE_ACT_PDL_METADATA_READY}}}},
+    {"device", {{{"cpu", MOE_ACT_DEVICE_CPU}, {"cuda", MOE_ACT_DEVICE_CUDA}}}},
+    {"row_kind", {{{"dense", MOE_ACT_ROWS_DENSE}, {"expanded_to_permuted", MOE_ACT_ROWS_EXPANDED_TO_PERMUTED}}}},
+};
+
+// The option behind an argument, or null. Several arguments share one: "x_format" and "out_format" are formats.
+constexpr const Option* find_option(std::string_view argument) {
+  for (const Option& option : known_options)
+    if (argument == option.name ||
+        (argument.ends_with(option.name) && argument[argument.size() - option.name.size() - 1] == '_'))
+      return &option;
+  return nullptr;
+}
+
+// An argument with its option, looked up by the compiler, which accepts no other.
+struct OptionArgument {
+  const char* name;
+  const Option* option;
+  consteval OptionArgument(const char* argument) : name(argument), option(find_option(argument)) {
+    if (option == nullptr) throw "no such option";
+  }
+};
+
+// Throws Error unless the value is one of the option's. On the way of every launch.
+void require_option(OptionArgument argument, std::int32_t value);
 
 // Null if the value is not one of the option's.
 const char* option_name(const char* option, std::int32_t value);
 
 // Throws Error listing the known names.
 std::int32_t parse_option(const char* option, const char* name);
-
-// Throws Error unless the value is one of the option's.
-void require_option(const char* option, std::int32_t value);
-
-// "'off', 'on', 'metadata_ready'"
-std::string known_names(const char* option);
 
 }  // namespace moe_act

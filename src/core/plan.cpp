@@ -163,9 +163,12 @@ math::ScaleStrides scale_strides(std::int32_t layout, std::int64_t stride) {
 
 }  // namespace
 
-Plan::Plan(const Problem& problem, const DeviceInfo& device) : problem_(problem) {
-  if (problem_.on_cuda()) cuda_ = plan_cuda(problem_, device);
-  text_ = describe_text(problem_, device, cuda_);
+Plan::Plan(const Problem& problem, const DeviceInfo& device) : problem_(problem), device_(device) {
+  if (problem_.on_cuda()) cuda_ = plan_cuda(problem_, device_);
+}
+
+std::string Plan::text() const {
+  return describe_text(problem_, device_, cuda_);
 }
 
 moe_act_plan_info Plan::info() const {

@@ -34,15 +34,15 @@ class Plan {
   const Problem& problem() const { return problem_; }
   const CudaLaunch& cuda() const { return cuda_; }
   moe_act_plan_info info() const;
-  const std::string& text() const { return text_; }
+  std::string text() const;  // a few lines for people
 
   // The arguments of the kernel for these pointers, which have been checked.
   KernelArguments arguments(const moe_act_buffers& buffers) const;
 
  private:
   Problem problem_;
+  DeviceInfo device_;
   CudaLaunch cuda_{};
-  std::string text_;
 };
 
 }  // namespace moe_act

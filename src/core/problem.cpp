@@ -37,12 +37,12 @@ void require_at_least(const char* argument, std::int64_t value, std::int64_t lea
 std::int64_t extent_bytes(const char* argument, std::int64_t outer, std::int64_t stride, std::int64_t inner,
                           int bytes) {
   if (outer <= 0) return 0;
-  std::int64_t elements = 0;
-  if (__builtin_mul_overflow(outer - 1, stride, &elements) || __builtin_add_overflow(elements, inner, &elements) ||
-      elements > max_extent_bytes / bytes)
+  std::int64_t extent = 0;
+  if (__builtin_mul_overflow(outer - 1, stride, &extent) || __builtin_add_overflow(extent, inner, &extent) ||
+      __builtin_mul_overflow(extent, bytes, &extent) || extent > max_extent_bytes)
     invalid(argument,
             "its extent of " + number(outer) + " x " + number(stride) + " elements exceeds the address space");
-  return elements * bytes;
+  return extent;
 }
 
 std::int64_t scale_bytes(const char* argument, std::int64_t rows, std::int64_t blocks, std::int32_t layout,

@@ -90,7 +90,8 @@ void check_buffers(const Problem& problem, const moe_act_buffers& buffers) {
     if (buffer.needed && buffer.bytes > 0 && buffer.data == nullptr) invalid(buffer.name, "expected data, got null");
     if (!buffer.needed && buffer.data != nullptr) invalid(buffer.name, "the plan has no use for it, expected null");
     const auto address = reinterpret_cast<std::uintptr_t>(buffer.data);
-    if (address % static_cast<std::uintptr_t>(buffer.alignment) != 0)
+    const auto remainder_mask = static_cast<std::uintptr_t>(buffer.alignment) - 1;  // of a power of two
+    if ((address & remainder_mask) != 0)
       invalid(buffer.name, "the plan was promised data aligned to " + std::to_string(buffer.alignment) +
                                " bytes, got address ..." + std::to_string(address % 16) + " modulo 16");
   };
