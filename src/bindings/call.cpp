@@ -1,5 +1,7 @@
 #include "bindings/call.hpp"
 
+#include <utility>
+
 namespace moe_act::python {
 namespace {
 
@@ -10,13 +12,25 @@ Struct sized() {
   return value;
 }
 
-// Everything that knows a framework by name lives in this Python module.
-nb::module_ frameworks() {
-  return nb::module_::import_("moe_act._frameworks");
+// Everything that knows a framework by name lives in this Python module, which is held for good.
+nb::handle frameworks() {
+  static PyObject* module = nullptr;  // initialized without a guard: an import may let another thread in
+  if (module == nullptr) module = nb::module_::import_("moe_act._frameworks").release().ptr();
+  return module;
 }
 
-void* resolve_stream(nb::handle x, nb::handle stream) {
-  const dlpack::Device device = device_of("x", x);
+// What moe_act.Result(out, out_scale) does, less the Python function in which a named tuple does it.
+nb::object make_result(nb::handle out, nb::handle out_scale) {
+  static PyObject* type = nullptr;
+  if (type == nullptr) type = nb::object(frameworks().attr("Result")).release().ptr();
+  static const auto new_tuple = reinterpret_cast<newfunc>(PyType_GetSlot(&PyTuple_Type, Py_tp_new));
+  const nb::tuple arguments = nb::make_tuple(nb::make_tuple(out, out_scale));
+  PyObject* result = new_tuple(reinterpret_cast<PyTypeObject*>(type), arguments.ptr(), nullptr);
+  if (result == nullptr) throw nb::python_error();
+  return nb::steal(result);
+}
+
+void* resolve_stream(nb::handle x, dlpack::Device device, nb::handle stream) {
   const bool cuda = is_cuda(device);
   if (stream.is_none()) {
     if (!cuda) return nullptr;
@@ -30,12 +44,77 @@ void* resolve_stream(nb::handle x, nb::handle stream) {
   return reinterpret_cast<void*>(handle);
 }
 
-std::int32_t parse_one(const char* option, nb::handle name) {
-  std::int32_t value = 0;
-  if (name.is_none()) return value;
-  if (!nb::isinstance<nb::str>(name)) raise(PyExc_TypeError, option, "expected a str, got " + type_name_of(name));
-  check(moe_act_parse_option(option, nb::cast<std::string>(name).c_str(), &value));
-  return value;
+// The value behind an option's name: a field of moe_act_options.
+template <std::int32_t moe_act_options::* field>
+void parse_one(moe_act_options& options, const char* option, nb::handle name) {
+  // Nearly always the object of the last call again, a literal or a default. It is held: its address stays its own.
+  static PyObject* last_name = nullptr;
+  static std::int32_t last_value = 0;
+  if (name.is_none()) return;
+  if (name.ptr() != last_name) {
+    if (!nb::isinstance<nb::str>(name)) raise(PyExc_TypeError, option, "expected a str, got " + type_name_of(name));
+    check(moe_act_parse_option(option, nb::cast<std::string>(name).c_str(), &last_value));
+    const nb::object released = nb::steal(std::exchange(last_name, nb::borrow(name).release().ptr()));
+  }
+  options.*field = last_value;
+}
+
+// All that the description of a call depends on.
+struct DescriptionKey {
+  struct Layout {
+    std::int64_t shape[Tensor::max_rank], strides[Tensor::max_rank];
+    std::int32_t ndim, device_type, device_id;
+    std::uint32_t flags;
+    std::uint8_t dtype_code, dtype_bits;
+    std::uint16_t dtype_lanes;
+    bool present, has_shape, has_strides;
+    std::uint8_t address;  // modulo the largest alignment that a problem promises; that alignment itself for null
+  };
+  moe_act_options options;
+  Layout layouts[7];
+};
+
+DescriptionKey::Layout layout_of(const moe_act_tensor* tensor) {
+  DescriptionKey::Layout layout{};
+  if (tensor == nullptr) return layout;
+  constexpr std::uintptr_t largest_alignment = 16;
+  layout.ndim = tensor->ndim;
+  layout.device_type = tensor->device_type;
+  layout.device_id = tensor->device_id;
+  layout.flags = tensor->flags;
+  layout.dtype_code = tensor->dtype_code;
+  layout.dtype_bits = tensor->dtype_bits;
+  layout.dtype_lanes = tensor->dtype_lanes;
+  layout.present = true;
+  layout.has_shape = tensor->shape != nullptr;
+  layout.has_strides = tensor->strides != nullptr;
+  layout.address = static_cast<std::uint8_t>(
+      tensor->data == nullptr ? largest_alignment : reinterpret_cast<std::uintptr_t>(tensor->data) % largest_alignment);
+  for (int axis = 0; axis < tensor->ndim; ++axis) {
+    if (layout.has_shape) layout.shape[axis] = tensor->shape[axis];
+    if (layout.has_strides) layout.strides[axis] = tensor->strides[axis];
+  }
+  return layout;
+}
+
+DescriptionKey key_of(const moe_act_tensors& tensors, const moe_act_options& options) {
+  return {options,
+          {layout_of(tensors.x), layout_of(tensors.x_scale), layout_of(tensors.out), layout_of(tensors.out_scale),
+           layout_of(tensors.static_scale), layout_of(tensors.expanded_idx_to_permuted_idx),
+           layout_of(tensors.total_num_padded_tokens)}};
+}
+
+moe_act_buffers buffers_of(const moe_act_tensors& tensors) {
+  const auto data = [](const moe_act_tensor* tensor) { return tensor != nullptr ? tensor->data : nullptr; };
+  auto buffers = sized<moe_act_buffers>();
+  buffers.x = data(tensors.x);
+  buffers.x_scale = static_cast<const float*>(data(tensors.x_scale));
+  buffers.out = data(tensors.out);
+  buffers.out_scale = static_cast<float*>(data(tensors.out_scale));
+  buffers.static_scale = static_cast<const float*>(data(tensors.static_scale));
+  buffers.expanded_idx_to_permuted_idx = static_cast<const std::int32_t*>(data(tensors.expanded_idx_to_permuted_idx));
+  buffers.total_num_padded_tokens = static_cast<const std::int32_t*>(data(tensors.total_num_padded_tokens));
+  return buffers;
 }
 
 std::int64_t parse_int(const char* option, nb::handle number) {
@@ -62,15 +141,15 @@ void check(moe_act_status status) {
 
 moe_act_options parse(const OptionNames& names) {
   auto options = sized<moe_act_options>();
-  options.x_format = parse_one("x_format", names.x_format);
-  options.x_scale_layout = parse_one("x_scale_layout", names.x_scale_layout);
-  options.out_format = parse_one("out_format", names.out_format);
-  options.out_scaling = parse_one("out_scaling", names.out_scaling);
-  options.out_scale_layout = parse_one("out_scale_layout", names.out_scale_layout);
-  options.activation = parse_one("activation", names.activation);
-  options.gate = parse_one("gate", names.gate);
-  options.padding = parse_one("padding", names.padding);
-  options.pdl = parse_one("pdl", names.pdl);
+  parse_one<&moe_act_options::x_format>(options, "x_format", names.x_format);
+  parse_one<&moe_act_options::x_scale_layout>(options, "x_scale_layout", names.x_scale_layout);
+  parse_one<&moe_act_options::out_format>(options, "out_format", names.out_format);
+  parse_one<&moe_act_options::out_scaling>(options, "out_scaling", names.out_scaling);
+  parse_one<&moe_act_options::out_scale_layout>(options, "out_scale_layout", names.out_scale_layout);
+  parse_one<&moe_act_options::activation>(options, "activation", names.activation);
+  parse_one<&moe_act_options::gate>(options, "gate", names.gate);
+  parse_one<&moe_act_options::padding>(options, "padding", names.padding);
+  parse_one<&moe_act_options::pdl>(options, "pdl", names.pdl);
   if (!names.expected_rows.is_none()) {
     options.has_expected_rows = 1;
     options.expected_rows = parse_int("expected_rows", names.expected_rows);
@@ -94,9 +173,11 @@ moe_act_options options_of(const moe_act_problem& problem) {
   return options;
 }
 
-Call::Call(Arguments arguments, nb::handle stream) : arguments_(std::move(arguments)) {
-  stream_ = resolve_stream(arguments_.x, stream);
-  x_.import("x", arguments_.x, stream_);
+Call::Call(const Arguments& arguments, nb::handle stream) : arguments_(arguments) {
+  // The device of x says which stream is current, and the stream how a producer makes its data ready.
+  const bool imported = x_.import_by_exchange_api("x", arguments_.x);
+  stream_ = resolve_stream(arguments_.x, imported ? x_.device() : device_of("x", arguments_.x), stream);
+  if (!imported) x_.import("x", arguments_.x, stream_);
   x_scale_.import("x_scale", arguments_.x_scale, stream_);
   out_.import("out", arguments_.out, stream_);
   out_scale_.import("out_scale", arguments_.out_scale, stream_);
@@ -114,28 +195,43 @@ moe_act_problem Call::describe(const moe_act_options& options) {
   tensors.static_scale = static_scale_.get();
   tensors.expanded_idx_to_permuted_idx = map_.get();
   tensors.total_num_padded_tokens = total_.get();
-  auto problem = sized<moe_act_problem>();
-  buffers_ = sized<moe_act_buffers>();
-  check(moe_act_describe(&tensors, &options, &problem, &buffers_));
-  return problem;
+  buffers_ = buffers_of(tensors);
+
+  // Calls come in long rows of the same: what the last one was found to be need not be found again.
+  static DescriptionKey last_key{};
+  static moe_act_problem last_problem{};
+  const DescriptionKey key = key_of(tensors, options);
+  if (!same(key, last_key)) {
+    auto problem = sized<moe_act_problem>();
+    auto buffers = sized<moe_act_buffers>();
+    check(moe_act_describe(&tensors, &options, &problem, &buffers));
+    last_key = key;
+    last_problem = problem;
+  }
+  return last_problem;
 }
 
-void Call::allocate(const moe_act_problem& problem) {
-  if (arguments_.out.is_none()) {
-    arguments_.out = frameworks().attr("empty_like")(arguments_.x, nb::make_tuple(problem.rows, problem.columns),
+bool Call::allocate(const moe_act_problem& problem) {
+  const bool needs_out = arguments_.out.is_none();
+  const bool needs_out_scale = problem.out_scaling == MOE_ACT_SCALING_BLOCK && arguments_.out_scale.is_none();
+  if (needs_out) {
+    allocated_out_ = frameworks().attr("empty_like")(arguments_.x, nb::make_tuple(problem.rows, problem.columns),
                                                      moe_act_option_name("format", problem.out_format));
+    arguments_.out = allocated_out_;
     out_.import("out", arguments_.out, stream_);
   }
-  if (problem.out_scaling == MOE_ACT_SCALING_BLOCK && arguments_.out_scale.is_none()) {
+  if (needs_out_scale) {
     const std::int64_t blocks = (problem.columns + 127) / 128;
     const bool flat = problem.out_scale_stride == MOE_ACT_STRIDE_ON_DEVICE;
     const bool column_major = problem.out_scale_layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
     const nb::tuple shape = flat           ? nb::make_tuple(blocks * problem.rows)
                             : column_major ? nb::make_tuple(blocks, problem.rows)
                                            : nb::make_tuple(problem.rows, blocks);
-    arguments_.out_scale = frameworks().attr("empty_like")(arguments_.x, shape, "fp32");
+    allocated_out_scale_ = frameworks().attr("empty_like")(arguments_.x, shape, "fp32");
+    arguments_.out_scale = allocated_out_scale_;
     out_scale_.import("out_scale", arguments_.out_scale, stream_);
   }
+  return needs_out || needs_out_scale;
 }
 
 nb::object Call::launch(const moe_act_plan* plan, bool validate) {
@@ -146,13 +242,23 @@ nb::object Call::launch(const moe_act_plan* plan, bool validate) {
     if (status == MOE_ACT_OK) status = moe_act_launch(plan, &buffers_, nullptr, stream_);
   }
   check(status);
-  return frameworks().attr("Result")(arguments_.out, arguments_.out_scale);
+  return make_result(arguments_.out, arguments_.out_scale);
 }
 
 PlanHandle make_plan(const moe_act_problem& problem, const moe_act_device_info* device) {
   moe_act_plan* plan = nullptr;
   check(moe_act_plan_create(&problem, device, &plan));
   return PlanHandle(plan);
+}
+
+std::shared_ptr<const moe_act_plan> recent_plan(const moe_act_problem& problem) {
+  static moe_act_problem last_problem{};
+  static std::shared_ptr<const moe_act_plan> last_plan;  // shared: a launch under way in another thread needs its own
+  if (last_plan == nullptr || !same(problem, last_problem)) {
+    last_plan = make_plan(problem, nullptr);
+    last_problem = problem;
+  }
+  return last_plan;
 }
 
 }  // namespace moe_act::python

@@ -4,8 +4,10 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include <cstring>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "bindings/tensor.hpp"
 #include "moe_act/c_api.h"
@@ -15,19 +17,26 @@ namespace moe_act::python {
 // Raises the Python exception that belongs to a status: ValueError, NotImplementedError, RuntimeError or TypeError.
 void check(moe_act_status status);
 
+// Are all fields equal?
+template <typename Struct>
+bool same(const Struct& a, const Struct& b) {
+  static_assert(std::has_unique_object_representations_v<Struct>, "a byte that is no field's would count");
+  return std::memcmp(&a, &b, sizeof(Struct)) == 0;
+}
+
 struct PlanDeleter {
   void operator()(moe_act_plan* plan) const { moe_act_plan_destroy(plan); }
 };
 using PlanHandle = std::unique_ptr<moe_act_plan, PlanDeleter>;
 
-// The tensor arguments under their public names; None where there is none.
+// The tensor arguments under their public names; None where there is none. Held by the caller.
 struct Arguments {
-  nb::object x, x_scale, out, out_scale, static_scale, expanded_idx_to_permuted_idx, total_num_padded_tokens;
+  nb::handle x, x_scale, out, out_scale, static_scale, expanded_idx_to_permuted_idx, total_num_padded_tokens;
 };
 
 // The options under their public names: a str each but for the last, an int; None for the default.
 struct OptionNames {
-  nb::object x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
+  nb::handle x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
       expected_rows;
 };
 
@@ -40,19 +49,20 @@ class Call {
  public:
   // stream: an int, an object with __cuda_stream__, a framework's stream, or None for the current stream of x's
   // framework.
-  Call(Arguments arguments, nb::handle stream);
+  Call(const Arguments& arguments, nb::handle stream);
 
   // The problem that the tensors and options give. Results that are not given are described as contiguous.
   moe_act_problem describe(const moe_act_options& options);
 
-  // Allocates the results that are not given, with the framework of x.
-  void allocate(const moe_act_problem& problem);
+  // Allocates the results that are not given, with the framework of x. False: all are given.
+  bool allocate(const moe_act_problem& problem);
 
   // Runs a plan for the described problem, without holding the GIL, and returns a moe_act.Result.
   nb::object launch(const moe_act_plan* plan, bool validate);
 
  private:
   Arguments arguments_;
+  nb::object allocated_out_, allocated_out_scale_;
   void* stream_ = nullptr;
   Tensor x_, x_scale_, out_, out_scale_, static_scale_, map_, total_;
   moe_act_buffers buffers_{};
@@ -60,5 +70,8 @@ class Call {
 
 // Null: the problem's own device.
 PlanHandle make_plan(const moe_act_problem& problem, const moe_act_device_info* device);
+
+// A plan for the problem's own device: that of the last call, if it was for the same problem.
+std::shared_ptr<const moe_act_plan> recent_plan(const moe_act_problem& problem);
 
 }  // namespace moe_act::python

@@ -70,37 +70,34 @@ bool truth(nb::handle value) {
   return answer != 0;
 }
 
-nb::object run(const Plan& plan, nb::object x, nb::object x_scale, nb::object out, nb::object out_scale,
-               nb::object static_scale, nb::object map, nb::object total, nb::object stream, nb::object validate) {
+nb::object run(const Plan& plan, nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale,
+               nb::handle static_scale, nb::handle map, nb::handle total, nb::handle stream, nb::handle validate) {
   Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
   const moe_act_options options = options_of(plan.problem());
   moe_act_problem problem = call.describe(options);
-  call.allocate(problem);
-  if (out.is_none() || out_scale.is_none()) problem = call.describe(options);
-  check(moe_act_plan_accepts(plan.handle(), &problem));
+  if (call.allocate(problem)) problem = call.describe(options);
+  if (!same(problem, plan.problem())) check(moe_act_plan_accepts(plan.handle(), &problem));
   return call.launch(plan.handle(), truth(validate));
 }
 
-nb::object gated_act_quant(nb::object x, nb::object x_scale, nb::object out, nb::object out_scale,
-                           nb::object static_scale, nb::object map, nb::object total, nb::object x_format,
-                           nb::object x_scale_layout, nb::object out_format, nb::object out_scaling,
-                           nb::object out_scale_layout, nb::object activation, nb::object gate, nb::object padding,
-                           nb::object pdl, nb::object expected_rows, nb::object stream, nb::object validate) {
+nb::object gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale,
+                           nb::handle static_scale, nb::handle map, nb::handle total, nb::handle x_format,
+                           nb::handle x_scale_layout, nb::handle out_format, nb::handle out_scaling,
+                           nb::handle out_scale_layout, nb::handle activation, nb::handle gate, nb::handle padding,
+                           nb::handle pdl, nb::handle expected_rows, nb::handle stream, nb::handle validate) {
   const moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout,
                                          activation, gate, padding, pdl, expected_rows});
   Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
   moe_act_problem problem = call.describe(options);
-  call.allocate(problem);
-  if (out.is_none() || out_scale.is_none()) problem = call.describe(options);
-  const PlanHandle plan = make_plan(problem, nullptr);
-  return call.launch(plan.get(), truth(validate));
+  if (call.allocate(problem)) problem = call.describe(options);
+  return call.launch(recent_plan(problem).get(), truth(validate));
 }
 
-Plan make_reusable_plan(nb::object x, nb::object x_scale, nb::object out, nb::object out_scale, nb::object static_scale,
-                        nb::object map, nb::object total, nb::object x_format, nb::object x_scale_layout,
-                        nb::object out_format, nb::object out_scaling, nb::object out_scale_layout,
-                        nb::object activation, nb::object gate, nb::object padding, nb::object pdl,
-                        nb::object expected_rows, nb::object device_or_none) {
+Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale, nb::handle static_scale,
+                        nb::handle map, nb::handle total, nb::handle x_format, nb::handle x_scale_layout,
+                        nb::handle out_format, nb::handle out_scaling, nb::handle out_scale_layout,
+                        nb::handle activation, nb::handle gate, nb::handle padding, nb::handle pdl,
+                        nb::handle expected_rows, nb::handle device_or_none) {
   moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation,
                                    gate, padding, pdl, expected_rows});
   const DeviceInfo* device = nullptr;

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 
 namespace moe_act::python {
 namespace {
@@ -61,6 +62,14 @@ bool is_numpy_array(nb::handle object) {
          nb::cast<std::string>(nb::str(type.attr("__module__"))) == "numpy";
 }
 
+// The exchange API does not say. Integers have no gradient: they need not be asked.
+bool requires_grad(nb::handle object, dlpack::DataType type) {
+  constexpr std::uint8_t code_int = 0, code_uint = 1;
+  if (type.code == code_int || type.code == code_uint) return false;
+  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
+  return nb::cast<bool>(nb::getattr(object, nb::handle(name), nb::handle(Py_False)));
+}
+
 }  // namespace
 
 void raise(PyObject* type, const char* name, const std::string& text) {
@@ -74,31 +83,25 @@ std::string type_name_of(nb::handle object) {
 }
 
 const dlpack::ExchangeApi* exchange_api(nb::handle object) {
-  // One type after the other: a call's tensors nearly always share theirs. A type with the attribute lives for good.
-  static PyTypeObject* last_type = nullptr;
+  // One type after the other: a call's tensors nearly always share theirs. It is held, or its address might be
+  // another's.
+  static PyObject* last_type = nullptr;
   static const dlpack::ExchangeApi* last_api = nullptr;
-  PyTypeObject* type = Py_TYPE(object.ptr());
+  auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
   if (type == last_type) return last_api;
   const dlpack::ExchangeApi* api = nullptr;
-  nb::object capsule =
-      nb::getattr(nb::handle(reinterpret_cast<PyObject*>(type)), "__dlpack_c_exchange_api__", nb::none());
+  nb::object capsule = nb::getattr(nb::handle(type), "__dlpack_c_exchange_api__", nb::none());
   if (PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api"))
     api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
   if (api != nullptr && api->header.version.major != 1) api = nullptr;
   if (api != nullptr) {
-    Py_INCREF(reinterpret_cast<PyObject*>(type));  // the stable ABI's macro takes no subtype
-    last_type = type;
     last_api = api;
+    const nb::object released = nb::steal(std::exchange(last_type, nb::borrow(type).release().ptr()));
   }
   return api;
 }
 
 dlpack::Device device_of(const char* name, nb::handle object) {
-  if (const dlpack::ExchangeApi* api = exchange_api(object); api != nullptr && api->tensor_from_py_object_no_sync) {
-    dlpack::Tensor tensor{};
-    if (api->tensor_from_py_object_no_sync(object.ptr(), &tensor) == 0) return tensor.device;
-    PyErr_Clear();
-  }
   nb::object method = nb::getattr(object, "__dlpack_device__", nb::none());
   if (method.is_none()) return {MOE_ACT_DEVICE_CPU, 0};
   nb::object answer;
@@ -124,20 +127,22 @@ Tensor::~Tensor() {
 }
 
 void Tensor::import(const char* name, nb::handle object, void* stream) {
-  if (object.is_none()) return;
-  if (const dlpack::ExchangeApi* api = exchange_api(object); api != nullptr && api->tensor_from_py_object_no_sync) {
-    dlpack::Tensor tensor{};
-    if (api->tensor_from_py_object_no_sync(object.ptr(), &tensor) != 0) {
-      nb::python_error error;
-      raise_failed(error, name, "DLPack export");
-    }
-    take(name, tensor, 0);
-    if (nb::cast<bool>(nb::getattr(object, "requires_grad", nb::bool_(false))))
-      tensor_.flags |= MOE_ACT_TENSOR_REQUIRES_GRAD;
-    return;
-  }
+  if (object.is_none() || import_by_exchange_api(name, object)) return;
   if (is_numpy_array(object) && import_buffer(name, object)) return;
   import_dlpack(name, object, stream);
+}
+
+bool Tensor::import_by_exchange_api(const char* name, nb::handle object) {
+  const dlpack::ExchangeApi* api = exchange_api(object);
+  if (api == nullptr || api->tensor_from_py_object_no_sync == nullptr) return false;
+  dlpack::Tensor tensor{};
+  if (api->tensor_from_py_object_no_sync(object.ptr(), &tensor) != 0) {
+    nb::python_error error;
+    raise_failed(error, name, "DLPack export");
+  }
+  take(name, tensor, 0);
+  if (requires_grad(object, tensor.dtype)) tensor_.flags |= MOE_ACT_TENSOR_REQUIRES_GRAD;
+  return true;
 }
 
 bool Tensor::import_buffer(const char* name, nb::handle object) {

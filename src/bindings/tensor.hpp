@@ -23,7 +23,9 @@ const dlpack::ExchangeApi* exchange_api(nb::handle object);
 // Holds what keeps the facts alive. Not movable: the facts point into it.
 class Tensor {
  public:
-  Tensor() = default;
+  static constexpr int max_rank = 8;
+
+  Tensor() { buffer_.obj = nullptr; }
   ~Tensor();
   Tensor(const Tensor&) = delete;
   Tensor& operator=(const Tensor&) = delete;
@@ -31,25 +33,26 @@ class Tensor {
   // None leaves the tensor absent. stream: what a producer outside the exchange API is told to make its data ready for;
   // only looked at for CUDA tensors.
   void import(const char* name, nb::handle object, void* stream);
+  // Only by the exchange API, which asks for no stream. False: the object's type has none.
+  bool import_by_exchange_api(const char* name, nb::handle object);
 
   const moe_act_tensor* get() const { return present_ ? &tensor_ : nullptr; }
+  dlpack::Device device() const { return {tensor_.device_type, tensor_.device_id}; }
 
  private:
-  static constexpr int max_rank = 8;
-
   void import_dlpack(const char* name, nb::handle object, void* stream);
   bool import_buffer(const char* name, nb::handle object);
   void take(const char* name, const dlpack::Tensor& tensor, std::uint64_t flags);
 
   bool present_ = false;
   moe_act_tensor tensor_{};
-  std::int64_t shape_[max_rank]{};
-  std::int64_t strides_[max_rank]{};
+  std::int64_t shape_[max_rank];
+  std::int64_t strides_[max_rank];
   nb::object owner_;
-  Py_buffer buffer_{};
+  Py_buffer buffer_;  // held if its obj is not null
 };
 
-// (device type, device id) of a tensor, before it is imported. CPU for what has no __dlpack_device__.
+// What __dlpack_device__ says of a tensor, before it is imported. CPU for what has none.
 dlpack::Device device_of(const char* name, nb::handle object);
 
 }  // namespace moe_act::python

@@ -167,36 +167,20 @@ Problem::Problem(const moe_act_problem& description) : description_(description)
     require_scale_stride("out_scale", problem.out_scale_stride, problem.out_scale_layout, problem.rows,
                          blocks(problem.columns));
   }
-  // Each throws if its buffer leaves the address space.
-  (void)x_bytes(), (void)x_scale_bytes(), (void)out_bytes(), (void)out_scale_bytes();
+  x_bytes_ = extent_bytes("x", problem.rows, problem.x_row_stride, 2 * problem.columns, bytes_per_element(input()));
+  if (has_x_scale())
+    x_scale_bytes_ = scale_bytes("x_scale", problem.rows, blocks(2 * problem.columns), problem.x_scale_layout,
+                                 problem.x_scale_stride);
+  out_bytes_ = extent_bytes("out", problem.rows, problem.out_row_stride, problem.columns, bytes_per_element(output()));
+  if (has_out_scale())
+    out_scale_bytes_ = scale_bytes("out_scale", problem.rows, blocks(problem.columns), problem.out_scale_layout,
+                                   problem.out_scale_stride);
   (void)extent_bytes("expanded_idx_to_permuted_idx", problem.expanded_rows, 1, 1, sizeof(std::int32_t));
 }
 
 bool Problem::stride_on_device() const {
   return (has_x_scale() && description_.x_scale_stride == MOE_ACT_STRIDE_ON_DEVICE) ||
          (has_out_scale() && description_.out_scale_stride == MOE_ACT_STRIDE_ON_DEVICE);
-}
-
-std::int64_t Problem::x_bytes() const {
-  return extent_bytes("x", description_.rows, description_.x_row_stride, 2 * description_.columns,
-                      bytes_per_element(input()));
-}
-
-std::int64_t Problem::x_scale_bytes() const {
-  if (!has_x_scale()) return 0;
-  return scale_bytes("x_scale", description_.rows, blocks(2 * description_.columns), description_.x_scale_layout,
-                     description_.x_scale_stride);
-}
-
-std::int64_t Problem::out_bytes() const {
-  return extent_bytes("out", description_.rows, description_.out_row_stride, description_.columns,
-                      bytes_per_element(output()));
-}
-
-std::int64_t Problem::out_scale_bytes() const {
-  if (!has_out_scale()) return 0;
-  return scale_bytes("out_scale", description_.rows, blocks(description_.columns), description_.out_scale_layout,
-                     description_.out_scale_stride);
 }
 
 }  // namespace moe_act

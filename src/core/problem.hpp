@@ -31,13 +31,14 @@ class Problem {
   std::int64_t units() const { return has_map() ? description_.expanded_rows : description_.rows; }
 
   // Bytes from the first to past the last element that a launch may touch. 0 where there is no such buffer.
-  std::int64_t x_bytes() const;
-  std::int64_t x_scale_bytes() const;
-  std::int64_t out_bytes() const;
-  std::int64_t out_scale_bytes() const;
+  std::int64_t x_bytes() const { return x_bytes_; }
+  std::int64_t x_scale_bytes() const { return x_scale_bytes_; }
+  std::int64_t out_bytes() const { return out_bytes_; }
+  std::int64_t out_scale_bytes() const { return out_scale_bytes_; }
 
  private:
   moe_act_problem description_;
+  std::int64_t x_bytes_ = 0, x_scale_bytes_ = 0, out_bytes_ = 0, out_scale_bytes_ = 0;
 };
 
 // Throws unless 1 <= columns <= the largest that 32-bit offsets within a row allow.
