@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from . import _core
 from ._frameworks import Result
@@ -88,7 +88,7 @@ def gated_act_quant(
         NotImplementedError: meaningful, but not supported by this build or device.
         RuntimeError: CUDA reported an error.
     """
-    result = _core.gated_act_quant(
+    return _core.gated_act_quant(
         x,
         x_scale,
         out,
@@ -109,7 +109,6 @@ def gated_act_quant(
         stream,
         validate,
     )
-    return cast(Result, result)
 
 
 def plan(

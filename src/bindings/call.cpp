@@ -20,14 +20,14 @@ nb::handle frameworks() {
 }
 
 // What moe_act.Result(out, out_scale) does, less the Python function in which a named tuple does it.
-nb::object make_result(nb::handle out, nb::handle out_scale) {
+Result make_result(nb::handle out, nb::handle out_scale) {
   static PyObject* type = nullptr;
   if (type == nullptr) type = nb::object(frameworks().attr("Result")).release().ptr();
   static const auto new_tuple = reinterpret_cast<newfunc>(PyType_GetSlot(&PyTuple_Type, Py_tp_new));
   const nb::tuple arguments = nb::make_tuple(nb::make_tuple(out, out_scale));
   PyObject* result = new_tuple(reinterpret_cast<PyTypeObject*>(type), arguments.ptr(), nullptr);
   if (result == nullptr) throw nb::python_error();
-  return nb::steal(result);
+  return nb::steal<Result>(result);
 }
 
 void* resolve_stream(nb::handle x, dlpack::Device device, nb::handle stream) {
@@ -234,7 +234,7 @@ bool Call::allocate(const moe_act_problem& problem) {
   return needs_out || needs_out_scale;
 }
 
-nb::object Call::launch(const moe_act_plan* plan, bool validate) {
+Result Call::launch(const moe_act_plan* plan, bool validate) {
   moe_act_status status = MOE_ACT_OK;
   {
     nb::gil_scoped_release released;

@@ -24,6 +24,11 @@ bool same(const Struct& a, const Struct& b) {
   return std::memcmp(&a, &b, sizeof(Struct)) == 0;
 }
 
+// A moe_act.Result.
+class Result : public nb::object {
+  NB_OBJECT(Result, nb::object, "moe_act._frameworks.Result", PyTuple_Check)
+};
+
 struct PlanDeleter {
   void operator()(moe_act_plan* plan) const { moe_act_plan_destroy(plan); }
 };
@@ -57,8 +62,8 @@ class Call {
   // Allocates the results that are not given, with the framework of x. False: all are given.
   bool allocate(const moe_act_problem& problem);
 
-  // Runs a plan for the described problem, without holding the GIL, and returns a moe_act.Result.
-  nb::object launch(const moe_act_plan* plan, bool validate);
+  // Runs a plan for the described problem, without holding the GIL.
+  Result launch(const moe_act_plan* plan, bool validate);
 
  private:
   Arguments arguments_;

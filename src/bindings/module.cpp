@@ -70,8 +70,8 @@ bool truth(nb::handle value) {
   return answer != 0;
 }
 
-nb::object run(const Plan& plan, nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale,
-               nb::handle static_scale, nb::handle map, nb::handle total, nb::handle stream, nb::handle validate) {
+Result run(const Plan& plan, nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale,
+           nb::handle static_scale, nb::handle map, nb::handle total, nb::handle stream, nb::handle validate) {
   Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
   const moe_act_options options = options_of(plan.problem());
   moe_act_problem problem = call.describe(options);
@@ -80,11 +80,11 @@ nb::object run(const Plan& plan, nb::handle x, nb::handle x_scale, nb::handle ou
   return call.launch(plan.handle(), truth(validate));
 }
 
-nb::object gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale,
-                           nb::handle static_scale, nb::handle map, nb::handle total, nb::handle x_format,
-                           nb::handle x_scale_layout, nb::handle out_format, nb::handle out_scaling,
-                           nb::handle out_scale_layout, nb::handle activation, nb::handle gate, nb::handle padding,
-                           nb::handle pdl, nb::handle expected_rows, nb::handle stream, nb::handle validate) {
+Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale, nb::handle static_scale,
+                       nb::handle map, nb::handle total, nb::handle x_format, nb::handle x_scale_layout,
+                       nb::handle out_format, nb::handle out_scaling, nb::handle out_scale_layout,
+                       nb::handle activation, nb::handle gate, nb::handle padding, nb::handle pdl,
+                       nb::handle expected_rows, nb::handle stream, nb::handle validate) {
   const moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout,
                                          activation, gate, padding, pdl, expected_rows});
   Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
