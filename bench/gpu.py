@@ -48,22 +48,25 @@ def run(step: str, command: list[str]) -> tuple[subprocess.CompletedProcess[str]
     return done, seconds
 
 
+def commit() -> str:
+    if given := os.environ.get("MOE_ACT_COMMIT", ""):
+        return given
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return head.stdout.strip() or "unknown"
+
+
 def environment() -> dict[str, Any]:
     import torch
 
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     name, driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].split(", ")
-    commit = os.environ.get("MOE_ACT_COMMIT", "")
-    if not commit:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-        commit = head.stdout.strip() or "unknown"
     return {
         "gpu": name,
         "driver": driver,
         "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "commit": commit,
+        "commit": commit(),
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 
@@ -88,12 +91,13 @@ def test(step: str, command: list[str], report: Path) -> dict[str, Any]:
 
 
 def build_cpp_tests(architecture: str) -> Path:
-    """Where the C++ tests were built."""
+    """Where the C++ tests were built; the benchmarks' programs are two levels up."""
     tree = ROOT / "build" / "gpu"
-    defines = ["-DMOE_ACT_TESTS=ON", "-DMOE_ACT_CUDA=ON", f"-DMOE_ACT_CUDA_ARCHITECTURES={architecture}-real"]
+    defines = ["-DMOE_ACT_TESTS=ON", "-DMOE_ACT_BENCH=ON", "-DMOE_ACT_CUDA=ON"]
+    defines.append(f"-DMOE_ACT_CUDA_ARCHITECTURES={architecture}-real")
     for step, command in (
         ("configure C++ tests", ["cmake", "-S", str(ROOT), "-B", str(tree), "-G", "Ninja", *defines]),
-        ("build C++ tests", ["cmake", "--build", str(tree)]),
+        ("build C++ tests and benchmarks", ["cmake", "--build", str(tree)]),
     ):
         if run(step, command)[0].returncode != 0:
             sys.exit(1)
@@ -152,7 +156,15 @@ def main() -> int:
     if result["command"]:
         del result["command"]["arguments"]  # they name folders of the machine that ran it
 
+    host = out / "host.json"
+    program = cpp_tests.parents[1] / "moe_act_bench_host"
+    script = str(ROOT / "bench" / "host.py")
+    host_path, _ = run("host path", [sys.executable, script, "--program", str(program), "--json", str(host)])
+    print(host_path.stdout)
+    result["host"] = json.loads(host.read_text()) if host_path.returncode == 0 else None
+
     parts = [result.get("build", {"ok": True}), result["tests"], result["ctest"], *result["sanitizers"].values()]
+    parts.append({"ok": host_path.returncode == 0})
     result["slower_than_reference"] = (
         slower_than_reference(result["command"]) if result["command"] else ["not measured"]
     )

@@ -6,6 +6,7 @@
 #include <ctime>
 #include <memory>
 
+#include "json.hpp"
 #include "moe_act/c_api.h"
 
 namespace bench {
@@ -77,6 +78,18 @@ Environment describe_environment(const Device& device) {
           .date = utc_now(),
           .commit = commit(),
           .library = moe_act_build_info()};
+}
+
+std::string environment_json(const Environment& environment, const Device& device) {
+  return json::object({{"gpu", json::text(environment.gpu)},
+                       {"compute_capability", json::text(environment.compute_capability)},
+                       {"multiprocessors", json::integer(device.multiprocessors)},
+                       {"l2_bytes", json::integer(device.l2_bytes)},
+                       {"driver", json::text(environment.driver)},
+                       {"cuda", json::text(environment.cuda)},
+                       {"date", json::text(environment.date)},
+                       {"commit", json::text(environment.commit)},
+                       {"library", json::text(environment.library)}});
 }
 
 }  // namespace bench

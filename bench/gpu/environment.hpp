@@ -13,5 +13,6 @@ struct Environment {
 
 Device current_device();  // throws where there is none
 Environment describe_environment(const Device& device);
+std::string environment_json(const Environment& environment, const Device& device);
 
 }  // namespace bench

@@ -154,16 +154,7 @@ std::string json_report(const Environment& environment, const Device& device, co
   for (const auto& [contender, reason] : absent)
     missing.push_back(json::object({{"contender", json::text(contender)}, {"reason", json::text(reason)}}));
   for (const Measurement& measurement : measurements) measured.push_back(measurement_json(measurement));
-  const std::string about = json::object({{"gpu", json::text(environment.gpu)},
-                                          {"compute_capability", json::text(environment.compute_capability)},
-                                          {"multiprocessors", json::integer(device.multiprocessors)},
-                                          {"l2_bytes", json::integer(device.l2_bytes)},
-                                          {"driver", json::text(environment.driver)},
-                                          {"cuda", json::text(environment.cuda)},
-                                          {"date", json::text(environment.date)},
-                                          {"commit", json::text(environment.commit)},
-                                          {"library", json::text(environment.library)}});
-  return json::object({{"environment", about},
+  return json::object({{"environment", environment_json(environment, device)},
                        {"fast_math", json::array({json::text("before"), json::text("reference")})},
                        {"absent", json::array(missing)},
                        {"workloads", json::array(measured, 2)}}) +

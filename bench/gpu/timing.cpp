@@ -56,13 +56,13 @@ class Graph {
   Event begin_, end_;
 };
 
+}  // namespace
+
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
 }
-
-}  // namespace
 
 Stream::Stream() {
   require(cudaStreamCreate(&stream_), "cudaStreamCreate");

@@ -30,6 +30,8 @@ class Stream {
   cudaStream_t stream_ = nullptr;
 };
 
+double median(std::vector<double> values);
+
 // Roughly the microseconds of one launch. Also what loads the kernel, which must not happen during a capture.
 double estimate_microseconds(const Stream& stream, const Launch& launch);
 

@@ -1,0 +1,139 @@
+"""What a call costs the host, beside the bare launch of an empty kernel measured in the same run:
+
+    python bench/host.py --json FILE [--program build/gpu/moe_act_bench_host]
+
+Nanoseconds per call of a prepared plan in C, of a reusable plan and of the direct function in Python, with torch
+tensors. Calls are timed in batches that fit into the launch queue, which is empty when a batch begins: none waits for
+the GPU. Figures are medians of batches; the calls take turns. With `--device cpu` the tensors are torch's on the CPU,
+the map names no row while calls are timed, and there is no bare launch to subtract.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import statistics
+import subprocess
+import tempfile
+import timeit
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import moe_act
+import torch
+from gpu import ROOT, commit, environment
+
+ROWS, COLUMNS, TOKENS, TOP_K = 64, 2048, 1, 8  # one token; each of its experts has a tile of eight rows
+CALLS_PER_BATCH = 500  # the launch queue holds 1024
+WARM_UP_BATCHES, BATCHES = 20, 301
+
+
+class Call(NamedTuple):
+    statement: str
+    goal_nanoseconds: float | None = None  # beyond the bare launch
+
+
+TENSORS = "x, {scale}, out=out, out_scale={out_scale}, expanded_idx_to_permuted_idx=map{more}"
+FIVE = TENSORS.format(scale="x_scale", out_scale="out_scale", more="")
+SIX = TENSORS.format(scale="x_flat", out_scale="out_flat", more=", total_num_padded_tokens=total")
+CALLS = {
+    "plan.run, five tensors": Call(f"plan_five.run({FIVE})", 1500),
+    "plan.run, six tensors": Call(f"plan_six.run({SIX})", 1500),
+    "gated_act_quant, five tensors": Call(f"moe_act.gated_act_quant({FIVE})", 3000),
+    "gated_act_quant, six tensors": Call(f"moe_act.gated_act_quant({SIX})", 3000),
+    "gated_act_quant, results allocated": Call("moe_act.gated_act_quant(x, x_scale, expanded_idx_to_permuted_idx=map)"),
+    "torch.mul, out given": Call("torch.mul(x_scale, x_scale, out=product)"),
+}
+
+
+def names(device: str) -> dict[str, Any]:
+    """What the statements name: six input and output tensors, scales once as a matrix and once flat, and two plans."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(ROWS, 2 * COLUMNS, generator=generator).to(device).to(torch.float8_e4m3fn)
+    x_scale = (torch.rand(2 * COLUMNS // 128, ROWS, generator=generator) + 0.5).to(device)
+    values: dict[str, Any] = {
+        "moe_act": moe_act,
+        "torch": torch,
+        "x": x,
+        "x_scale": x_scale,
+        "x_flat": x_scale.flatten(),
+        "out": torch.zeros(ROWS, COLUMNS, device=device, dtype=torch.float8_e4m3fn),
+        "out_scale": torch.zeros(COLUMNS // 128, ROWS, device=device),
+        "out_flat": torch.zeros(COLUMNS // 128 * ROWS, device=device),
+        "map": torch.arange(0, ROWS, ROWS // TOP_K, device=device, dtype=torch.int32).reshape(TOKENS, TOP_K),
+        "total": torch.tensor([ROWS], device=device, dtype=torch.int32),
+        "product": torch.empty_like(x_scale),
+    }
+    for name, arguments in {"plan_five": FIVE, "plan_six": SIX}.items():
+        values[name] = eval(f"moe_act.plan({arguments})", values)
+    return values
+
+
+def check(values: dict[str, Any]) -> None:
+    """Every call of ours delivers what the operation for all rows does on the CPU, up to neighbouring codes."""
+    rows = values["map"].flatten().long().cpu()
+    expected, expected_scale = moe_act.gated_act_quant(values["x"].cpu(), values["x_scale"].cpu())
+    for name, call in CALLS.items():
+        if call.statement.startswith("torch."):
+            continue
+        values["out"].view(torch.uint8).fill_(0x7F)
+        out, out_scale = eval(call.statement, values)
+        given, wanted = out.cpu().float()[rows], expected.float()[rows]
+        torch.testing.assert_close(given, wanted, rtol=0.13, atol=2**-8, msg=f"{name}: out")
+        given, wanted = out_scale.cpu().reshape(-1, ROWS)[:, rows], expected_scale[:, rows]
+        torch.testing.assert_close(given, wanted, rtol=1e-5, atol=0, msg=f"{name}: out_scale")
+
+
+def measure(values: dict[str, Any], synchronize: Any) -> dict[str, float]:
+    """Nanoseconds per call."""
+    timers = {name: timeit.Timer(call.statement, globals=values) for name, call in CALLS.items()}
+    samples: dict[str, list[float]] = {name: [] for name in CALLS}
+    for batch in range(-WARM_UP_BATCHES, BATCHES):
+        for name, timer in timers.items():
+            synchronize()
+            seconds = timer.timeit(CALLS_PER_BATCH)
+            if batch >= 0:
+                samples[name].append(seconds / CALLS_PER_BATCH * 1e9)
+    synchronize()
+    return {name: statistics.median(of_call) for name, of_call in samples.items()}
+
+
+def run_program(program: Path) -> list[dict[str, Any]]:
+    """The results of moe_act_bench_host: the bare launch, and a prepared plan in C."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "host.json"
+        subprocess.run([program, "--json", file], check=True, stdout=subprocess.DEVNULL)
+        return list(json.loads(file.read_text())["results"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True, help="the file to write")
+    parser.add_argument("--program", type=Path, default=ROOT / "build" / "gpu" / "moe_act_bench_host")
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    options = parser.parse_args()
+
+    on_cuda = options.device == "cuda"
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    facts = environment() if on_cuda else {"torch": torch.__version__, "commit": commit(), "date": now}
+    values = names(options.device)
+    check(values)
+    if not on_cuda:
+        values["map"].fill_(-1)
+    results = run_program(options.program) if on_cuda else []
+    bare = results[0]["nanoseconds"] if on_cuda else None
+    for name, nanoseconds in measure(values, torch.cuda.synchronize if on_cuda else lambda: None).items():
+        beyond = None if bare is None else round(nanoseconds - bare, 1)
+        goal = CALLS[name].goal_nanoseconds
+        figures = {"nanoseconds": round(nanoseconds, 1), "beyond_bare_nanoseconds": beyond, "goal_nanoseconds": goal}
+        results.append({"call": name, **figures})
+    for result in results:
+        beyond, goal = result["beyond_bare_nanoseconds"], result["goal_nanoseconds"]
+        more = "" if beyond is None else f", {beyond:7.0f} ns beyond the bare launch"
+        print(f"{result['call']:36} {result['nanoseconds']:7.0f} ns{more}{f' (goal {goal:.0f})' if goal else ''}")
+    options.json.write_text(json.dumps({"environment": facts, "results": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
