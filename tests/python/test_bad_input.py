@@ -249,6 +249,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("bad", "device"), TABLE)
 def test_refused(bad: Bad, device: str) -> None:
+    moe_act.gated_act_quant(**{name: put(value, device) for name, value in block_call().items()})  # may be remembered
     call = {name: put(value, device) for name, value in block_call().items()}
     if callable(bad.changes):
         spare = {"map": MAP, "floats": ones(36), "total": TOTAL}

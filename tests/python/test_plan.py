@@ -53,6 +53,25 @@ def test_a_plan_is_reusable(device: str) -> None:
         assert same_bytes(get(allocated.out)[problem.live], get(tensors["out"])[problem.live])
 
 
+def test_calls_in_turn() -> None:
+    """What one call was found to be is not believed of the next: rows, strides, alignment, options, results differ."""
+    wide = np.random.default_rng(0).standard_normal((5, 600), np.float32)
+    views = [wide[:, :384], wide[:, 1:385], wide[:, 4:388], wide[:4, :384], wide[:, :384].copy(), wide[:0, :384]]
+    formats: list[dict[str, Any]] = [{}, {"out_format": "fp16"}, {"static_scale": np.ones(1, np.float32)}]
+    calls = [
+        {"x": x, "gate": gate} | format for x in views for gate in ("second_half", "first_half") for format in formats
+    ]
+    alone = [moe_act.gated_act_quant(**call | {"x": call["x"].copy()}) for call in calls]
+    for call, expected in 2 * list(zip(calls, alone, strict=True)):
+        result = moe_act.gated_act_quant(**call)
+        assert same_bytes(result.out, expected.out) and same_bytes(result.out_scale, expected.out_scale)
+        given = moe_act.gated_act_quant(**call, out=np.zeros_like(expected.out), out_scale=result.out_scale)
+        assert same_bytes(given.out, expected.out)
+        with pytest.raises(ValueError, match=r"^out: expected a writable tensor"):
+            result.out.flags.writeable = False
+            moe_act.gated_act_quant(**call, out=result.out, out_scale=result.out_scale)
+
+
 def test_a_plan_without_results_promises_contiguous_ones() -> None:
     x = np.ones((4, 256), np.float32)
     problem = moe_act.plan(x).problem
