@@ -33,10 +33,10 @@ def _framework(x: Any) -> str:
 
 def empty_like(x: Any, shape: tuple[int, ...], format: str) -> Any:
     """Uninitialized memory for a result, from the framework and on the device of ``x``."""
-    framework = _framework(x)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
         return x.new_empty(shape, dtype=getattr(torch, _TORCH_DTYPES[format]))
+    framework = _framework(x)
     if framework == "cupy":
         cupy = sys.modules["cupy"]
         with x.device:
