@@ -32,7 +32,7 @@ class Contender {
   virtual std::string absence(const Device&) const { return ""; }
   // Does it write the results of the activation? Then it is timed only if they agree with ours.
   virtual bool computes() const { return true; }
-  virtual bool handles(const Workload& workload) const = 0;
+  virtual bool handles(const Workload& workload, const Device& device) const = 0;
   virtual void prepare(const Workload& workload, const Device& device) = 0;
   // Runs the workload last prepared. Must be fit for capture in a CUDA graph.
   virtual void launch(const Buffers& buffers, cudaStream_t stream) = 0;
@@ -41,16 +41,18 @@ class Contender {
 using Contenders = std::vector<std::unique_ptr<Contender>>;
 
 inline constexpr const char* ours_name = "ours";  // what every result is compared with
+inline constexpr const char* search_name = "search";
 
 void add_before(Contenders& contenders);
 void add_reference(Contenders& contenders);
 void add_ours(Contenders& contenders);
+void add_search(Contenders& contenders);  // every plan the library could make
 void add_move(Contenders& contenders);
 void add_stream(Contenders& contenders);
 void add_empty(Contenders& contenders);
 
 // Everyone, in the order of the tables' columns.
-Contenders all_contenders();
+Contenders all_contenders(bool search);
 
 // A contender's launch, with what a graph's chain of programmatic dependent launches needs if pdl is set. Throws what
 // the runtime reports.

@@ -2,11 +2,12 @@
 
 namespace bench {
 
-Contenders all_contenders() {
+Contenders all_contenders(bool search) {
   Contenders contenders;
   add_before(contenders);
   add_reference(contenders);
   add_ours(contenders);
+  if (search) add_search(contenders);
   add_move(contenders);
   add_stream(contenders);
   add_empty(contenders);

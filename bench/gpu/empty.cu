@@ -13,7 +13,7 @@ class Empty : public Contender {
   std::string name() const override { return "empty"; }
   bool computes() const override { return false; }
   // It depends on no workload; once is enough.
-  bool handles(const Workload& workload) const override { return workload.name == "routed/1"; }
+  bool handles(const Workload& workload, const Device&) const override { return workload.name == "routed/1"; }
   void prepare(const Workload&, const Device&) override {}
   void launch(const Buffers&, cudaStream_t stream) override {
     launch_kernel(empty_kernel, dim3(1), dim3(32), Nothing{}, stream);

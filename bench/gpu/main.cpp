@@ -1,6 +1,6 @@
 // Where the library stands on this GPU: workloads times contenders, block-scaled e4m3 out.
 //
-//     moe_act_bench [--json FILE] [--only SUBSTRING] [--contender NAME]... [--quick] [--list]
+//     moe_act_bench [--json FILE] [--only SUBSTRING] [--contender NAME]... [--quick] [--search] [--list]
 //
 // Every result is compared with ours before it is timed; `move`, `stream` and `empty` compute no result. Figures are
 // medians of CUDA-graph replays, per launch, the contenders' order rotated. cold: inputs and results rotate through
@@ -19,17 +19,18 @@ namespace bench {
 namespace {
 
 constexpr const char* usage =
-    "usage: moe_act_bench [--json FILE] [--only SUBSTRING] [--contender NAME]... [--quick] [--list]\n"
+    "usage: moe_act_bench [--json FILE] [--only SUBSTRING] [--contender NAME]... [--quick] [--search] [--list]\n"
     "  --json FILE       write all figures here\n"
     "  --only SUBSTRING  workloads whose name contains it\n"
     "  --contender NAME  this contender; may be repeated\n"
     "  --quick           fewer repetitions\n"
+    "  --search          also time every plan that the library could make, not only the one it makes\n"
     "  --list            name workloads and contenders, run nothing\n";
 
 struct Options {
   std::string json, only;
   std::vector<std::string> contenders;
-  bool quick = false, list = false, help = false;
+  bool quick = false, search = false, list = false, help = false;
 };
 
 class BadUsage : public std::runtime_error {
@@ -52,6 +53,8 @@ Options parse(int count, char** arguments) {
       options.contenders.push_back(value());
     else if (name == "--quick")
       options.quick = true;
+    else if (name == "--search")
+      options.search = true;
     else if (name == "--list")
       options.list = true;
     else if (name == "--help" || name == "-h")
@@ -108,7 +111,7 @@ void write(const std::string& path, const std::string& text) {
 }
 
 int run(const Options& options) {
-  const Contenders contenders = all_contenders();
+  const Contenders contenders = all_contenders(options.search);
   std::vector<Workload> workloads = all_workloads();
   std::erase_if(workloads, [&](const Workload& w) { return w.name.find(options.only) == std::string::npos; });
   if (workloads.empty()) throw BadUsage("--only: no workload's name contains '" + options.only + "'");

@@ -118,7 +118,7 @@ Measurement measure(const Workload& workload, const Contenders& contenders, cons
   for (const auto& contender : contenders) {
     const std::string name = contender->name();
     if (!names.empty() && std::ranges::find(names, name) == names.end()) continue;
-    if (!contender->handles(workload) || !contender->absence(device).empty()) continue;
+    if (!contender->handles(workload, device) || !contender->absence(device).empty()) continue;
     const auto known = std::ranges::find(measurement.results, name, &Result::contender);
     const auto index = static_cast<std::size_t>(known - measurement.results.begin());
     if (known == measurement.results.end()) measurement.results.push_back({.contender = name});
@@ -136,8 +136,11 @@ Measurement measure(const Workload& workload, const Contenders& contenders, cons
   const std::vector<double> cold = measuring.cold(timed);
   for (std::size_t i = 0; i < timed.size(); ++i) {
     Result& result = measurement.results[result_of[i]];
-    if (!hot.empty()) keep_fastest(result.hot, hot[i], timed[i]->geometry());
-    keep_fastest(result.cold, cold[i], timed[i]->geometry());
+    const std::string geometry = timed[i]->geometry();
+    if (!hot.empty()) keep_fastest(result.hot, hot[i], geometry);
+    keep_fastest(result.cold, cold[i], geometry);
+    if (result.contender == search_name)
+      result.geometries.push_back({geometry, hot.empty() ? std::nullopt : std::optional(hot[i]), cold[i]});
   }
   return measurement;
 }

@@ -15,13 +15,20 @@ struct Timing {
   std::string geometry;  // of the fastest
 };
 
+struct GeometryTiming {
+  std::string geometry;
+  std::optional<double> hot;  // microseconds, as cold
+  double cold;
+};
+
 // A contender and a workload; its geometries are one.
 struct Result {
   std::string contender;
-  std::optional<Timing> hot = {};           // one set of buffers; only where it fits into L2
-  std::optional<Timing> cold = {};          // sets of buffers in turn, more than four times L2
-  std::optional<Agreement> agreement = {};  // with ours; only where results are those of the activation
-  std::string refusal = {};                 // why it was not timed
+  std::optional<Timing> hot = {};               // one set of buffers; only where it fits into L2
+  std::optional<Timing> cold = {};              // sets of buffers in turn, more than four times L2
+  std::optional<Agreement> agreement = {};      // with ours; only where results are those of the activation
+  std::string refusal = {};                     // why it was not timed
+  std::vector<GeometryTiming> geometries = {};  // of the search: all of them
 };
 
 struct Measurement {

@@ -118,6 +118,8 @@ __global__ void __launch_bounds__(warps_per_cta* warp_lanes)
   const std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
   const std::int64_t warp = std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z;
 
+  // The total first: it would else wait for the look at the map entry.
+  const std::int64_t stride = buffers.total != nullptr ? *buffers.total : arguments.dense_stride;
   std::int64_t row = -1;
   if constexpr (vote) {
     const std::int64_t entry = warp * arguments.entries_per_warp + threadIdx.x;
@@ -125,7 +127,6 @@ __global__ void __launch_bounds__(warps_per_cta* warp_lanes)
   } else if (warp < arguments.units) {
     row = buffers.map != nullptr ? buffers.map[warp] : warp;
   }
-  const std::int64_t stride = buffers.total != nullptr ? *buffers.total : arguments.dense_stride;
 #if __CUDA_ARCH__ >= 900
   // Every warp waits before it returns: a grid that ended earlier would let its dependents overtake its producers.
   if (arguments.pdl) asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -163,7 +164,7 @@ class Move : public Contender {
     return pdl_ && device.capability < 90 ? "needs compute capability 9.0" : "";
   }
   bool computes() const override { return false; }
-  bool handles(const Workload& workload) const override {
+  bool handles(const Workload& workload, const Device&) const override {
     constexpr std::int64_t small = 64 << 20;  // bytes up to which an overlapping start can show
     return workload.element_bytes() == element_bytes && workload.columns % columns == 0 &&
            (entries == 1 || workload.mapped()) && (!pdl_ || workload.bytes() <= small);

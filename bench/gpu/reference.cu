@@ -36,8 +36,8 @@ struct Larger {
   }
 };
 
-// blockIdx: x = output block, y = group of tokens, z = k. Every thread reaches every barrier: a token that is past the
-// end or lives elsewhere contributes 0 and stores nothing.
+// blockIdx: x = output block, y = group of tokens, z = k, each with a grid-stride loop. Every thread reaches every
+// barrier: a token that is past the end or lives elsewhere contributes 0 and stores nothing.
 template <int tokens_per_cta>
 __global__ void __launch_bounds__(threads) reference_kernel(const ReferenceArguments arguments) {
   using Reduce = cub::BlockReduce<Packed<tokens_per_cta>, threads>;
@@ -46,44 +46,53 @@ __global__ void __launch_bounds__(threads) reference_kernel(const ReferenceArgum
 
   const Buffers& buffers = arguments.buffers;
   const std::int64_t total = *buffers.total;
-  const std::int64_t column = std::int64_t{blockIdx.x} * threads + threadIdx.x;
-  const std::int64_t step = std::int64_t{gridDim.y} * tokens_per_cta;
-  for (std::int64_t first = std::int64_t{blockIdx.y} * tokens_per_cta; first < arguments.tokens; first += step) {
-    std::int64_t row[tokens_per_cta];
-    float value[tokens_per_cta];
-    Packed<tokens_per_cta> magnitude;
+  const std::int64_t columns = arguments.columns;
+  const std::int64_t top_k = arguments.top_k;
+  const std::int64_t tokens = arguments.tokens;
+  for (std::int64_t k = blockIdx.z; k < top_k; k += gridDim.z) {
+    for (std::int64_t first = blockIdx.y * tokens_per_cta; first < tokens; first += gridDim.y * tokens_per_cta) {
+      for (std::int64_t column = blockIdx.x * threads + threadIdx.x; column < columns; column += gridDim.x * threads) {
+        int row[tokens_per_cta];
+        float up[tokens_per_cta], gate[tokens_per_cta], up_scale[tokens_per_cta], gate_scale[tokens_per_cta];
 #pragma unroll
-    for (int i = 0; i < tokens_per_cta; ++i) {
-      const bool inside = first + i < arguments.tokens;
-      row[i] = inside ? buffers.map[(first + i) * arguments.top_k + blockIdx.z] : -1;
-      value[i] = 0.0f;
-      if (row[i] >= 0) {
-        const auto* x = reinterpret_cast<const __nv_fp8_e4m3*>(buffers.x) + row[i] * 2 * arguments.columns + column;
-        const float up_scale = buffers.x_scale[row[i] + total * blockIdx.x];
-        const float gate_scale = buffers.x_scale[row[i] + total * (gridDim.x + blockIdx.x)];
-        const float up = up_scale * static_cast<float>(x[0]);
-        const float gate = gate_scale * static_cast<float>(x[arguments.columns]);
-        value[i] = gate / (1.0f + expf(-gate)) * up;
+        for (int i = 0; i < tokens_per_cta; ++i) {
+          row[i] = first + i < tokens ? buffers.map[(first + i) * top_k + k] : -1;
+          up[i] = gate[i] = up_scale[i] = gate_scale[i] = 0.0f;
+          if (row[i] < 0) continue;
+          const auto* x =
+              reinterpret_cast<const __nv_fp8_e4m3*>(buffers.x) + std::int64_t{row[i]} * 2 * columns + column;
+          const std::int64_t block = column / threads;
+          up_scale[i] = buffers.x_scale[row[i] + total * block];
+          gate_scale[i] = buffers.x_scale[row[i] + total * (columns / threads + block)];
+          up[i] = static_cast<float>(x[0]);
+          gate[i] = static_cast<float>(x[columns]);
+        }
+        float value[tokens_per_cta];
+        Packed<tokens_per_cta> magnitude;
+#pragma unroll
+        for (int i = 0; i < tokens_per_cta; ++i) {
+          const float scaled_gate = gate_scale[i] * gate[i];
+          value[i] = scaled_gate / (1.0f + expf(-scaled_gate)) * (up_scale[i] * up[i]);
+          magnitude.values[i] = fabsf(value[i]);
+        }
+        const Packed<tokens_per_cta> amax = Reduce(storage).Reduce(magnitude, Larger<tokens_per_cta>{});
+        if (threadIdx.x == 0) {
+#pragma unroll
+          for (int i = 0; i < tokens_per_cta; ++i) {
+            if (row[i] < 0) continue;
+            shared_scale[i] = fmaxf(amax.values[i] / 448.0f, FLT_MIN);
+            buffers.out_scale[row[i] + total * (column / threads)] = shared_scale[i];
+          }
+        }
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < tokens_per_cta; ++i) {
+          if (row[i] < 0) continue;
+          const __nv_fp8_e4m3 code(value[i] / shared_scale[i]);
+          buffers.out[std::int64_t{row[i]} * columns + column] = code.__x;
+        }
+        __syncthreads();
       }
-      magnitude.values[i] = fabsf(value[i]);
-    }
-
-    const Packed<tokens_per_cta> amax = Reduce(storage).Reduce(magnitude, Larger<tokens_per_cta>{});
-    if (threadIdx.x == 0) {
-#pragma unroll
-      for (int i = 0; i < tokens_per_cta; ++i) {
-        if (row[i] < 0) continue;
-        shared_scale[i] = fmaxf(amax.values[i] / 448.0f, FLT_MIN);
-        buffers.out_scale[row[i] + total * blockIdx.x] = shared_scale[i];
-      }
-    }
-    __syncthreads();
-    // The next writes of shared_scale come after the next reduction's barrier, hence after every read of these.
-#pragma unroll
-    for (int i = 0; i < tokens_per_cta; ++i) {
-      if (row[i] < 0) continue;
-      const __nv_fp8_e4m3 code(value[i] / shared_scale[i]);
-      buffers.out[row[i] * arguments.columns + column] = code.__x;
     }
   }
 }
@@ -92,7 +101,7 @@ class Reference : public Contender {
  public:
   std::string name() const override { return "reference"; }
   std::string geometry() const override { return std::to_string(tokens_per_cta_) + " tokens per CTA"; }
-  bool handles(const Workload& workload) const override {
+  bool handles(const Workload& workload, const Device&) const override {
     return workload.mapped() && workload.input == Input::e4m3 && workload.columns % block_columns == 0;
   }
   void prepare(const Workload& workload, const Device& device) override {

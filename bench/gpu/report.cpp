@@ -22,6 +22,7 @@ struct Ratio {
 constexpr Ratio ratios[] = {
     {"before/o", "before", "ours"}, {"ref/o", "reference", "ours"},         {"ref/o_pdl", "reference", "ours_pdl"},
     {"move/o", "move", "ours"},     {"move/o pdl", "move_pdl", "ours_pdl"}, {"stream/o", "stream", "ours"},
+    {"best/o", "search", "ours"},
 };
 
 std::string padded(std::string text, int width) {
@@ -92,12 +93,19 @@ std::string agreement_json(const std::optional<Agreement>& agreement) {
 std::string measurement_json(const Measurement& measurement) {
   const Workload& workload = *measurement.workload;
   std::vector<std::string> results;
-  for (const Result& result : measurement.results)
+  for (const Result& result : measurement.results) {
+    std::vector<std::string> geometries;
+    for (const GeometryTiming& timing : result.geometries)
+      geometries.push_back(json::object({{"geometry", json::text(timing.geometry)},
+                                         {"hot", timing.hot ? json::number(*timing.hot) : "null"},
+                                         {"cold", json::number(timing.cold)}}));
     results.push_back(json::object({{"contender", json::text(result.contender)},
                                     {"hot", timing_json(result.hot)},
                                     {"cold", timing_json(result.cold)},
                                     {"agreement", agreement_json(result.agreement)},
-                                    {"refusal", result.refusal.empty() ? "null" : json::text(result.refusal)}}));
+                                    {"refusal", result.refusal.empty() ? "null" : json::text(result.refusal)},
+                                    {"geometries", geometries.empty() ? "null" : json::array(geometries, 4)}}));
+  }
   return json::object({{"name", json::text(workload.name)},
                        {"group", json::text(workload.group)},
                        {"input", json::text(workload.input == Input::e4m3 ? "e4m3" : "bf16")},

@@ -50,7 +50,7 @@ class Stream : public Contender {
     return std::to_string(vectors) + " vectors x " + std::to_string(threads) + " threads";
   }
   bool computes() const override { return false; }
-  bool handles(const Workload&) const override { return true; }
+  bool handles(const Workload&, const Device&) const override { return true; }
   void prepare(const Workload& workload, const Device&) override {
     arguments_.count = workload.stream_vectors();
     kernel_ = workload.stream_reads() == 2 ? stream_kernel<2, vectors> : stream_kernel<4, vectors>;

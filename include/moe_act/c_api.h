@@ -128,6 +128,7 @@ typedef struct moe_act_problem {
   int64_t out_scale_stride; /* the same, of out_scale */
   int32_t x_alignment;      /* bytes, a power of two: promised for x.data and for every row of x */
   int32_t out_alignment;    /* the same, of out */
+  int64_t workspace_limit;  /* bytes of workspace that launches may ask the caller for; 0 = none */
 } moe_act_problem;
 
 /* The device pointers of one launch. Null where the problem has no such argument. */
@@ -152,19 +153,42 @@ typedef struct moe_act_device_info {
   int64_t l2_bytes;
 } moe_act_device_info;
 
-/* Everything that was decided. On CPU grid and CTA fields are 0. */
+/* How work is laid over the GPU. */
+typedef enum moe_act_schedule {
+  MOE_ACT_SCHEDULE_ROWS = 1,   /* a warp does one chunk of one row */
+  MOE_ACT_SCHEDULE_TILES = 2,  /* a warp does one block of several consecutive rows */
+  MOE_ACT_SCHEDULE_SPARSE = 3, /* a CTA shares out the few live rows among many map entries */
+  MOE_ACT_SCHEDULE_LOOP = 4    /* as ROWS, for any alignment and any grid */
+} moe_act_schedule;
+
+/* What there is to choose about running a problem on a GPU. Results do not depend on it. */
+typedef struct moe_act_launch_choice {
+  uint64_t struct_size;
+  int32_t schedule;         /* moe_act_schedule */
+  int32_t columns_per_lane; /* adjacent columns that a lane loads at once */
+  int32_t vectors_per_lane; /* such loads that one lane has in flight */
+  int32_t warps_per_cta;    /* a power of two up to 16 */
+  int32_t entries_per_cta;  /* SPARSE: map entries that a CTA looks at, 1 to 64; else 0 */
+  int32_t marks_rows;       /* 1: a map's rows are done in their own order, marked in workspace beforehand; else 0 */
+  int32_t reserved;
+} moe_act_launch_choice;
+
+/* Everything that was decided. On CPU all fields are 0. */
 typedef struct moe_act_plan_info {
   uint64_t struct_size;
-  int32_t grid_x; /* groups of rows; kernels loop over what the grid does not cover */
-  int32_t grid_y; /* groups of column chunks */
-  int32_t warps_per_row;
-  int32_t rows_per_cta;
+  int32_t schedule; /* moe_act_schedule */
+  int32_t grid_x;
+  int32_t grid_y;
+  int32_t grid_z;
+  int32_t warps_per_row; /* of a CTA, side by side along the row */
+  int32_t rows_per_cta;  /* that a CTA has in hand at once */
+  int32_t units_per_cta; /* rows or map entries that a CTA answers for; LOOP goes on behind the grid */
   int32_t threads_per_cta;
   int32_t columns_per_lane;
-  int32_t vectors_per_lane; /* independent column groups that one lane has in flight */
-  int32_t entries_per_warp; /* map entries that a warp reads at once; 1 for dense rows */
-  int64_t shared_bytes;     /* per CTA */
-  int64_t workspace_bytes;  /* to be provided by the caller at launch */
+  int32_t vectors_per_lane;
+  int64_t shared_bytes;    /* per CTA */
+  int64_t workspace_bytes; /* to be provided by the caller at launch, 16-byte aligned, of any content; launches that
+                              may run at the same time each need their own */
 } moe_act_plan_info;
 
 typedef struct moe_act_plan moe_act_plan;
@@ -200,6 +224,7 @@ typedef struct moe_act_options {
   int32_t pdl;
   int32_t has_expected_rows; /* 0: expected_rows is not read */
   int64_t expected_rows;
+  int64_t workspace_limit; /* as in the problem */
 } moe_act_options;
 
 /* The tensors of one call; null where there is none. */
@@ -250,6 +275,16 @@ MOE_ACT_API moe_act_status moe_act_describe(const moe_act_tensors* tensors, cons
 MOE_ACT_API moe_act_status moe_act_plan_create(const moe_act_problem* problem, const moe_act_device_info* device,
                                                moe_act_plan** plan);
 MOE_ACT_API void moe_act_plan_destroy(moe_act_plan* plan);
+
+/* The ways to run a CUDA problem, for a search over plans: how many there are, and the one at index. The set does not
+ * depend on the device. */
+MOE_ACT_API moe_act_status moe_act_launch_choice_count(const moe_act_problem* problem, int64_t* count);
+MOE_ACT_API moe_act_status moe_act_launch_choice_at(const moe_act_problem* problem, int64_t index,
+                                                    moe_act_launch_choice* choice);
+
+/* moe_act_plan_create with a choice in place of the planner's own. */
+MOE_ACT_API moe_act_status moe_act_plan_create_chosen(const moe_act_problem* problem, const moe_act_device_info* device,
+                                                      const moe_act_launch_choice* choice, moe_act_plan** plan);
 MOE_ACT_API moe_act_status moe_act_plan_get_info(const moe_act_plan* plan, moe_act_plan_info* info);
 MOE_ACT_API moe_act_status moe_act_plan_get_problem(const moe_act_plan* plan, moe_act_problem* problem);
 

@@ -16,6 +16,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "moe_act/c_api.h"
 
@@ -87,6 +88,8 @@ struct Problem : moe_act_problem {
   Problem& rows_of_map(std::int64_t entries) {
     return put(row_kind, MOE_ACT_ROWS_EXPANDED_TO_PERMUTED).put(expanded_rows, entries);
   }
+  // Bytes that launches may ask for: large problems run faster with some, see Plan::info().workspace_bytes.
+  Problem& allow_workspace(std::int64_t bytes) { return put(workspace_limit, bytes); }
   Problem& expect_rows(std::int64_t count) { return put(expected_rows, count); }  // a hint, never a limit
   Problem& set(Gate value) { return put(gate, value); }
   Problem& set(Activation value) { return put(activation, value); }
@@ -147,6 +150,17 @@ inline DeviceInfo device_info(std::int32_t device_id) {
   return DeviceInfo(info);
 }
 
+// Every way to run a CUDA problem, for a search over plans. Results do not depend on it.
+using LaunchChoice = moe_act_launch_choice;
+inline std::vector<LaunchChoice> launch_choices(const moe_act_problem& problem) {
+  std::int64_t count = 0;
+  detail::check(moe_act_launch_choice_count(&problem, &count));
+  std::vector<LaunchChoice> choices(static_cast<std::size_t>(count), detail::sized<LaunchChoice>());
+  for (std::int64_t i = 0; i < count; ++i)
+    detail::check(moe_act_launch_choice_at(&problem, i, &choices[static_cast<std::size_t>(i)]));
+  return choices;
+}
+
 // A validated problem with everything decided about running it. Made once, launched often, from any thread.
 class Plan {
  public:
@@ -154,6 +168,10 @@ class Plan {
   explicit Plan(const moe_act_problem& problem) : plan_(create(problem, nullptr)) {}
   // Asks nothing: plans for any GPU. On the CPU the device is not looked at.
   Plan(const moe_act_problem& problem, const DeviceInfo& device) : plan_(create(problem, &device)) {}
+  // The same two with a choice in place of the planner's own.
+  Plan(const moe_act_problem& problem, const LaunchChoice& choice) : plan_(create(problem, nullptr, &choice)) {}
+  Plan(const moe_act_problem& problem, const DeviceInfo& device, const LaunchChoice& choice)
+      : plan_(create(problem, &device, &choice)) {}
 
   // stream is a cudaStream_t, null on the CPU, where the result is complete on return. workspace has
   // [info().workspace_bytes], null if that is 0. Allocates nothing, queries nothing, waits for nothing.
@@ -186,9 +204,11 @@ class Plan {
   struct Destroy {
     void operator()(moe_act_plan* plan) const { moe_act_plan_destroy(plan); }
   };
-  static moe_act_plan* create(const moe_act_problem& problem, const moe_act_device_info* device) {
+  static moe_act_plan* create(const moe_act_problem& problem, const moe_act_device_info* device,
+                              const moe_act_launch_choice* choice = nullptr) {
     moe_act_plan* plan = nullptr;
-    detail::check(moe_act_plan_create(&problem, device, &plan));
+    detail::check(choice == nullptr ? moe_act_plan_create(&problem, device, &plan)
+                                    : moe_act_plan_create_chosen(&problem, device, choice, &plan));
     return plan;
   }
 
@@ -219,6 +239,7 @@ struct Options {
   std::optional<Padding> padding = {};
   std::optional<Pdl> pdl = {};
   std::optional<std::int64_t> expected_rows = {};
+  std::int64_t workspace_limit = 0;
 };
 
 struct Description {
@@ -241,6 +262,7 @@ inline Description describe(const Tensors& tensors, const Options& options = {})
   chosen.pdl = detail::value_or_default(options.pdl);
   chosen.has_expected_rows = options.expected_rows.has_value();
   chosen.expected_rows = options.expected_rows.value_or(0);
+  chosen.workspace_limit = options.workspace_limit;
   auto problem = detail::sized<moe_act_problem>();
   auto buffers = detail::sized<moe_act_buffers>();
   detail::check(moe_act_describe(&given, &chosen, &problem, &buffers));

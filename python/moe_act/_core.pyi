@@ -37,11 +37,22 @@ class Plan:
         """
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """CTAs over rows, and over column chunks; (0, 0) on the CPU."""
+    def schedule(self) -> str:
+        """
+        How work is laid over warps: "rows", "tiles", "sparse" or "loop"; "" on the CPU.
+        """
 
     @property
-    def rows_per_cta(self) -> int: ...
+    def grid(self) -> tuple[int, int, int]:
+        """CTAs in x, y and z; (0, 0, 0) on the CPU."""
+
+    @property
+    def rows_per_cta(self) -> int:
+        """Rows that a CTA has in hand at once."""
+
+    @property
+    def units_per_cta(self) -> int:
+        """Rows or map entries that a CTA answers for."""
 
     @property
     def warps_per_row(self) -> int: ...
@@ -56,15 +67,21 @@ class Plan:
     def vectors_per_lane(self) -> int: ...
 
     @property
-    def entries_per_warp(self) -> int:
-        """Map entries that a warp reads at once."""
-
-    @property
     def shared_bytes(self) -> int:
         """Per CTA."""
 
     @property
-    def workspace_bytes(self) -> int: ...
+    def workspace_bytes(self) -> int:
+        """
+        Scratch memory of a launch, which run() allocates with the framework of x.
+        """
+
+    def alternatives(self) -> list[Plan]:
+        """
+        Every way to run this problem on this device, as plans: what a search for the fastest tries.
+
+        Results do not depend on which one runs. Empty on the CPU.
+        """
 
     def run(self, x: Any, x_scale: Any = None, *, out: Any = None, out_scale: Any = None, static_scale: Any = None, expanded_idx_to_permuted_idx: Any = None, total_num_padded_tokens: Any = None, stream: Any = None, validate: bool = False) -> moe_act._frameworks.Result:
         """

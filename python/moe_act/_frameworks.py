@@ -47,6 +47,25 @@ def empty_like(x: Any, shape: tuple[int, ...], format: str) -> Any:
     return np.empty(shape, dtype=_numpy_dtype(x, format))
 
 
+def allocates_workspace(x: Any) -> bool:
+    """Can :func:`workspace_like` serve tensors of this type?"""
+    return _framework(x) == "cupy" or ("torch" in sys.modules and isinstance(x, sys.modules["torch"].Tensor))
+
+
+def workspace_like(x: Any, size: int, stream: int) -> Any:
+    """Scratch memory of ``size`` bytes on the device of ``x``, for use on ``stream``: frameworks that pool memory by
+    stream must know on which one it is used, or they hand it out again too early."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        if torch.cuda.current_stream(x.device).cuda_stream == stream:
+            return x.new_empty(size, dtype=torch.uint8)
+        with torch.cuda.stream(torch.cuda.ExternalStream(stream, x.device)):
+            return x.new_empty(size, dtype=torch.uint8)
+    cupy = sys.modules["cupy"]
+    with x.device, cupy.cuda.ExternalStream(stream, x.device.id):
+        return cupy.empty(size, dtype="uint8")
+
+
 def _numpy_dtype(x: Any, format: str) -> np.dtype[Any]:
     # Who passes an ml_dtypes array gets ml_dtypes arrays; who works with integer codes gets integers.
     dtype = getattr(x, "dtype", None)

@@ -1,5 +1,7 @@
 #include "bindings/call.hpp"
 
+#include <limits>
+
 #include <utility>
 
 namespace moe_act::python {
@@ -170,7 +172,20 @@ moe_act_options options_of(const moe_act_problem& problem) {
   options.pdl = problem.pdl;
   options.has_expected_rows = problem.expected_rows >= 0 ? 1 : 0;
   options.expected_rows = problem.expected_rows;
+  options.workspace_limit = problem.workspace_limit;
   return options;
+}
+
+std::int64_t workspace_limit_of(nb::handle x) {
+  // One type after the other, as in exchange_api().
+  static nb::object last_type;
+  static bool allocates = false;
+  nb::handle type(reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())));
+  if (!last_type.is(type)) {
+    allocates = nb::cast<bool>(frameworks().attr("allocates_workspace")(x));
+    last_type = nb::borrow(type);
+  }
+  return allocates ? std::numeric_limits<std::int64_t>::max() : 0;
 }
 
 Call::Call(const Arguments& arguments, nb::handle stream) : arguments_(arguments) {
@@ -234,21 +249,38 @@ bool Call::allocate(const moe_act_problem& problem) {
   return needs_out || needs_out_scale;
 }
 
-Result Call::launch(const moe_act_plan* plan, bool validate) {
+Result Call::launch(const moe_act_plan* plan, std::int64_t workspace_bytes, bool validate) {
+  nb::object owner;  // released after the launch: frameworks reuse memory in the order of its stream
+  void* workspace = nullptr;
+  if (workspace_bytes > 0) {
+    owner =
+        frameworks().attr("workspace_like")(arguments_.x, workspace_bytes, reinterpret_cast<std::intptr_t>(stream_));
+    Tensor tensor;
+    tensor.import("workspace", owner, stream_);
+    workspace = tensor.get()->data;
+  }
   moe_act_status status = MOE_ACT_OK;
   {
     nb::gil_scoped_release released;
     if (validate) status = moe_act_validate(plan, &buffers_, stream_);
-    if (status == MOE_ACT_OK) status = moe_act_launch(plan, &buffers_, nullptr, stream_);
+    if (status == MOE_ACT_OK) status = moe_act_launch(plan, &buffers_, workspace, stream_);
   }
   check(status);
   return make_result(arguments_.out, arguments_.out_scale);
 }
 
-PlanHandle make_plan(const moe_act_problem& problem, const moe_act_device_info* device) {
+PlanHandle make_plan(const moe_act_problem& problem, const moe_act_device_info* device,
+                     const moe_act_launch_choice* choice) {
   moe_act_plan* plan = nullptr;
-  check(moe_act_plan_create(&problem, device, &plan));
+  check(choice == nullptr ? moe_act_plan_create(&problem, device, &plan)
+                          : moe_act_plan_create_chosen(&problem, device, choice, &plan));
   return PlanHandle(plan);
+}
+
+std::int64_t workspace_bytes_of(const moe_act_plan* plan) {
+  auto info = sized<moe_act_plan_info>();
+  check(moe_act_plan_get_info(plan, &info));
+  return info.workspace_bytes;
 }
 
 std::shared_ptr<const moe_act_plan> recent_plan(const moe_act_problem& problem) {

@@ -50,6 +50,9 @@ moe_act_options parse(const OptionNames& names);
 // The options under which tensors give this problem again.
 moe_act_options options_of(const moe_act_problem& problem);
 
+// What plans may ask for: anything where x's framework can allocate it, else nothing.
+std::int64_t workspace_limit_of(nb::handle x);
+
 class Call {
  public:
   // stream: an int, an object with __cuda_stream__, a framework's stream, or None for the current stream of x's
@@ -62,8 +65,8 @@ class Call {
   // Allocates the results that are not given, with the framework of x. False: all are given.
   bool allocate(const moe_act_problem& problem);
 
-  // Runs a plan for the described problem, without holding the GIL.
-  Result launch(const moe_act_plan* plan, bool validate);
+  // Runs a plan for the described problem, without holding the GIL. workspace_bytes: what the plan asks for.
+  Result launch(const moe_act_plan* plan, std::int64_t workspace_bytes, bool validate);
 
  private:
   Arguments arguments_;
@@ -73,8 +76,11 @@ class Call {
   moe_act_buffers buffers_{};
 };
 
-// Null: the problem's own device.
-PlanHandle make_plan(const moe_act_problem& problem, const moe_act_device_info* device);
+// Null: the problem's own device, the planner's own choice.
+PlanHandle make_plan(const moe_act_problem& problem, const moe_act_device_info* device,
+                     const moe_act_launch_choice* choice = nullptr);
+
+std::int64_t workspace_bytes_of(const moe_act_plan* plan);
 
 // A plan for the problem's own device: that of the last call, if it was for the same problem.
 std::shared_ptr<const moe_act_plan> recent_plan(const moe_act_problem& problem);

@@ -1,6 +1,8 @@
 // The extension module: names for Python, nothing else. The public face with its documentation is python/moe_act.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include "bindings/call.hpp"
 
@@ -16,8 +18,9 @@ struct DeviceInfo {
 
 class Plan {
  public:
-  Plan(const moe_act_problem& problem, const moe_act_device_info* device)
-      : problem_(problem), plan_(make_plan(problem, device)) {
+  Plan(const moe_act_problem& problem, const moe_act_device_info* device, const moe_act_launch_choice* choice = nullptr)
+      : problem_(problem), plan_(make_plan(problem, device, choice)) {
+    if (device != nullptr) device_ = *device;
     info_.struct_size = sizeof(info_);
     check(moe_act_plan_get_info(plan_.get(), &info_));
   }
@@ -25,9 +28,11 @@ class Plan {
   const moe_act_problem& problem() const { return problem_; }
   const moe_act_plan_info& info() const { return info_; }
   const moe_act_plan* handle() const { return plan_.get(); }
+  const moe_act_device_info* device() const { return device_ ? &*device_ : nullptr; }  // null: the problem's own
 
  private:
   moe_act_problem problem_;
+  std::optional<moe_act_device_info> device_;
   moe_act_plan_info info_{};
   PlanHandle plan_;
 };
@@ -77,7 +82,7 @@ Result run(const Plan& plan, nb::handle x, nb::handle x_scale, nb::handle out, n
   moe_act_problem problem = call.describe(options);
   if (call.allocate(problem)) problem = call.describe(options);
   if (!same(problem, plan.problem())) check(moe_act_plan_accepts(plan.handle(), &problem));
-  return call.launch(plan.handle(), truth(validate));
+  return call.launch(plan.handle(), plan.info().workspace_bytes, truth(validate));
 }
 
 Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale, nb::handle static_scale,
@@ -85,12 +90,14 @@ Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::han
                        nb::handle out_format, nb::handle out_scaling, nb::handle out_scale_layout,
                        nb::handle activation, nb::handle gate, nb::handle padding, nb::handle pdl,
                        nb::handle expected_rows, nb::handle stream, nb::handle validate) {
-  const moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout,
-                                         activation, gate, padding, pdl, expected_rows});
+  moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation,
+                                   gate, padding, pdl, expected_rows});
+  options.workspace_limit = workspace_limit_of(x);
   Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
   moe_act_problem problem = call.describe(options);
   if (call.allocate(problem)) problem = call.describe(options);
-  return call.launch(recent_plan(problem).get(), truth(validate));
+  const auto plan = recent_plan(problem);
+  return call.launch(plan.get(), workspace_bytes_of(plan.get()), truth(validate));
 }
 
 Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale, nb::handle static_scale,
@@ -103,6 +110,7 @@ Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::ha
   const DeviceInfo* device = nullptr;
   if (!device_or_none.is_none() && !nb::try_cast(device_or_none, device))
     raise(PyExc_TypeError, "device", "expected a DeviceInfo, got " + type_name_of(device_or_none));
+  options.workspace_limit = workspace_limit_of(x);
   // For a device that need not be there, the tensors only stand in: what they say of sizes counts.
   const std::int32_t asked_pdl = options.pdl;
   if (device != nullptr) options.pdl = 0;
@@ -112,6 +120,26 @@ Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::ha
     problem.pdl = asked_pdl != 0 ? asked_pdl : problem.pdl;
   }
   return Plan(problem, device != nullptr ? &device->info : nullptr);
+}
+
+const char* schedule_name(std::int32_t schedule) {
+  constexpr const char* names[] = {"", "rows", "tiles", "sparse", "loop"};
+  return names[schedule];
+}
+
+std::vector<Plan> alternatives(const Plan& plan) {
+  std::vector<Plan> plans;
+  const moe_act_problem problem = plan.problem();
+  if (problem.device_type != MOE_ACT_DEVICE_CUDA) return plans;
+  std::int64_t count = 0;
+  check(moe_act_launch_choice_count(&problem, &count));
+  for (std::int64_t i = 0; i < count; ++i) {
+    moe_act_launch_choice choice{};
+    choice.struct_size = sizeof(choice);
+    check(moe_act_launch_choice_at(&problem, i, &choice));
+    plans.emplace_back(problem, plan.device(), &choice);
+  }
+  return plans;
 }
 
 DeviceInfo device_info(std::int32_t device_id) {
@@ -157,19 +185,34 @@ NB_MODULE(_core, module) {
           nb::sig("def problem(self) -> dict[str, typing.Any]"),
           "What the plan is for: formats, sizes, strides in elements, promised alignments in bytes.")
       .def_prop_ro(
-          "grid", [](const Plan& self) { return std::pair{self.info().grid_x, self.info().grid_y}; },
-          "CTAs over rows, and over column chunks; (0, 0) on the CPU.")
-      .def_prop_ro("rows_per_cta", [](const Plan& self) { return self.info().rows_per_cta; })
+          "schedule", [](const Plan& self) { return schedule_name(self.info().schedule); },
+          "How work is laid over warps: \"rows\", \"tiles\", \"sparse\" or \"loop\"; \"\" on the CPU.")
+      .def_prop_ro(
+          "grid",
+          [](const Plan& self) {
+            const moe_act_plan_info info = self.info();
+            return std::tuple{info.grid_x, info.grid_y, info.grid_z};
+          },
+          "CTAs in x, y and z; (0, 0, 0) on the CPU.")
+      .def_prop_ro(
+          "rows_per_cta", [](const Plan& self) { return self.info().rows_per_cta; },
+          "Rows that a CTA has in hand at once.")
+      .def_prop_ro(
+          "units_per_cta", [](const Plan& self) { return self.info().units_per_cta; },
+          "Rows or map entries that a CTA answers for.")
       .def_prop_ro("warps_per_row", [](const Plan& self) { return self.info().warps_per_row; })
       .def_prop_ro("threads_per_cta", [](const Plan& self) { return self.info().threads_per_cta; })
       .def_prop_ro("columns_per_lane", [](const Plan& self) { return self.info().columns_per_lane; })
       .def_prop_ro("vectors_per_lane", [](const Plan& self) { return self.info().vectors_per_lane; })
       .def_prop_ro(
-          "entries_per_warp", [](const Plan& self) { return self.info().entries_per_warp; },
-          "Map entries that a warp reads at once.")
-      .def_prop_ro(
           "shared_bytes", [](const Plan& self) { return self.info().shared_bytes; }, "Per CTA.")
-      .def_prop_ro("workspace_bytes", [](const Plan& self) { return self.info().workspace_bytes; })
+      .def_prop_ro(
+          "workspace_bytes", [](const Plan& self) { return self.info().workspace_bytes; },
+          "Scratch memory of a launch, which run() allocates with the framework of x.")
+      .def("alternatives", &alternatives,
+           R"(Every way to run this problem on this device, as plans: what a search for the fastest tries.
+
+Results do not depend on which one runs. Empty on the CPU.)")
       .def("run", &run, nb::arg("x").none(), nb::arg("x_scale") = nb::none(), nb::kw_only(),
            nb::arg("out") = nb::none(), nb::arg("out_scale") = nb::none(), nb::arg("static_scale") = nb::none(),
            nb::arg("expanded_idx_to_permuted_idx") = nb::none(), nb::arg("total_num_padded_tokens") = nb::none(),

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "core/backend.hpp"
 #include "core/describe.hpp"
@@ -100,6 +101,12 @@ DeviceInfo device_for(const Problem& problem, const moe_act_device_info* given) 
   if (given == nullptr) return cuda::device_info(problem->device_id);
   const moe_act_device_info info = accept("device", given);
   return {info.multiprocessors, info.compute_capability_major, info.compute_capability_minor, info.l2_bytes};
+}
+
+std::vector<LaunchChoice> choices_of(const moe_act_problem* problem) {
+  const Problem validated(accept("problem", problem));
+  if (!validated.on_cuda()) invalid("problem", "expected one on CUDA: on the CPU there is nothing to choose");
+  return launch_choices(validated);
 }
 
 }  // namespace
@@ -199,6 +206,49 @@ void moe_act_plan_destroy(moe_act_plan* plan) {
   delete plan;
 }
 
+moe_act_status moe_act_launch_choice_count(const moe_act_problem* problem, int64_t* count) {
+  return guarded([&] {
+    if (count == nullptr) invalid("count", "expected a place for the number, got null");
+    *count = static_cast<std::int64_t>(choices_of(problem).size());
+  });
+}
+
+moe_act_status moe_act_launch_choice_at(const moe_act_problem* problem, int64_t index, moe_act_launch_choice* choice) {
+  return guarded([&] {
+    const std::vector<LaunchChoice> all = choices_of(problem);
+    if (index < 0 || index >= static_cast<std::int64_t>(all.size()))
+      invalid("index", "expected 0 to " + std::to_string(all.size() - 1) + ", got " + std::to_string(index));
+    const LaunchChoice& found = all[static_cast<std::size_t>(index)];
+    moe_act_launch_choice value{};
+    value.schedule = static_cast<std::int32_t>(found.schedule);
+    value.columns_per_lane = found.columns_per_lane;
+    value.vectors_per_lane = found.vectors_per_lane;
+    value.warps_per_cta = found.warps_per_cta;
+    value.entries_per_cta = found.entries_per_cta;
+    value.marks_rows = found.marks_rows ? 1 : 0;
+    deliver("choice", value, choice);
+  });
+}
+
+moe_act_status moe_act_plan_create_chosen(const moe_act_problem* problem, const moe_act_device_info* device,
+                                          const moe_act_launch_choice* choice, moe_act_plan** plan) {
+  return guarded([&] {
+    if (plan == nullptr) invalid("plan", "expected a place for the plan, got null");
+    const Problem validated(accept("problem", problem));
+    const moe_act_launch_choice given = accept("choice", choice);
+    const auto small = [](std::int32_t value) {
+      return static_cast<std::int8_t>(value < 0 || value > 127 ? 0 : value);
+    };
+    const LaunchChoice chosen{static_cast<Schedule>(small(given.schedule)),
+                              small(given.columns_per_lane),
+                              small(given.vectors_per_lane),
+                              given.warps_per_cta,
+                              given.entries_per_cta,
+                              given.marks_rows != 0};
+    *plan = new moe_act_plan{.plan = Plan(validated, device_for(validated, device), chosen)};
+  });
+}
+
 moe_act_status moe_act_plan_get_info(const moe_act_plan* plan, moe_act_plan_info* info) {
   return guarded([&] { deliver("info", plan_of(plan).info(), info); });
 }
@@ -223,11 +273,12 @@ const char* moe_act_plan_text(const moe_act_plan* plan) {
 moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* buffers, void* workspace, void* stream) {
   return guarded([&] {
     const Plan& checked_plan = plan_of(plan);
-    const KernelArguments arguments = checked_plan.arguments(checked_buffers(checked_plan, buffers));
-    (void)workspace;  // no plan of this version asks for any
+    const moe_act_buffers pointers = checked_buffers(checked_plan, buffers);
+    check_workspace(checked_plan, pointers, workspace);
+    const KernelArguments arguments = checked_plan.arguments(pointers);
     if (arguments.source.units == 0) return;
     if (checked_plan.problem().on_cuda())
-      cuda::launch(checked_plan, arguments, stream);
+      cuda::launch(checked_plan, arguments, workspace, stream);
     else
       cpu::launch(checked_plan, arguments);
   });

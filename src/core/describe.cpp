@@ -105,6 +105,7 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   problem.out_scale_layout = or_default<std::int32_t>(options.out_scale_layout, MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR);
   problem.out_format = or_default<std::int32_t>(options.out_format, MOE_ACT_FORMAT_E4M3);
   problem.expected_rows = options.has_expected_rows != 0 ? options.expected_rows : -1;
+  problem.workspace_limit = options.workspace_limit;
 
   for (const OptionalTensor* other : {&x_scale, &out, &out_scale, &static_scale, &map, &total})
     if (*other) (*other)->require_device_of(x);

@@ -16,9 +16,12 @@ enum class OutputKind : std::int8_t {
   e4m3,   // block or tensor scale, switched at run time
 };
 
+// How work is laid over warps; src/cuda/kernel.cuh says how each runs.
 enum class Schedule : std::int8_t {
-  span,  // consecutive rows
-  list,  // rows named by a map
+  rows = 1,    // a warp does one chunk of one row, all there are or those a map names
+  tiles = 2,   // a warp does one block of several consecutive rows
+  sparse = 3,  // a CTA shares out the few live rows among many map entries
+  loop = 4,    // as rows, for any alignment and any grid
 };
 
 struct KernelKey {
@@ -26,7 +29,7 @@ struct KernelKey {
   OutputKind output;
   Schedule schedule;
   std::int8_t columns_per_lane;  // adjacent columns that one lane loads at once; 1 = any alignment and any H
-  std::int8_t vectors_per_lane;  // such loads in flight per lane, 32 lanes apart
+  std::int8_t vectors_per_lane;  // such loads in flight per lane
 
   constexpr bool operator==(const KernelKey&) const = default;
 };
@@ -41,7 +44,7 @@ constexpr std::optional<OutputKind> output_kind_of(Format format) {
 namespace kernel_axes {
 inline constexpr Format inputs[] = {Format::e4m3, Format::bf16, Format::fp16, Format::fp32};
 inline constexpr OutputKind outputs[] = {OutputKind::plain, OutputKind::e4m3};
-inline constexpr Schedule schedules[] = {Schedule::span, Schedule::list};
+inline constexpr Schedule schedules[] = {Schedule::rows, Schedule::tiles, Schedule::sparse, Schedule::loop};
 inline constexpr std::int8_t columns_per_lane[] = {1, 4, 8, 16};
 inline constexpr std::int8_t vectors_per_lane[] = {1, 2, 4};
 }  // namespace kernel_axes
@@ -50,18 +53,20 @@ constexpr bool is_input(Format format) {
   return std::ranges::find(kernel_axes::inputs, format) != std::ranges::end(kernel_axes::inputs);
 }
 
-// The shape for few rows: the grid covers all there is to do, and the kernel has no loop.
-constexpr bool runs_once(int columns_per_lane, int vectors_per_lane) {
-  return columns_per_lane == 4 && vectors_per_lane == 1;
-}
-
 // Does this combination have a compiled kernel?
 constexpr bool supported(const KernelKey& key) {
   if (!is_input(key.input)) return false;
-  const int bytes_per_load = key.columns_per_lane * bytes_per_element(key.input);
-  if (key.columns_per_lane == 1) return key.vectors_per_lane == 4;  // a whole block per warp, for any alignment
-  if (runs_once(key.columns_per_lane, key.vectors_per_lane)) return true;
-  return bytes_per_load == 16 && key.vectors_per_lane <= 2;
+  const bool full_width = key.columns_per_lane * bytes_per_element(key.input) == 16;
+  switch (key.schedule) {
+    // Narrow lanes are for few rows, where the time is one lane's chain of arithmetic.
+    case Schedule::rows:
+      return (key.columns_per_lane == 4 && key.vectors_per_lane == 1) || (full_width && key.vectors_per_lane <= 2);
+    // Only inputs with scales have something to gain.
+    case Schedule::tiles: return is_scaled(key.input) && full_width && key.vectors_per_lane == 2;
+    case Schedule::sparse: return full_width && key.vectors_per_lane <= 2;
+    case Schedule::loop: return key.columns_per_lane == 1 && key.vectors_per_lane == 4;  // a whole block per warp
+  }
+  return false;
 }
 
 namespace detail {

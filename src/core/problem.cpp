@@ -142,6 +142,7 @@ Problem::Problem(const moe_act_problem& description) : description_(description)
   require_at_least("rows", problem.rows, 0);
   require_columns("columns", problem.columns);
   require_at_least("expected_rows", problem.expected_rows, -1);
+  require_at_least("workspace_limit", problem.workspace_limit, 0);
   require_at_least("expanded_rows", problem.expanded_rows, 0);
   if (!has_map() && problem.expanded_rows != 0)
     invalid("expanded_rows", "expected 0 for dense rows, got " + number(problem.expanded_rows));

@@ -105,4 +105,22 @@ void check_buffers(const Problem& problem, const moe_act_buffers& buffers) {
     invalid("out", "overlaps out_scale, expected memory of its own");
 }
 
+void check_workspace(const Plan& plan, const moe_act_buffers& buffers, const void* workspace) {
+  const std::int64_t bytes = plan.cuda().workspace_bytes;
+  if (bytes == 0) return;
+  if (workspace == nullptr) invalid("workspace", "expected " + std::to_string(bytes) + " bytes, got null");
+  if (reinterpret_cast<std::uintptr_t>(workspace) % 16 != 0)
+    invalid("workspace", "expected an address aligned to 16 bytes, got ..." +
+                             std::to_string(reinterpret_cast<std::uintptr_t>(workspace) % 16) + " modulo 16");
+  const Problem& problem = plan.problem();
+  const Extent own{"workspace", workspace, bytes};
+  for (const Extent& buffer :
+       {Extent{"x", buffers.x, problem.x_bytes()}, Extent{"x_scale", buffers.x_scale, problem.x_scale_bytes()},
+        Extent{"out", buffers.out, problem.out_bytes()},
+        Extent{"out_scale", buffers.out_scale, problem.out_scale_bytes()},
+        Extent{"expanded_idx_to_permuted_idx", buffers.expanded_idx_to_permuted_idx, 4 * problem->expanded_rows}})
+    if (overlap(own, buffer))
+      invalid("workspace", std::string("overlaps ") + buffer.name + ", expected memory of its own");
+}
+
 }  // namespace moe_act

@@ -11,4 +11,7 @@ void check_accepts(const Plan& plan, const moe_act_problem& problem);
 // Throws Error if a pointer is missing, superfluous, misaligned against the promise, or overlaps a result.
 void check_buffers(const Problem& problem, const moe_act_buffers& buffers);
 
+// The same of the workspace, which no buffer may share.
+void check_workspace(const Plan& plan, const moe_act_buffers& buffers, const void* workspace);
+
 }  // namespace moe_act

@@ -23,7 +23,7 @@ DeviceInfo device_info(int) {
   unsupported();
 }
 
-void launch(const Plan&, const KernelArguments&, void*) {
+void launch(const Plan&, const KernelArguments&, void*, void*) {
   unsupported();
 }
 

@@ -68,20 +68,21 @@ struct Vector {
     }
   }
 
-  __device__ __forceinline__ void decode(float (&values)[count]) const {
-    if constexpr (has_instruction && count % 2 == 0) {
-#pragma unroll
-      for (int i = 0; i < count; i += 2) {
-        const float2 pair = decode_pair(words[i / elements_per_word] >> (i % elements_per_word * 8 * element_bytes));
-        values[i] = pair.x;
-        values[i + 1] = pair.y;
-      }
+  // Elements that are decoded together, few enough to be used before the next ones take registers.
+  static constexpr int step = count < 2 ? 1 : 2;
+
+  // Elements [first, first + step); first is a multiple of step.
+  __device__ __forceinline__ void decode(int first, float (&values)[step]) const {
+    const std::uint32_t word = words[first / elements_per_word];
+    if constexpr (has_instruction && step == 2) {
+      const float2 pair = decode_pair(pair_of(word, first % elements_per_word));
+      values[0] = pair.x;
+      values[1] = pair.y;
     } else {
 #pragma unroll
-      for (int i = 0; i < count; ++i) {
-        const std::uint32_t word = words[i / elements_per_word] >> (i % elements_per_word * 8 * element_bytes);
-        values[i] = math::Encoding<format>::decode(static_cast<Bits>(word));
-      }
+      for (int i = 0; i < step; ++i)
+        values[i] = math::Encoding<format>::decode(
+            static_cast<Bits>(word >> ((first + i) % elements_per_word * 8 * element_bytes)));
     }
   }
 
@@ -113,15 +114,28 @@ struct Vector {
     words[element / elements_per_word] = shift == 0 ? bits : words[element / elements_per_word] | bits << shift;
   }
 
-  static __device__ __forceinline__ float2 decode_pair(std::uint32_t word) {
+  using Pair = typename Access<2 * element_bytes>::Type;  // two elements of a word
+
+  // Halves of a word are taken apart by name, not by shift: the conversion then reads its half in place.
+  static __device__ __forceinline__ Pair pair_of(std::uint32_t word, int element) {
+    if constexpr (elements_per_word == 2) {
+      return word;
+    } else {
+      Pair low, high;
+      asm("mov.b32 {%0, %1}, %2;" : "=h"(low), "=h"(high) : "r"(word));
+      return element == 0 ? low : high;
+    }
+  }
+
+  static __device__ __forceinline__ float2 decode_pair(Pair pair) {
     if constexpr (format == Format::bf16) {
-      return {__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)};
+      return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)};
     } else if constexpr (format == Format::fp16) {
-      return __half22float2(*reinterpret_cast<const __half2*>(&word));
+      return __half22float2(*reinterpret_cast<const __half2*>(&pair));
     } else {
       std::uint32_t halves = 0;  // every e4m3 value is an fp16 value
 #if __CUDA_ARCH__ >= 890
-      asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(static_cast<std::uint16_t>(word)));
+      asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(pair));
 #endif
       return __half22float2(*reinterpret_cast<const __half2*>(&halves));
     }

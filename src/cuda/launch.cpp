@@ -1,6 +1,7 @@
 // The CUDA backend's host side: device facts, read once per device, and the launch itself.
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <array>
 #include <mutex>
 #include <string>
@@ -8,6 +9,7 @@
 #include "core/backend.hpp"
 #include "core/error.hpp"
 #include "cuda/kernels.hpp"
+#include "cuda/marks.hpp"
 
 namespace moe_act::cuda {
 namespace {
@@ -54,6 +56,27 @@ KernelFunction kernel_for(const CudaLaunch& launch) {
   }
 }
 
+// Any other Pdl than off: this kernel may start before the stream's last one has ended, which it then waits for.
+template <typename Arguments>
+void start(void (*kernel)(Arguments), dim3 grid, dim3 block, const Arguments& arguments, cudaStream_t stream, Pdl pdl) {
+  cudaLaunchAttribute attributes[1];
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = pdl == Pdl::off ? 0 : 1;
+  check(cudaLaunchKernelEx(&config, kernel, arguments), "cudaLaunchKernelEx");
+}
+
+// CTAs of mark_threads for so many items; the kernels loop over what is left.
+unsigned mark_ctas(std::int64_t items) {
+  return static_cast<unsigned>(std::min<std::int64_t>((items + mark_threads - 1) / mark_threads, 1 << 20));
+}
+
 }  // namespace
 
 const char* build_text() {
@@ -89,21 +112,27 @@ DeviceInfo device_info(int device_id) {
   return info;
 }
 
-void launch(const Plan& plan, const KernelArguments& arguments, void* stream) {
+void launch(const Plan& plan, const KernelArguments& arguments, void* workspace, void* stream) {
   const CudaLaunch& launch = plan.cuda();
+  const dim3 grid(static_cast<unsigned>(launch.grid_x), static_cast<unsigned>(launch.grid_y),
+                  static_cast<unsigned>(launch.grid_z));
+  if (grid.x == 0 || grid.y == 0) return;  // no row to do
   const DeviceGuard guard(plan.problem()->device_id);
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const dim3 block(32, static_cast<unsigned>(launch.warps_per_row), static_cast<unsigned>(launch.row_warps));
+  if (!launch.marks_rows) return start(kernel_for(launch), grid, block, arguments, cuda_stream, arguments.pdl);
 
-  cudaLaunchAttribute attributes[1];
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(launch.grid_x), static_cast<unsigned>(launch.grid_y));
-  config.blockDim = dim3(32, static_cast<unsigned>(launch.warps_per_row), static_cast<unsigned>(launch.rows_per_cta));
-  config.stream = static_cast<cudaStream_t>(stream);
-  config.attrs = attributes;
-  config.numAttrs = arguments.pdl == Pdl::off ? 0 : 1;
-  check(cudaLaunchKernelEx(&config, kernel_for(launch), arguments), "cudaLaunchKernelEx");
+  // Three kernels in a row, each of which may start while the one before still runs, and waits for it.
+  const Pdl chained = plan.device().capability() >= 90 ? Pdl::on : Pdl::off;
+  const MarkArguments marks{arguments.source.map, static_cast<std::uint8_t*>(workspace), arguments.source.units,
+                            arguments.source.rows};
+  start(clear_marks_kernel(), dim3(mark_ctas(launch.workspace_bytes / 16)), dim3(mark_threads), marks, cuda_stream,
+        arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
+  start(mark_rows_kernel(), dim3(mark_ctas((marks.units + 3) / 4)), dim3(mark_threads), marks, cuda_stream, chained);
+  KernelArguments in_row_order = arguments;
+  in_row_order.source = {nullptr, marks.marks, marks.rows, marks.rows};
+  in_row_order.pdl = chained;
+  start(kernel_for(launch), grid, block, in_row_order, cuda_stream, chained);
 }
 
 void copy_to_host(void* host, const void* device, std::size_t bytes, int device_id, void* stream) {

@@ -20,13 +20,17 @@ struct RowUnit {
 };
 
 struct RowSource {
-  RowKind kind;
-  const std::int32_t* map;  // [units]: the row of x and out, -1 = none. Null when rows are dense
-  std::int64_t units;       // map entries, or rows when they are dense
-  std::int64_t rows;        // capacity of x and out: no row at or past it is ever touched
+  const std::int32_t* map;    // [units]: the row of x and out, -1 = none. Null where there is none
+  const std::uint8_t* marks;  // [rows]: 1 where a map names the row. Null unless a map's rows are done in their order
+  std::int64_t units;         // map entries, or rows where there is no map
+  std::int64_t rows;          // capacity of x and out: no row at or past it is ever touched
 
   // What is looked up for a unit, before it is judged: a map entry, or the row itself.
-  MOE_ACT_HOST_DEVICE std::int64_t entry(std::int64_t unit) const { return kind == RowKind::dense ? unit : map[unit]; }
+  MOE_ACT_HOST_DEVICE std::int64_t entry(std::int64_t unit) const {
+    if (map != nullptr) return map[unit];
+    if (marks != nullptr) return marks[unit] != 0 ? unit : -1;
+    return unit;
+  }
 
   // A map value that is no row of x is skipped, not followed.
   MOE_ACT_HOST_DEVICE RowUnit unit_of(std::int64_t entry) const {

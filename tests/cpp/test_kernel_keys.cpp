@@ -16,7 +16,7 @@ bool compiled(const KernelKey& key) {
 
 std::string text(const KernelKey& key) {
   return check::text(traits(key.input).name, " -> ", key.output == OutputKind::e4m3 ? "e4m3" : "plain", ", ",
-                     key.schedule == Schedule::list ? "list" : "span", ", ", int{key.columns_per_lane}, " x ",
+                     "schedule ", static_cast<int>(key.schedule), ", ", int{key.columns_per_lane}, " x ",
                      int{key.vectors_per_lane});
 }
 
@@ -53,22 +53,26 @@ TEST("a combination is in the table exactly if it is supported") {
         CHECK_EQUAL(compiled(key), on_axes && supported(key), text(key));
       }
   });
-  CHECK(!supported({Format::e5m2, OutputKind::plain, Schedule::span, 1, 4}));
-  CHECK(!supported({Format::none, OutputKind::plain, Schedule::span, 1, 4}));
+  CHECK(!supported({Format::e5m2, OutputKind::plain, Schedule::loop, 1, 4}));
+  CHECK(!supported({Format::none, OutputKind::plain, Schedule::loop, 1, 4}));
 }
 
-TEST("every operation has a kernel for any alignment and one for full-width loads") {
-  for_each_operation([](Format input, OutputKind output, Schedule schedule) {
-    const auto is_of_operation = [&](const KernelKey& key) {
-      return key.input == input && key.output == output && key.schedule == schedule;
-    };
-    const auto any_alignment = [&](const KernelKey& key) { return is_of_operation(key) && key.columns_per_lane == 1; };
-    const auto full_width = [&](const KernelKey& key) {
-      return is_of_operation(key) && key.columns_per_lane * bytes_per_element(input) == 16;
-    };
-    CHECK(std::ranges::any_of(kernel_keys, any_alignment), traits(input).name);
-    CHECK(std::ranges::any_of(kernel_keys, full_width), traits(input).name);
-  });
+TEST("every operation has a kernel for any alignment, for few rows, for many and for maps of few live rows") {
+  for (const Format input : kernel_axes::inputs)
+    for (const OutputKind output : kernel_axes::outputs) {
+      const auto has = [&](Schedule schedule, int columns) {
+        return std::ranges::any_of(kernel_keys, [&](const KernelKey& key) {
+          return key.input == input && key.output == output && key.schedule == schedule &&
+                 key.columns_per_lane == columns;
+        });
+      };
+      const int full_width = 16 / bytes_per_element(input);
+      CHECK(has(Schedule::loop, 1), traits(input).name);
+      CHECK(has(Schedule::rows, 4), traits(input).name);
+      CHECK(has(Schedule::rows, full_width), traits(input).name);
+      CHECK(has(Schedule::sparse, full_width), traits(input).name);
+      CHECK_EQUAL(has(Schedule::tiles, full_width), is_scaled(input), traits(input).name);
+    }
 }
 
 TEST("no lane loads more than 16 bytes at once, and a block's lanes are a power of two") {

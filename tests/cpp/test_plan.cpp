@@ -1,4 +1,5 @@
 // The planner as what it is, a pure function: for GPUs that are not there.
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -71,37 +72,47 @@ bool is_power_of_two_up_to(std::int32_t value, std::int32_t most) {
 
 // What holds for every plan: within the limits of CUDA and of the kernel, nothing left undone, no load or store wider
 // than alignment and columns allow.
-void check_plan(const moe_act_problem& problem, const Gpu& gpu) {
+void check_launch(const Plan& plan, const std::string& name) {
   constexpr std::int64_t max_grid_x = 2147483647;
   constexpr std::int64_t max_grid_y = 65535;
-  const Plan plan(Problem(problem), gpu.info);
   const moe_act_plan_info info = plan.info();
-  const std::string name = text(problem, gpu);
-  const std::int64_t units = plan.problem().units();
+  const Problem& problem = plan.problem();
+  const bool tiles = info.schedule == MOE_ACT_SCHEDULE_TILES;
+  const bool loops = info.schedule == MOE_ACT_SCHEDULE_LOOP;
+  const bool sparse = info.schedule == MOE_ACT_SCHEDULE_SPARSE;
+  const bool marks = info.workspace_bytes > 0;
 
   CHECK(kernel_keys[plan.cuda().kernel_index] == plan.cuda().key, name);
-  CHECK(info.grid_x >= 1 && info.grid_y >= 1 && info.grid_y <= max_grid_y, name);
-  CHECK_EQUAL(info.threads_per_cta, 32 * info.warps_per_row * info.rows_per_cta, name);
-  CHECK(info.threads_per_cta <= 128, name);
-  CHECK(is_power_of_two_up_to(info.entries_per_warp, 32), name);
-  CHECK(problem.expanded_rows > 0 || info.entries_per_warp == 1, name);
-  CHECK_EQUAL(info.workspace_bytes, 0, name);
+  CHECK(info.grid_x >= 1 && info.grid_y >= 1 && info.grid_z >= 1, name);
+  CHECK(info.grid_y <= max_grid_y && info.grid_z <= max_grid_y, name);
+  CHECK(is_power_of_two_up_to(info.threads_per_cta, 512) && info.threads_per_cta % (32 * info.warps_per_row) == 0,
+        name);
+  CHECK_EQUAL(info.units_per_cta == info.rows_per_cta, !sparse || info.units_per_cta == info.rows_per_cta, name);
+  CHECK(info.units_per_cta >= 1 && info.units_per_cta <= (sparse ? 64 : 128), name);
+  CHECK(info.workspace_bytes <= problem->workspace_limit, name);
+  CHECK(!marks || (problem.has_map() && info.workspace_bytes >= problem->rows), name);
 
-  const std::int64_t units_per_cta = std::int64_t{info.rows_per_cta} * info.entries_per_warp;
+  const std::int64_t units = tiles || marks ? problem->rows : problem.units();
+  const std::int64_t ctas_of_rows = tiles ? std::int64_t{info.grid_y} * info.grid_z : info.grid_x;
+  const std::int64_t ctas_of_columns = tiles ? info.grid_x : info.grid_y;
   const std::int64_t columns_per_cta =
-      std::int64_t{32} * info.columns_per_lane * info.vectors_per_lane * info.warps_per_row;
-  // A grid at its limit is only for kernels that loop.
-  const bool loops = !runs_once(info.columns_per_lane, info.vectors_per_lane);
-  CHECK(units_per_cta * info.grid_x >= units || (loops && info.grid_x == max_grid_x), name);
-  CHECK(columns_per_cta * info.grid_y >= problem.columns || (loops && info.grid_y == max_grid_y), name);
-  CHECK(units_per_cta * (info.grid_x - std::int64_t{1}) < units, name, ": CTAs without rows");
-  CHECK(columns_per_cta * (info.grid_y - std::int64_t{1}) < problem.columns, name, ": CTAs without columns");
+      info.warps_per_row * (tiles ? 128 : std::int64_t{32} * info.columns_per_lane * info.vectors_per_lane);
+  // A grid at its limit is only for the kernel that loops; the sparse one loops over columns.
+  CHECK(info.units_per_cta * ctas_of_rows >= units || (loops && info.grid_x == max_grid_x), name);
+  CHECK(sparse || columns_per_cta * ctas_of_columns >= problem->columns || (loops && info.grid_y == max_grid_y), name);
+  const std::int64_t last_z = tiles ? info.grid_y : 1;
+  CHECK(info.units_per_cta * (ctas_of_rows - last_z) < units, name, ": CTAs without rows");
+  CHECK(columns_per_cta * (ctas_of_columns - 1) < problem->columns, name, ": CTAs without columns");
 
   if (info.columns_per_lane == 1) return;
-  const int store_bytes = info.columns_per_lane * bytes_per_element(plan.problem().output());
-  CHECK_EQUAL(problem.columns % info.columns_per_lane, 0, name);
-  CHECK(load_bytes(problem, info) <= std::min(16, problem.x_alignment), name);
-  CHECK(std::min(16, store_bytes) <= problem.out_alignment, name);
+  const int store_bytes = info.columns_per_lane * bytes_per_element(problem.output());
+  CHECK_EQUAL(problem->columns % info.columns_per_lane, 0, name);
+  CHECK(load_bytes(problem.description(), info) <= std::min(16, problem->x_alignment), name);
+  CHECK(std::min(16, store_bytes) <= problem->out_alignment, name);
+}
+
+void check_plan(const moe_act_problem& problem, const Gpu& gpu) {
+  check_launch(Plan(Problem(problem), gpu.info), text(problem, gpu));
 }
 
 TEST("every plan does all of its work within the limits of CUDA") {
@@ -117,10 +128,71 @@ TEST("every plan does all of its work within the limits of CUDA") {
             const moe_act_problem dense = problem_of(input, output, rows, columns);
             check_plan(dense, gpu);
             for (const std::int64_t entries : {std::int64_t{1}, rows, 8 * rows})
-              check_plan(with_map(dense, entries), gpu);
+              for (const std::int64_t workspace_limit : {std::int64_t{0}, std::int64_t{1} << 40}) {
+                moe_act_problem mapped = with_map(dense, entries);
+                mapped.workspace_limit = workspace_limit;
+                check_plan(mapped, gpu);
+              }
           }
   check_plan(problem_of(Format::fp32, Format::fp32, 1, std::int64_t{1} << 28), h100);
   check_plan(with_map(problem_of(Format::bf16, Format::e4m3, 5, 128), std::int64_t{1} << 53), h100);
+}
+
+TEST("every choice does all of its work, too, and the planner's own is one of them") {
+  for (const Format input : inputs)
+    for (const Format output : outputs)
+      for (const bool map : {false, true})
+        for (const std::int64_t columns : {1, 100, 192, 2048}) {
+          moe_act_problem problem = problem_of(input, output, 3001, columns);
+          if (map) problem = with_map(problem, 24000);
+          problem.workspace_limit = 1 << 20;
+          const Problem validated(problem);
+          const std::vector<LaunchChoice> choices = launch_choices(validated);
+          const std::string name = text(problem, h100);
+          CHECK_EQUAL(std::ranges::count(choices, choose_launch(validated, h100.info)), 1, name);
+          for (const LaunchChoice& choice : choices) {
+            check_launch(Plan(validated, h100.info, choice), name);
+            CHECK_EQUAL(std::ranges::count(choices, choice), 1, name);
+          }
+        }
+}
+
+TEST("a choice that cannot be is refused by name") {
+  const Problem problem(problem_of(Format::e4m3, Format::e4m3, 100, 2048));
+  struct Case {
+    LaunchChoice choice;
+    const char* words;
+  };
+  const Case cases[] = {
+      {{Schedule::rows, 16, 2, 3, 0, false}, "warps_per_cta: expected a power of two up to 16, got 3"},
+      {{Schedule::rows, 16, 2, 32, 0, false}, "warps_per_cta: expected a power of two up to 16, got 32"},
+      {{Schedule::rows, 16, 2, 4, 8, false}, "entries_per_cta: expected 0 but for the sparse schedule, got 8"},
+      {{Schedule::sparse, 16, 2, 4, 65, false}, "entries_per_cta: expected 1 to 64, got 65"},
+      {{Schedule::sparse, 16, 2, 4, 8, false}, "choice: "},  // no map
+      {{Schedule::rows, 8, 1, 4, 0, false}, "choice: "},     // no such kernel
+      {{Schedule::rows, 16, 2, 4, 0, true}, "choice: "},     // nothing to mark
+      {{Schedule{0}, 16, 2, 4, 0, false}, "choice: "},
+  };
+  for (const Case& c : cases) {
+    try {
+      const Plan plan(problem, h100.info, c.choice);
+      CHECK(false, c.words);
+    } catch (const Error& error) {
+      CHECK_EQUAL(error.status(), MOE_ACT_INVALID_PROBLEM, c.words);
+      CHECK_CONTAINS(error.what(), c.words);
+    }
+  }
+}
+
+TEST("row order is only for who provides workspace, and only where rows are many") {
+  moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 147072, 2048), 131072);
+  CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
+  problem.workspace_limit = 147071;
+  CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
+  problem.workspace_limit = 147072;
+  CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 147072);
+  problem.expected_rows = 100;
+  CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
 }
 
 TEST("few rows take few columns per lane, many rows take full-width loads") {
@@ -177,14 +249,14 @@ TEST("misaligned pointers and odd columns go one column per lane") {
 
 TEST("a hint changes the plan alone, and never what it covers") {
   const moe_act_problem base = with_map(problem_of(Format::bf16, Format::e4m3, 1 << 17, 2048), 1 << 17);
-  const int without_hint = columns_in_flight(info_of(base, h100));
+  CHECK_EQUAL(info_of(base, h100).schedule, MOE_ACT_SCHEDULE_ROWS);
   constexpr std::int64_t hints[] = {-1, 0, 1, 64, 1 << 17, std::int64_t{1} << 40};
   for (const std::int64_t hint : hints) {
     moe_act_problem hinted = base;
     hinted.expected_rows = hint;
     check_plan(hinted, h100);
     const bool few = hint >= 0 && hint <= 64;
-    CHECK_EQUAL(columns_in_flight(info_of(hinted, h100)) < without_hint, few, "hint ", hint);
+    CHECK_EQUAL(info_of(hinted, h100).schedule == MOE_ACT_SCHEDULE_SPARSE, few, "hint ", hint);
     moe_act_problem planned = Plan(Problem(hinted), h100.info).problem().description();
     planned.expected_rows = -1;
     CHECK_EQUAL(std::memcmp(&planned, &base, sizeof(base)), 0, "hint ", hint);
@@ -196,42 +268,23 @@ TEST("a hint changes the plan alone, and never what it covers") {
   check_plan(beyond_grid, h100);
 }
 
-TEST("a map of many entries is read several at a time, and only then") {
-  struct Case {
-    std::int64_t tokens, top_k, experts, columns;
-    bool several;
-  };
-  // Rows are padded to 128 per expert in the worst case; every entry may be live.
-  constexpr Case cases[] = {
-      {1, 8, 128, 768, false},     {64, 8, 256, 2048, false},     {8192, 8, 256, 2048, false},
-      {8192, 32, 2048, 512, true}, {65536, 32, 2048, 2048, true},
-  };
-  for (const Case& c : cases)
-    for (const Gpu& gpu : {h100, b200}) {
-      const std::int64_t entries = c.tokens * c.top_k;
-      const moe_act_problem problem =
-          with_map(problem_of(Format::bf16, Format::e4m3, entries + c.experts * 127, c.columns), entries);
-      check_plan(problem, gpu);
-      const moe_act_plan_info info = info_of(problem, gpu);
-      CHECK_EQUAL(info.entries_per_warp > 1, c.several, text(problem, gpu));
-      // Still enough warps to keep every multiprocessor busy.
-      const std::int64_t ctas = std::int64_t{info.grid_x} * info.grid_y;
-      CHECK(!c.several || ctas >= 8 * gpu.info.multiprocessors, text(problem, gpu), ": ", ctas, " CTAs");
-    }
-}
-
 TEST("a map cannot have more live rows than there are rows") {
   const moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, 2, 2048);
   const moe_act_plan_info some_entries = info_of(with_map(problem, 64), h100);
   CHECK_EQUAL(columns_in_flight(some_entries), columns_in_flight(info_of(problem, h100)));
 }
 
-TEST("few live rows among many entries take warps that read many, not a CTA for each") {
+TEST("few live rows among many entries take CTAs that look at many, not a CTA for each") {
   auto problem = with_map(problem_of(Format::e4m3, Format::e4m3, 131072, 2048), 131072);
   problem.expected_rows = 100;
   const moe_act_plan_info info = info_of(problem, h100);
-  CHECK(info.entries_per_warp >= 8, info.entries_per_warp);
+  CHECK_EQUAL(info.schedule, MOE_ACT_SCHEDULE_SPARSE);
+  CHECK(info.units_per_cta >= 8, info.units_per_cta);
   CHECK(std::int64_t{info.grid_x} * info.grid_y <= 132 * 64 * 8, info.grid_x, " x ", info.grid_y);
+  // Still enough CTAs to keep every multiprocessor busy.
+  CHECK(info.grid_x >= 2 * 132, info.grid_x);
+  problem.expected_rows = 131072;
+  CHECK_EQUAL(info_of(problem, h100).schedule, MOE_ACT_SCHEDULE_ROWS);
   // Dense rows are all live, whatever the hint says.
   auto dense = problem_of(Format::e4m3, Format::e4m3, 131072, 2048);
   const moe_act_plan_info without_hint = info_of(dense, h100);

@@ -182,11 +182,13 @@ def test_threads() -> None:
 
 
 COLUMNS = 1024
-SIZES: list[tuple[int, int | None]] = [(1, None), (200, None), (1500, None), (5000, None), (5000, 1), (5000, 600)]
+SIZES: list[tuple[int, int | None]] = [
+    (1, None), (200, None), (600, None), (1500, None), (5000, None), (5000, 1), (5000, 600),
+]  # fmt: skip
 
 
-def lane_shapes(input: str, sizes: list[tuple[int, int | None]], device: Any = None) -> set[tuple[int, int]]:
-    """(columns per lane, vectors per lane) of the plans for these (rows, expected_rows)."""
+def lane_shapes(input: str, sizes: list[tuple[int, int | None]], device: Any = None) -> set[tuple[str, int, int]]:
+    """(schedule, columns per lane, vectors per lane) of the plans for these (rows, expected_rows)."""
     shapes = set()
     for rows, expected_rows in sizes:
         x = np.empty((rows, 2 * COLUMNS), cases.CODES[input])
@@ -194,7 +196,7 @@ def lane_shapes(input: str, sizes: list[tuple[int, int | None]], device: Any = N
         if input == "e4m3":
             arguments["x_scale"] = np.empty((2 * COLUMNS // 128, rows), np.float32)
         plan = moe_act.plan(x, expected_rows=expected_rows, device=device, **arguments)
-        shapes.add((plan.columns_per_lane, plan.vectors_per_lane))
+        shapes.add((plan.schedule, plan.columns_per_lane, plan.vectors_per_lane))
     return shapes
 
 

@@ -14,24 +14,17 @@ from cases import Case
 
 pytestmark = pytest.mark.gpu
 
-# (columns_per_lane, vectors_per_lane) of the kernels that each input format has.
-SHAPES = {
-    "e4m3": {(1, 4), (4, 1), (16, 1), (16, 2)},
-    "bf16": {(1, 4), (4, 1), (8, 1), (8, 2)},
-    "fp16": {(1, 4), (4, 1), (8, 1), (8, 2)},
-    "fp32": {(1, 4), (4, 1), (4, 2)},
-}
-# A plan for a GPU with other multiprocessors is a plan that this one runs, too: few of them ask for throughput, many
-# for latency. So a small problem reaches every kernel.
-MULTIPROCESSORS = (1, 20, 10_000)
 
-
-def _plans(problem: cases.Problem, arguments: dict[str, Any], out: Any, out_scale: Any) -> list[moe_act.Plan]:
-    plans = []
-    for multiprocessors in MULTIPROCESSORS:
-        device = moe_act.DeviceInfo(multiprocessors=multiprocessors, compute_capability=(9, 0))
-        plans.append(moe_act.plan(**arguments, out=out, out_scale=out_scale, device=device))
-    return plans
+def _kernels(input: str, row_kind: str) -> set[tuple[str, int, int]]:
+    """(schedule, columns_per_lane, vectors_per_lane) of the kernels that can run an aligned problem, and of the one
+    that runs any."""
+    width = {"e4m3": 16, "bf16": 8, "fp16": 8, "fp32": 4}[input]
+    kernels = {("loop", 1, 4), ("rows", 4, 1), ("rows", width, 1), ("rows", width, 2)}
+    if input == "e4m3":
+        kernels.add(("tiles", width, 2))
+    if row_kind == "map":
+        kernels |= {("sparse", width, 1), ("sparse", width, 2)}
+    return kernels
 
 
 @pytest.mark.parametrize("row_kind", cases.ROW_KINDS)
@@ -41,23 +34,27 @@ def test_every_kernel_gives_the_same_bytes(input: str, output: str, row_kind: st
     """All plans of one problem, aligned and not, agree to the last bit, and with the contract."""
     import torch
 
-    shapes = set()
+    kernels, marked = set(), set()
     case = Case(input, output, row_kind=row_kind, rows=67, columns=1088)
     expected: tuple[bytes, bytes] | None = None
     for problem in (cases.build(case), cases.build(replace(case, misaligned=True, row_gap=5))):
         tensors, options = devices.split(problem)
         on_gpu = {name: devices.to_cuda(tensor) for name, tensor in tensors.items()}
-        for plan in _plans(problem, on_gpu | options, devices.to_cuda(problem.out), devices.to_cuda(problem.out_scale)):
+        results = {"out": devices.to_cuda(problem.out), "out_scale": devices.to_cuda(problem.out_scale)}
+        chosen = moe_act.plan(**on_gpu, **options, **results)
+        for plan in (chosen, *chosen.alternatives()):
             out, out_scale = devices.to_cuda(problem.out), devices.to_cuda(problem.out_scale)
             plan.run(**on_gpu, out=out, out_scale=out_scale)
             torch.cuda.synchronize()
-            shapes.add((plan.columns_per_lane, plan.vectors_per_lane))
+            kernels.add((plan.schedule, plan.columns_per_lane, plan.vectors_per_lane))
+            marked |= {plan.schedule} if plan.workspace_bytes > 0 else set()
             result = devices.to_numpy(out), devices.to_numpy(out_scale)
             devices.conforms(problem, *result)
             got = tuple(b"" if array is None else np.ascontiguousarray(array).tobytes() for array in result)
             expected = expected or got
-            assert got == expected, f"{plan.columns_per_lane} x {plan.vectors_per_lane} differs"
-    assert shapes == SHAPES[input]
+            assert got == expected, f"{plan} differs"
+    assert kernels == _kernels(input, row_kind)
+    assert marked == ({kernel[0] for kernel in kernels} - {"sparse"} if row_kind == "map" else set())
 
 
 def test_every_fp32_gate_is_within_the_contract() -> None:
@@ -86,24 +83,47 @@ def test_every_fp32_gate_is_within_the_contract() -> None:
     print(f"largest error, in units of the contract's: {worst:.3f}")
 
 
-def test_several_map_entries_per_warp_change_nothing() -> None:
-    """One row in eight is live among so many entries that warps read them in groups; the hint changes the groups."""
+def test_few_live_rows_among_many_entries_under_every_plan() -> None:
+    """One row in 128 entries is live, some padded rows are none at all; the hint and the plan change nothing."""
     import torch
 
     rows, columns = 4096, 512
     generator = torch.Generator(device="cuda").manual_seed(0)
     x = torch.randn(rows, 2 * columns, device="cuda", generator=generator).bfloat16()
-    entries = torch.full((8 * 16 * rows,), -1, dtype=torch.int32, device="cuda")
-    places = torch.randperm(len(entries), device="cuda", generator=generator)[:rows]
-    entries[places] = torch.arange(rows, dtype=torch.int32, device="cuda")
-    dense = moe_act.gated_act_quant(x)
-    grouped = set()
+    live = torch.arange(0, rows, 2, dtype=torch.int32, device="cuda")
+    entries = torch.full((64 * rows,), -1, dtype=torch.int32, device="cuda")
+    entries[torch.randperm(len(entries), device="cuda", generator=generator)[: len(live)]] = live
+    dense = [tensor.view(torch.uint8) for tensor in moe_act.gated_act_quant(x, out_scale_layout="row_major")]
+    schedules = set()
     for expected_rows in (None, 1, rows, 16 * rows):
-        plan = moe_act.plan(x, expanded_idx_to_permuted_idx=entries, expected_rows=expected_rows)
-        grouped.add(plan.entries_per_warp)
-        for got, want in zip(plan.run(x, expanded_idx_to_permuted_idx=entries), dense, strict=True):
-            assert torch.equal(got.view(torch.uint8), want.view(torch.uint8))
-    assert max(grouped) > 1
+        plan = moe_act.plan(
+            x, expanded_idx_to_permuted_idx=entries, expected_rows=expected_rows, out_scale_layout="row_major"
+        )
+        schedules.add(plan.schedule)
+        for each in (plan, *plan.alternatives()):
+            for got, want in zip(each.run(x, expanded_idx_to_permuted_idx=entries), dense, strict=True):
+                assert torch.equal(got.view(torch.uint8)[::2], want[::2]), str(each)
+    assert schedules == {"rows", "sparse"}
+
+
+def test_a_workspace_may_hold_anything_and_be_used_again() -> None:
+    """Marks of a launch before, whose map named other rows, are no marks."""
+    import torch
+
+    rows = 5000
+    x = torch.randn(rows, 512, device="cuda").bfloat16()
+    marked = None
+    for start in (0, 1):
+        entries = torch.arange(start, rows, 2, dtype=torch.int32, device="cuda")
+        out, out_scale = torch.full((rows, 256), 0xA5, dtype=torch.uint8, device="cuda"), torch.zeros(2, rows).cuda()
+        call = {"expanded_idx_to_permuted_idx": entries, "out": out, "out_scale": out_scale}
+        plans = [plan for plan in moe_act.plan(x, **call).alternatives() if plan.workspace_bytes > 0]
+        marked = plans[0]
+        marked.run(x, **call)
+        expected = moe_act.gated_act_quant(x).out.view(torch.uint8)
+        assert torch.equal(out[start::2], expected[start::2])
+        assert bool((out[1 - start :: 2] == 0xA5).all())
+    assert marked is not None
 
 
 @pytest.mark.parametrize("pdl", ["off", "on", "metadata_ready"])

@@ -94,7 +94,22 @@ def test_what_a_plan_says_of_its_problem() -> None:
     text = str(plan)
     for words in ("swiglu", "e4m3 [9, 2 x 192] -> e4m3", "block", "first half", "18 entries", "CPU"):
         assert words in text
-    assert plan.grid == (0, 0) and plan.threads_per_cta == plan.workspace_bytes == plan.shared_bytes == 0
+    assert (
+        plan.grid == (0, 0, 0)
+        and plan.alternatives() == []
+        and plan.threads_per_cta == plan.workspace_bytes == plan.shared_bytes == 0
+    )
+
+
+def _covers(plan: moe_act.Plan, rows: int, columns: int) -> None:
+    """The grid is one that CUDA allows, and covers every row and column."""
+    x, y, z = plan.grid
+    assert plan.threads_per_cta <= 512 and plan.threads_per_cta % (32 * plan.warps_per_row) == 0
+    assert x <= 2**31 - 1 and (rows == 0 or 1 <= y <= 65535) and z <= 65535
+    columns_per_warp = 128 if plan.schedule == "tiles" else 32 * plan.columns_per_lane * plan.vectors_per_lane
+    ctas_of_rows, ctas_of_columns = (y * z, x) if plan.schedule == "tiles" else (x, y)
+    assert ctas_of_rows * plan.units_per_cta >= rows
+    assert plan.schedule == "sparse" or ctas_of_columns * plan.warps_per_row * columns_per_warp >= columns
 
 
 @pytest.mark.parametrize("device", [H100, B200, SMALL], ids=repr)
@@ -106,14 +121,10 @@ def test_plans_for_a_gpu_need_none(columns: int, rows: int, row_kind: str, devic
     entries = np.empty((rows, 1), np.int32) if row_kind == "map" else None
     plan = moe_act.plan(x, expanded_idx_to_permuted_idx=entries, device=device)
     assert plan.problem["device"] == "cuda:0"
-    assert plan.threads_per_cta == 32 * plan.warps_per_row * plan.rows_per_cta <= 1024
-    assert plan.entries_per_warp in (1, 2, 4, 8, 16, 32) and (row_kind == "map" or plan.entries_per_warp == 1)
-    # The grid is one that CUDA allows, and covers every row and column.
-    assert plan.grid[0] <= 2**31 - 1 and 1 <= plan.grid[1] <= 65535
-    assert plan.grid[0] * plan.rows_per_cta * plan.entries_per_warp >= rows
-    assert plan.grid[1] * plan.warps_per_row * 32 * plan.columns_per_lane * plan.vectors_per_lane >= columns
+    for each in (plan, *plan.alternatives()):
+        _covers(each, rows, columns)
     major, minor = device.compute_capability
-    for words in (f"{major}.{minor}", f"{device.multiprocessors} SMs", f"grid {plan.grid[0]} x {plan.grid[1]}"):
+    for words in (f"{major}.{minor}", f"{device.multiprocessors} SMs", "grid {} x {} x {}".format(*plan.grid)):
         assert words in str(plan)
 
 
@@ -123,14 +134,19 @@ def test_hints_and_devices_change_the_plan() -> None:
 
     expanded = np.zeros(16384, np.int32)
 
-    def lanes(**changes: Any) -> tuple[int, int]:
+    def lanes(**changes: Any) -> tuple[str, int, int]:
         options = {"device": H100, "expanded_idx_to_permuted_idx": expanded} | changes
         plan = moe_act.plan(x, x_scale, x_format="e4m3", **options)
-        return plan.columns_per_lane, plan.vectors_per_lane
+        return plan.schedule, plan.columns_per_lane, plan.vectors_per_lane
 
     assert lanes() == lanes(expected_rows=16384) == lanes(expected_rows=10**9)
     assert lanes() != lanes(expected_rows=1) == lanes(expected_rows=0)
-    assert any(lanes(expected_rows=2**n) != lanes(expected_rows=2**n, device=SMALL) for n in range(15))
+
+    def dense_lanes(rows: int, device: moe_act.DeviceInfo) -> tuple[int, int]:
+        plan = moe_act.plan(np.empty((rows, 4096), np.float16), device=device)
+        return plan.columns_per_lane, plan.vectors_per_lane
+
+    assert any(dense_lanes(2**n, H100) != dense_lanes(2**n, SMALL) for n in range(12))
 
 
 @pytest.mark.parametrize("pdl", ["on", "metadata_ready"])

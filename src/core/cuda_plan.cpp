@@ -1,0 +1,209 @@
+#include "core/cuda_plan.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+#include "core/error.hpp"
+#include "core/options.hpp"
+
+namespace moe_act {
+namespace {
+
+constexpr int warp_lanes = 32;
+constexpr std::int32_t max_warps_per_cta = 16;
+constexpr std::int64_t max_grid_x = (std::int64_t{1} << 31) - 1;
+constexpr std::int64_t max_grid_y = 65535;  // and z
+constexpr std::int32_t max_entries_per_cta = 64;
+
+std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) {
+  return value / divisor + (value % divisor != 0 ? 1 : 0);
+}
+
+std::int8_t full_width(const Problem& problem) {
+  return static_cast<std::int8_t>(16 / bytes_per_element(problem.input()));  // columns of a 16-byte load
+}
+
+KernelKey key_of(const Problem& problem, const LaunchChoice& choice) {
+  return {problem.input(), problem.output_kind(), choice.schedule, choice.columns_per_lane, choice.vectors_per_lane};
+}
+
+// Columns that one warp handles without looping.
+std::int64_t chunk_columns(const LaunchChoice& choice) {
+  if (choice.schedule == Schedule::tiles) return block_columns;
+  return std::int64_t{warp_lanes} * choice.columns_per_lane * choice.vectors_per_lane;
+}
+
+// Rows that one warp handles at once.
+std::int32_t rows_per_warp(const LaunchChoice& choice) {
+  if (choice.schedule != Schedule::tiles) return 1;
+  return warp_lanes * choice.columns_per_lane / block_columns * choice.vectors_per_lane;
+}
+
+// May lanes load and store `columns` adjacent columns at once? Loads and stores are at most 16 bytes wide each, so the
+// promise of 16 bytes serves every width.
+bool can_vectorize(const Problem& problem, int columns) {
+  const int load_bytes = std::min(16, columns * bytes_per_element(problem.input()));
+  const int store_bytes = std::min(16, columns * bytes_per_element(problem.output()));
+  const std::int64_t second_half_bytes = problem->columns * bytes_per_element(problem.input());
+  return problem->columns % columns == 0 && second_half_bytes % load_bytes == 0 && problem->x_alignment >= load_bytes &&
+         problem->out_alignment >= store_bytes;
+}
+
+// A byte for each row, in whole vectors.
+std::int64_t mark_bytes(const Problem& problem) {
+  return ceil_div(problem->rows, 16) * 16;
+}
+
+// Warps of a CTA along a row: as far as it goes.
+std::int32_t warps_along_row(const Problem& problem, const LaunchChoice& choice) {
+  const auto chunks = static_cast<std::uint64_t>(ceil_div(problem->columns, chunk_columns(choice)));
+  return static_cast<std::int32_t>(
+      std::min<std::uint64_t>(std::bit_ceil(chunks), static_cast<std::uint64_t>(choice.warps_per_cta)));
+}
+
+// Map entries, or rows.
+std::int64_t units_of(const Problem& problem, const LaunchChoice& choice) {
+  return choice.marks_rows ? problem->rows : problem.units();
+}
+
+// Is every unit and chunk covered by a grid that the device takes? Only the loop schedule goes on where it is not.
+bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
+  if (choice.schedule == Schedule::loop || choice.schedule == Schedule::tiles) return true;
+  const std::int32_t along_row = warps_along_row(problem, choice);
+  const bool sparse = choice.schedule == Schedule::sparse;
+  const std::int64_t units_per_cta = sparse ? choice.entries_per_cta : choice.warps_per_cta / along_row;
+  return ceil_div(units_of(problem, choice), units_per_cta) <= max_grid_x &&
+         (sparse || ceil_div(problem->columns, along_row * chunk_columns(choice)) <= max_grid_y);
+}
+
+bool possible(const Problem& problem, const LaunchChoice& choice) {
+  if (!supported(key_of(problem, choice)) || !can_vectorize(problem, choice.columns_per_lane)) return false;
+  const bool tiles = choice.schedule == Schedule::tiles;
+  // Row-major scales of a row are adjacent already.
+  if (tiles && problem->x_scale_layout != MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return false;
+  if (choice.schedule == Schedule::sparse && (!problem.has_map() || choice.marks_rows)) return false;
+  if (choice.marks_rows && (!problem.has_map() || mark_bytes(problem) > problem->workspace_limit)) return false;
+  if (tiles && problem.has_map() && !choice.marks_rows) return false;
+  return grid_covers(problem, choice);
+}
+
+struct Rows {
+  std::int64_t units;  // rows or map entries to look at
+  std::int64_t live;   // rows that are expected to be done
+};
+
+Rows rows_of(const Problem& problem) {
+  if (!problem.has_map()) return {problem.units(), problem.units()};
+  // A map names no row twice, however many entries it has.
+  const std::int64_t capacity = std::min(problem.units(), problem->rows);
+  return {problem.units(), problem->expected_rows >= 0 ? std::min(problem->expected_rows, capacity) : capacity};
+}
+
+}  // namespace
+
+std::vector<LaunchChoice> launch_choices(const Problem& problem) {
+  std::vector<LaunchChoice> choices;
+  const auto add = [&](const LaunchChoice& choice) {
+    if (possible(problem, choice)) choices.push_back(choice);
+  };
+  for (const KernelKey& key : kernel_keys) {
+    if (key.input != problem.input() || key.output != problem.output_kind()) continue;
+    for (std::int32_t warps = 1; warps <= max_warps_per_cta; warps *= 2) {
+      LaunchChoice choice{key.schedule, key.columns_per_lane, key.vectors_per_lane, warps, 0, false};
+      if (key.schedule == Schedule::sparse) {
+        for (choice.entries_per_cta = 8; choice.entries_per_cta <= max_entries_per_cta; choice.entries_per_cta *= 2)
+          add(choice);
+      } else {
+        add(choice);
+        choice.marks_rows = true;
+        add(choice);
+      }
+    }
+  }
+  return choices;
+}
+
+// Thresholds are outputs (live rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its
+// workloads: H100 and H200, 2026-11-22.
+LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
+  const Rows rows = rows_of(problem);
+  const std::int8_t width = full_width(problem);
+  const std::int64_t outputs_per_sm = rows.live * problem->columns / device.multiprocessors;
+  std::vector<LaunchChoice> preferred;
+
+  const std::int64_t entries_per_live_row = rows.units / std::max<std::int64_t>(rows.live, 1);
+  // Worth it where starting a CTA for every entry would take long.
+  const std::int64_t possible_outputs_per_sm = rows.units * problem->columns / device.multiprocessors;
+  const bool sparse = problem.has_map() && entries_per_live_row >= 4 && possible_outputs_per_sm >= 8'000;
+  const std::int64_t worth_marking = sparse ? 200'000 : 1'000'000;
+  if (problem.has_map() && outputs_per_sm >= worth_marking) preferred.push_back({Schedule::rows, width, 2, 2, 0, true});
+  if (sparse) {
+    // About one live row for each CTA, and a few CTAs for each multiprocessor.
+    const std::int64_t few = std::max<std::int64_t>(rows.units / (4 * device.multiprocessors), 1);
+    const auto entries = static_cast<std::int32_t>(std::bit_ceil(
+        static_cast<std::uint64_t>(std::min({entries_per_live_row, few, std::int64_t{max_entries_per_cta}}))));
+    const std::int32_t bounded = std::clamp(entries, 8, max_entries_per_cta);
+    const bool many_ctas = rows.units / bounded > 16 * std::int64_t{device.multiprocessors};
+    preferred.push_back({Schedule::sparse, width, 2, many_ctas ? 4 : 8, bounded, false});
+  }
+  // Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
+  // many warps. Many outputs: as many independent full-width loads per lane as registers allow.
+  if (outputs_per_sm <= 3'000) preferred.push_back({Schedule::rows, 4, 1, outputs_per_sm <= 1'000 ? 4 : 16, 0, false});
+  // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.
+  if (!problem.has_map() && outputs_per_sm >= 8'000 && outputs_per_sm <= 60'000)
+    preferred.push_back({Schedule::tiles, width, 2, 2, 0, false});
+  if (outputs_per_sm <= 20'000) preferred.push_back({Schedule::rows, width, 1, 4, 0, false});
+  preferred.push_back({Schedule::rows, width, 2, outputs_per_sm <= 80'000 ? 4 : 2, 0, false});
+  preferred.push_back({Schedule::rows, 4, 1, 4, 0, false});
+  for (const LaunchChoice& choice : preferred)
+    if (possible(problem, choice)) return choice;
+  return {Schedule::loop, 1, 4, 4, 0, false};
+}
+
+void require_choice(const Problem& problem, const LaunchChoice& choice) {
+  const auto warps = static_cast<std::uint32_t>(choice.warps_per_cta);
+  if (choice.warps_per_cta < 1 || choice.warps_per_cta > max_warps_per_cta || !std::has_single_bit(warps))
+    invalid("warps_per_cta", "expected a power of two up to " + std::to_string(max_warps_per_cta) + ", got " +
+                                 std::to_string(choice.warps_per_cta));
+  const bool sparse = choice.schedule == Schedule::sparse;
+  if (choice.entries_per_cta < (sparse ? 1 : 0) || choice.entries_per_cta > (sparse ? max_entries_per_cta : 0))
+    invalid("entries_per_cta", "expected " + std::string(sparse ? "1 to 64" : "0 but for the sparse schedule") +
+                                   ", got " + std::to_string(choice.entries_per_cta));
+  if (!possible(problem, choice))
+    invalid("choice", "schedule " + std::to_string(static_cast<int>(choice.schedule)) + " with " +
+                          std::to_string(choice.columns_per_lane) + " columns x " +
+                          std::to_string(choice.vectors_per_lane) + " vectors per lane cannot run this problem");
+}
+
+CudaLaunch cover(const Problem& problem, const LaunchChoice& choice) {
+  CudaLaunch launch{};
+  launch.key = key_of(problem, choice);
+  launch.kernel_index =
+      static_cast<std::size_t>(std::ranges::find(kernel_keys, launch.key) - std::ranges::begin(kernel_keys));
+  if (launch.kernel_index == kernel_count)
+    fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for the chosen lanes");
+
+  launch.warps_per_row = warps_along_row(problem, choice);
+  launch.row_warps = choice.schedule == Schedule::tiles ? 1 : choice.warps_per_cta / launch.warps_per_row;
+  launch.rows_per_cta = launch.row_warps * rows_per_warp(choice);
+  launch.units_per_cta = choice.schedule == Schedule::sparse ? choice.entries_per_cta : launch.rows_per_cta;
+  const std::int64_t chunks = ceil_div(problem->columns, launch.warps_per_row * chunk_columns(choice));
+  if (choice.schedule == Schedule::tiles) {
+    // Columns fastest: CTAs that run together read adjacent memory.
+    const std::int64_t tiles = ceil_div(problem->rows, launch.units_per_cta);
+    launch.grid_x = static_cast<std::int32_t>(chunks);
+    launch.grid_y = static_cast<std::int32_t>(std::min(tiles, max_grid_y));
+    launch.grid_z = static_cast<std::int32_t>(ceil_div(tiles, std::max<std::int64_t>(launch.grid_y, 1)));
+  } else {
+    launch.grid_x =
+        static_cast<std::int32_t>(std::min(ceil_div(units_of(problem, choice), launch.units_per_cta), max_grid_x));
+    launch.grid_y = choice.schedule == Schedule::sparse ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
+    launch.grid_z = 1;
+  }
+  launch.marks_rows = choice.marks_rows;
+  if (choice.marks_rows) launch.workspace_bytes = mark_bytes(problem);
+  return launch;
+}
+
+}  // namespace moe_act

@@ -1,0 +1,270 @@
+// One lane's work: all loads of its vectors -> fp32 -> activation -> amax over the lanes of a block -> scale -> codes
+// -> store. Only shuffles, no shared memory, no barrier. Where the vectors lie is a Place's business, not told apart
+// here.
+#pragma once
+
+#include "core/kernel_arguments.hpp"
+#include "core/kernel_key.hpp"
+#include "cuda/convert.cuh"
+#include "math/activation.hpp"
+#include "math/scale.hpp"
+
+namespace moe_act::cuda {
+
+inline constexpr int warp_lanes = 32;
+inline constexpr unsigned all_lanes = 0xffffffffu;
+
+// The largest magnitude, 0 if there is none but NaN. A tree: a chain of 16 would take 64 cycles.
+template <int count>
+__device__ __forceinline__ float amax_of(const float (&values)[count]) {
+  if constexpr (count == 1) {
+    return fmaxf(fabsf(values[0]), 0.0f);
+  } else {
+    float largest[count / 2];
+#pragma unroll
+    for (int i = 0; i < count / 2; ++i) largest[i] = fmaxf(fabsf(values[i]), fabsf(values[i + count / 2]));
+    return amax_of(largest);
+  }
+}
+
+// The largest value among groups of `lanes` adjacent lanes. Values are not NaN and not negative.
+template <int lanes>
+__device__ __forceinline__ float max_over_lanes(float value) {
+  if constexpr (lanes == warp_lanes) {
+    // Non-negative floats order like their bits, and one redux replaces five dependent shuffles.
+    return __uint_as_float(__reduce_max_sync(all_lanes, __float_as_uint(value)));
+  } else {
+#pragma unroll
+    for (int distance = lanes / 2; distance > 0; distance /= 2)
+      value = fmaxf(value, __shfl_xor_sync(all_lanes, value, distance));
+    return value;
+  }
+}
+
+// 1 / scale within one unit in the last place: codes are value * (1 / scale), inside the contract's interval.
+__device__ __forceinline__ float reciprocal(float scale) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(scale));
+  return result;
+}
+
+template <Format format, int count>
+__device__ __forceinline__ void store_as(void* out, std::int64_t offset, const float (&values)[count]) {
+  Vector<format, count> vector;
+  vector.encode(values);
+  vector.store(static_cast<typename Vector<format, count>::Bits*>(out) + offset);
+}
+
+template <int count>
+__device__ __forceinline__ void store_plain(const KernelArguments& arguments, std::int64_t offset,
+                                            const float (&values)[count]) {
+  if (arguments.out_format == Format::bf16)
+    store_as<Format::bf16>(arguments.out, offset, values);
+  else if (arguments.out_format == Format::fp16)
+    store_as<Format::fp16>(arguments.out, offset, values);
+  else
+    store_as<Format::fp32>(arguments.out, offset, values);
+}
+
+// The block strides of a launch, once its metadata is read.
+struct Strides {
+  math::ScaleStrides x_scale;
+  math::ScaleStrides out_scale;
+
+  __device__ __forceinline__ Strides(const KernelArguments& arguments, std::int64_t total)
+      : x_scale(resolve(arguments.x_scale_strides, total)), out_scale(resolve(arguments.out_scale_strides, total)) {}
+};
+
+template <Format input, OutputKind output, int columns, int vectors>
+struct Lanes {
+  using Input = Vector<input, columns>;
+  using Bits = typename Input::Bits;
+  static constexpr bool scaled_input = is_scaled(input);
+  static constexpr int vector_columns = warp_lanes * columns;  // of a vector along a row
+  static constexpr int chunk_columns = vector_columns * vectors;
+  static constexpr int lanes_per_block = block_columns / columns < warp_lanes ? block_columns / columns : warp_lanes;
+  // Narrow lanes: several vectors along the row make one block.
+  static constexpr int vectors_per_block = vector_columns < block_columns ? block_columns / vector_columns : 1;
+  static_assert(vectors % vectors_per_block == 0);
+
+  // `vectors` vectors of a row side by side, beginning at `column` in this lane. whole: the warp's chunk ends before
+  // the row does. Offsets within a row fit 32 bits; the validator sees to it.
+  template <bool whole>
+  struct AlongRow {
+    std::uint32_t left;  // columns from this lane's first to the end of the row
+    std::uint32_t gate_column, up_column;
+    const Bits *gate, *up;
+    const float* x_scale;  // of the row's first block
+    float* out_scale;      // of this lane's first block
+    std::int64_t x_scale_step, out_scale_step;
+    std::int64_t out;  // offset of the first vector, elements
+
+    __device__ __forceinline__ AlongRow(const KernelArguments& arguments, const Strides& strides, const RowUnit& row,
+                                        std::uint32_t column)
+        : left(arguments.columns - column),
+          gate_column(arguments.gate_offset + column),
+          up_column(arguments.up_offset + column),
+          x_scale(arguments.x_scale + row.scale_row * strides.x_scale.row),
+          out_scale(arguments.out_scale + math::scale_offset(strides.out_scale, row.scale_row, column / block_columns)),
+          x_scale_step(strides.x_scale.block),
+          out_scale_step(strides.out_scale.block),
+          out(row.out_row * arguments.out_row_stride + column) {
+      const auto* x = static_cast<const Bits*>(arguments.x) + row.in_row * arguments.x_row_stride;
+      gate = x + gate_column;
+      up = x + up_column;
+    }
+    __device__ __forceinline__ bool inside(int v) const {
+      return whole || (v * vector_columns < left && static_cast<std::int32_t>(left) > 0);
+    }
+    __device__ __forceinline__ const Bits* gate_at(int v) const { return gate + v * vector_columns; }
+    __device__ __forceinline__ const Bits* up_at(int v) const { return up + v * vector_columns; }
+    // Where a vector spans whole blocks, vectors are a fixed number of blocks apart, wherever in a block a half begins.
+    __device__ __forceinline__ float x_scale_at(std::uint32_t column, int v) const {
+      if constexpr (vector_columns % block_columns == 0)
+        return (x_scale + column / block_columns * x_scale_step)[v * (vector_columns / block_columns) * x_scale_step];
+      else
+        return x_scale[(column + v * vector_columns) / block_columns * x_scale_step];
+    }
+    __device__ __forceinline__ float gate_scale_at(int v) const { return x_scale_at(gate_column, v); }
+    __device__ __forceinline__ float up_scale_at(int v) const { return x_scale_at(up_column, v); }
+    __device__ __forceinline__ float* out_scale_at(int v) const {
+      return out_scale + v * vector_columns / block_columns * out_scale_step;
+    }
+    __device__ __forceinline__ std::int64_t out_at(int v) const { return out + v * vector_columns; }
+  };
+
+  // One block of columns of several consecutive rows: each vector of the warp covers that block of rows_per_vector
+  // rows, the next one that of the rows below. Column-major scales are then read and written in whole sectors.
+  struct DownRows {
+    static constexpr int rows_per_vector = warp_lanes / lanes_per_block;
+    static constexpr int rows = rows_per_vector * vectors;
+
+    unsigned live = 0;  // bit v: vector v's row is there
+    const Bits *gate, *up;
+    const float *gate_scale, *up_scale;
+    float* out_scale;
+    std::int64_t x_step, x_scale_step, out_step, out_scale_step;  // from vector to vector
+    std::int64_t out;
+
+    __device__ __forceinline__ DownRows(const KernelArguments& arguments, const Strides& strides,
+                                        std::int64_t first_row, std::uint32_t first_column)
+        : x_step(rows_per_vector * arguments.x_row_stride),
+          x_scale_step(rows_per_vector * strides.x_scale.row),
+          out_step(rows_per_vector * arguments.out_row_stride),
+          out_scale_step(rows_per_vector * strides.out_scale.row) {
+      const std::int64_t row = first_row + threadIdx.x / lanes_per_block;
+      const std::uint32_t column = first_column + threadIdx.x % lanes_per_block * columns;
+      // All marks are on their way before the first is looked at.
+      const std::uint8_t* marks = arguments.source.marks;
+      bool is_live[vectors];
+#pragma unroll
+      for (int v = 0; v < vectors; ++v)
+        is_live[v] = row + v * rows_per_vector < arguments.source.units && column < arguments.columns;
+      if (marks != nullptr) {
+        std::uint8_t mark[vectors] = {};
+#pragma unroll
+        for (int v = 0; v < vectors; ++v)
+          if (is_live[v]) mark[v] = marks[row + v * rows_per_vector];
+#pragma unroll
+        for (int v = 0; v < vectors; ++v) is_live[v] = mark[v] != 0;
+      }
+#pragma unroll
+      for (int v = 0; v < vectors; ++v) live |= is_live[v] ? 1u << v : 0u;
+      const auto* x = static_cast<const Bits*>(arguments.x) + row * arguments.x_row_stride + column;
+      gate = x + arguments.gate_offset;
+      up = x + arguments.up_offset;
+      const float* x_scale = arguments.x_scale + row * strides.x_scale.row;
+      gate_scale = x_scale + (arguments.gate_offset + column) / block_columns * strides.x_scale.block;
+      up_scale = x_scale + (arguments.up_offset + column) / block_columns * strides.x_scale.block;
+      out_scale = arguments.out_scale + math::scale_offset(strides.out_scale, row, column / block_columns);
+      out = row * arguments.out_row_stride + column;
+    }
+    __device__ __forceinline__ bool inside(int v) const { return (live >> v & 1u) != 0; }
+    __device__ __forceinline__ const Bits* gate_at(int v) const { return gate + v * x_step; }
+    __device__ __forceinline__ const Bits* up_at(int v) const { return up + v * x_step; }
+    __device__ __forceinline__ float gate_scale_at(int v) const { return gate_scale[v * x_scale_step]; }
+    __device__ __forceinline__ float up_scale_at(int v) const { return up_scale[v * x_scale_step]; }
+    __device__ __forceinline__ float* out_scale_at(int v) const { return out_scale + v * out_scale_step; }
+    __device__ __forceinline__ std::int64_t out_at(int v) const { return out + v * out_step; }
+  };
+
+  // Lanes outside the row or of a row that is not there hold zeros: only their loads and stores are left out, and no
+  // branch keeps one vector's arithmetic apart from another's.
+  template <typename Place>
+  static __device__ __forceinline__ void run(const KernelArguments& arguments, const Place& place) {
+    // Every load is issued before the first use: the bytes in flight are what bandwidth is made of.
+    Input gate[vectors] = {}, up[vectors] = {};
+    float gate_scale[vectors] = {}, up_scale[vectors] = {};
+#pragma unroll
+    for (int v = 0; v < vectors; ++v) {
+      if (place.inside(v)) {
+        up[v].load(place.up_at(v));
+        gate[v].load(place.gate_at(v));
+      }
+    }
+    if constexpr (scaled_input) {
+#pragma unroll
+      for (int v = 0; v < vectors; ++v) {
+        if (place.inside(v)) {
+          up_scale[v] = place.up_scale_at(v);
+          gate_scale[v] = place.gate_scale_at(v);
+        }
+      }
+    }
+#pragma unroll
+    for (int first = 0; first < vectors; first += vectors_per_block) {
+      float values[vectors_per_block][columns];
+#pragma unroll
+      for (int i = 0; i < vectors_per_block; ++i) {
+        const int v = first + i;
+#pragma unroll
+        for (int c = 0; c < columns; c += Input::step) {
+          float gate_values[Input::step], up_values[Input::step];
+          gate[v].decode(c, gate_values);
+          up[v].decode(c, up_values);
+#pragma unroll
+          for (int j = 0; j < Input::step; ++j) {
+            if constexpr (scaled_input) {
+              gate_values[j] *= gate_scale[v];
+              up_values[j] *= up_scale[v];
+            }
+            values[i][c + j] = math::swiglu(gate_values[j], up_values[j]);
+          }
+        }
+      }
+      if constexpr (output == OutputKind::plain) {
+#pragma unroll
+        for (int i = 0; i < vectors_per_block; ++i)
+          if (place.inside(first + i)) store_plain(arguments, place.out_at(first + i), values[i]);
+      } else {
+        store_scaled(arguments, place, first, values);
+      }
+    }
+  }
+
+ private:
+  // One block's worth of a lane's values, and its scale.
+  template <typename Place>
+  static __device__ __forceinline__ void store_scaled(const KernelArguments& arguments, const Place& place, int first,
+                                                      float (&values)[vectors_per_block][columns]) {
+    float inverse;
+    if (arguments.out_scale != nullptr) {
+      float amax = amax_of(values[0]);
+#pragma unroll
+      for (int i = 1; i < vectors_per_block; ++i) amax = fmaxf(amax, amax_of(values[i]));
+      const float scale = math::block_scale(max_over_lanes<lanes_per_block>(amax));
+      inverse = reciprocal(scale);
+      if (threadIdx.x % lanes_per_block == 0 && place.inside(first)) *place.out_scale_at(first) = scale;
+    } else {
+      inverse = reciprocal(*arguments.static_scale);
+    }
+#pragma unroll
+    for (int i = 0; i < vectors_per_block; ++i) {
+#pragma unroll
+      for (int c = 0; c < columns; ++c) values[i][c] *= inverse;
+      if (place.inside(first + i)) store_as<Format::e4m3>(arguments.out, place.out_at(first + i), values[i]);
+    }
+  }
+};
+
+}  // namespace moe_act::cuda
