@@ -10,11 +10,10 @@ namespace moe_act::math {
 inline constexpr float e4m3_max = 448.0f;
 inline constexpr float smallest_scale = 0x1p-126f;  // FLT_MIN: a scale is never 0, nor subnormal
 
-// |value| as an integer that orders like the magnitude; 0 for NaN, which must not touch its block's scale. Signed,
-// because compilers vectorise a signed maximum on every instruction set.
-MOE_ACT_HOST_DEVICE std::int32_t amax_bits(float value) {
-  const auto magnitude = static_cast<std::int32_t>(to_bits(value) & magnitude_mask);
-  return magnitude > static_cast<std::int32_t>(infinity_bits) ? 0 : magnitude;
+// The larger of amax and |value|; amax if that is NaN, which must not touch its block's scale.
+MOE_ACT_HOST_DEVICE float larger_magnitude(float amax, float value) {
+  const float magnitude = from_bits(to_bits(value) & magnitude_mask);
+  return magnitude > amax ? magnitude : amax;
 }
 
 // max(amax / 448, FLT_MIN), the division correctly rounded. +Inf for an infinite amax. amax is never NaN.

@@ -190,13 +190,15 @@ TEST("fp32 passes through unchanged") {
   }
 }
 
-TEST("a NaN does not touch its block's amax, magnitudes order like their bits") {
-  for (const std::uint32_t bits : {0x7f800001u, 0x7fc00000u, 0xffc00000u})
-    CHECK_EQUAL(math::amax_bits(from_bits(bits)), 0, "NaN with bits ", bits);
-  CHECK_EQUAL(math::amax_bits(-0.0f), 0);
-  CHECK_EQUAL(math::amax_bits(-infinity), math::infinity_bits);
-  CHECK(math::amax_bits(-2.0f) > math::amax_bits(1.5f));
-  CHECK(math::amax_bits(from_bits(1)) > math::amax_bits(0.0f));
+TEST("a NaN does not touch its block's amax, all other magnitudes do") {
+  for (const std::uint32_t bits : {0x7f800001u, 0x7fc00000u, 0xff800001u, 0xffc00000u})
+    for (const float amax : {0.0f, 1.5f, infinity})
+      CHECK_EQUAL(math::larger_magnitude(amax, from_bits(bits)), amax, "NaN with bits ", bits);
+  CHECK_EQUAL(to_bits(math::larger_magnitude(0.0f, -0.0f)), 0);
+  CHECK_EQUAL(math::larger_magnitude(0.0f, from_bits(1)), from_bits(1));
+  CHECK_EQUAL(math::larger_magnitude(1.5f, -2.0f), 2.0f);
+  CHECK_EQUAL(math::larger_magnitude(1.5f, 1.0f), 1.5f);
+  CHECK_EQUAL(math::larger_magnitude(1.5f, -infinity), infinity);
 }
 
 TEST("a block's scale is amax / 448, never below 2^-126") {
