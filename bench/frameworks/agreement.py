@@ -31,8 +31,8 @@ class Agreement:
         )
 
 
-def compare(library: Any, format: str, out: Any, our_out: Any, out_scale: Any, our_scale: Any) -> Agreement:
-    """Counts differences between results in arrays of `library`, NumPy or torch; scales may be None."""
+def compare(library: Any, format: str, theirs: tuple[Any, Any], ours: tuple[Any, Any]) -> Agreement:
+    """Counts differences between (out, out_scale) in arrays of `library`, NumPy or torch; scales may be None."""
     code = library.int8 if format == "e4m3" else library.int16
     largest = LARGEST_FINITE[format]
 
@@ -42,9 +42,10 @@ def compare(library: Any, format: str, out: Any, our_out: Any, out_scale: Any, o
         magnitude = signed & (0x7F if format == "e4m3" else 0x7FFF)
         return library.where(signed < 0, -magnitude, magnitude)
 
-    theirs, ours = places(out), places(our_out)
-    distance = theirs - ours  # wraps, but never to a distance of one
-    near = ((distance == 1) | (distance == -1)) & (theirs <= largest) & (theirs >= -largest)
+    (out, out_scale), (our_out, our_scale) = theirs, ours
+    place = places(out)
+    distance = place - places(our_out)  # wraps, but never to a distance of one
+    near = ((distance == 1) | (distance == -1)) & (place <= largest) & (place >= -largest)
     neighbours = int(near.sum())
     wrong = int((distance != 0).sum()) - neighbours
     scale_ulp = 0

@@ -28,7 +28,7 @@ from moe_act.command.cuda import TorchRuntime
 from moe_act.command.devices import CpuRuntime, Runtime, Unavailable, no_cuda
 
 from .contenders import all_contenders
-from .measure import Bench
+from .measure import measure
 from .report import report, table, text
 from .timing import QUICK, THOROUGH
 from .workloads import Workload, cpu_workloads, gpu_workloads
@@ -98,12 +98,12 @@ def run_here(options: argparse.Namespace, workloads: list[Workload]) -> tuple[di
 
     chosen = [each for each in contenders if not reasons[each.name] and each.name in (options.contender or reasons)]
     (ours,) = (contender for contender in contenders if contender.name == "ours")
-    bench = Bench(runtime, (QUICK if options.quick else THOROUGH)[options.device])
+    effort = (QUICK if options.quick else THOROUGH)[options.device]
     measured = []
     for i, workload in enumerate(workloads):
         print(f"[{i + 1}/{len(workloads)}] {workload.name} ...", end="", file=sys.stderr, flush=True)
         begin = time.monotonic()
-        measured.append(bench.measure(workload, chosen, ours))
+        measured.append(measure(workload, chosen, ours, runtime, effort))
         print(f" {time.monotonic() - begin:.1f} s", file=sys.stderr)
         print(table(measured[-1]), flush=True)
     ok = not any(result.refusals for measurement in measured for result in measurement.results)

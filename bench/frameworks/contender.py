@@ -6,10 +6,11 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .workloads import TensorSet, Workload
 
-Call = Callable[[], object]
+Call = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Contender(ABC):
         missing = [package for package in self.needs if importlib.util.find_spec(package) is None]
         return f"{' and '.join(missing)} not installed" if missing else ""
 
+    def result(self, returned: Any, tensors: TensorSet) -> tuple[Any, Any]:
+        """out and out_scale: those of the set, where a call returns none of its own."""
+        return tensors.out, tensors.out_scale
+
     @abstractmethod
     def variants(self, workload: Workload, sets: list[TensorSet]) -> Iterator[Variant]:
-        """Ready to be called, once each at first to compile what has to be compiled."""
+        """Ready to be called; the first call may compile."""

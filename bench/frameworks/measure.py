@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from moe_act import oracle
+from moe_act.command.cuda import TorchRuntime
 from moe_act.command.devices import Runtime
 
 from .agreement import Agreement, compare
@@ -34,6 +35,9 @@ class Result:
     agreement: Agreement | None = None
     refusals: list[str] = field(default_factory=list)
 
+    def refuse(self, variant: Variant, reason: str) -> None:
+        self.refusals.append(f"{variant.geometry}: {reason}" if variant.geometry else reason)
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -42,88 +46,73 @@ class Measurement:
     results: list[Result]
 
 
-class Bench:
-    """A device and the effort to spend on it."""
+class Measuring:
+    """A workload's tensors on a device, and the effort to spend on them."""
 
-    def __init__(self, runtime: Runtime, effort: Effort) -> None:
-        self.runtime, self.effort = runtime, effort
-        on_gpu = runtime.device == "cuda"
+    def __init__(self, workload: Workload, ours: Contender, runtime: Runtime, effort: Effort) -> None:
+        self.workload, self.runtime, self.effort = workload, runtime, effort
+        on_gpu = isinstance(runtime, TorchRuntime)
         self.library: Any = importlib.import_module("torch" if on_gpu else "numpy")
-        self.clock = GraphClock(runtime.stream) if on_gpu else CallClock()  # type: ignore[attr-defined]
+        self.clock = GraphClock(runtime.stream) if on_gpu else CallClock()
+        count = max(1, math.ceil(CACHES * runtime.cache_bytes / workload.bytes))
+        uploaded = {name: runtime.upload(array, count + 1) for name, array in workload.arrays().items()}
+        columns = (uploaded.get(field.name, [None] * (count + 1)) for field in fields(TensorSet))
+        # What rotates through the cache, and a set of its own for our result.
+        *self.sets, self.ours = (TensorSet(*tensors) for tensors in zip(*columns, strict=True))
+        self._run_ours(ours)
 
-    def measure(self, workload: Workload, contenders: Sequence[Contender], ours: Contender) -> Measurement:
-        sets, ours_result = self._tensors(workload)
-        self._run_ours(workload, ours, ours_result)
-        results = [Result(contender.name) for contender in contenders]
-        ready: list[tuple[Result, Variant]] = []
-        for contender, result in zip(contenders, results, strict=True):
-            try:
-                for variant in contender.variants(workload, sets):
-                    if self._agrees(workload, contender, variant, sets[0], ours_result, result):
-                        ready.append((result, variant))
-            except Exception as error:  # whatever a contender fails with is a finding about it
-                result.refusals.append(first_line(error))
-        if workload.bytes <= self.runtime.cache_bytes:
-            self._time(ready, 1, "hot")
-        self._time(ready, len(sets), "cold")
-        return Measurement(workload, len(sets), results)
-
-    def _tensors(self, workload: Workload) -> tuple[list[TensorSet], TensorSet]:
-        """What rotates through the cache, and a set of its own for our result."""
-        count = max(1, math.ceil(CACHES * self.runtime.cache_bytes / workload.bytes))
-        uploaded = {name: self.runtime.upload(array, count + 1) for name, array in workload.arrays().items()}
-        nothing = [None] * (count + 1)
-        *sets, ours_result = (
-            TensorSet(*tensors)
-            for tensors in zip(
-                *(uploaded.get(name, nothing) for name in ("x", "x_scale", "out", "out_scale")), strict=True
-            )
-        )
-        return sets, ours_result
-
-    def _run_ours(self, workload: Workload, ours: Contender, tensors: TensorSet) -> None:
-        (variant,) = ours.variants(workload, [tensors])
-        self._run(variant, tensors)
-        arrays = {name: self.runtime.download(tensor) for name, tensor in vars(tensors).items() if tensor is not None}
-        rows = range(0, workload.rows, math.ceil(workload.rows / CHECKED_ROWS))
-        options = {} if workload.input == "fp16" else {"x_format": workload.input}
-        report = oracle.check(**arrays, **options, out_format=workload.output, rows=rows)
+    def _run_ours(self, ours: Contender) -> None:
+        (variant,) = ours.variants(self.workload, [self.ours])
+        self._run(variant, self.ours)
+        arrays = {name: self.runtime.download(tensor) for name, tensor in vars(self.ours).items() if tensor is not None}
+        rows = range(0, self.workload.rows, math.ceil(self.workload.rows / CHECKED_ROWS))
+        report = oracle.check(**arrays, **self.workload.formats, rows=rows)
         if report.message:
-            raise RuntimeError(f"{workload.name}: ours does not conform: {report.message}")
+            raise RuntimeError(f"{self.workload.name}: ours does not conform: {report.message}")
 
-    def _run(self, variant: Variant, tensors: TensorSet) -> None:
-        """Runs the first call on results full of poison."""
-        for tensor in (tensors.out, tensors.out_scale):
-            if tensor is not None:
-                tensor.view(self.library.int8)[...] = POISON
-        self.runtime.run(lambda _: variant.calls[0]())
+    def _run(self, variant: Variant, tensors: TensorSet) -> Any:
+        """What the first call returns; what it writes was full of poison before."""
+        returned = []
 
-    def _agrees(
-        self,
-        workload: Workload,
-        contender: Contender,
-        variant: Variant,
-        tensors: TensorSet,
-        ours: TensorSet,
-        into: Result,
-    ) -> bool:
-        """Whether the variant may be timed; what was found goes into the result."""
-        objection = ""
+        def poison(_: Any) -> None:
+            for tensor in (tensors.out, tensors.out_scale):
+                if tensor is not None:
+                    tensor.view(self.library.int8)[...] = POISON
+
+        self.runtime.run(poison)
+        self.runtime.run(lambda _: returned.append(variant.calls[0]()))
+        return returned[0]
+
+    def agreeing(self, contender: Contender, result: Result) -> list[Variant]:
+        """Variants that may be timed; what is wrong with the others goes into the result."""
+        good = []
         try:
-            self._run(variant, tensors)
-            if contender.computes:
-                found = compare(self.library, workload.output, tensors.out, ours.out, tensors.out_scale, ours.out_scale)
-                objection = found.objection(workload.elements, workload.output)
-                if into.agreement is None or objection:
-                    into.agreement = found
-        except Exception as error:  # as above, but other geometries may do
-            objection = first_line(error)
-        if objection:
-            into.refusals.append(f"{variant.geometry}: {objection}" if variant.geometry else objection)
-        return not objection
+            for variant in contender.variants(self.workload, self.sets):
+                objection = self._objection(contender, variant, result)
+                if objection:
+                    result.refuse(variant, objection)
+                else:
+                    good.append(variant)
+        except Exception as error:  # whatever a contender fails with is a finding about it
+            result.refusals.append(first_line(error))
+        return good
 
-    def _time(self, ready: Sequence[tuple[Result, Variant]], sets: int, kind: str) -> None:
-        """Times calls on so many sets; the fastest variant of a contender counts."""
+    def _objection(self, contender: Contender, variant: Variant, result: Result) -> str:
+        try:
+            returned = self._run(variant, self.sets[0])
+            if not contender.computes:
+                return ""
+            out, out_scale = contender.result(returned, self.sets[0])
+            found = compare(self.library, self.workload.output, (out, out_scale), (self.ours.out, self.ours.out_scale))
+        except Exception as error:  # other variants may do
+            return first_line(error)
+        objection = found.objection(self.workload.elements, self.workload.output)
+        if result.agreement is None or objection:
+            result.agreement = found
+        return objection
+
+    def time(self, ready: Sequence[tuple[Result, Variant]], sets: int, kind: str) -> None:
+        """Times calls that go through so many sets; the fastest variant of a contender counts."""
         turns: list[Turn] = []
         timed: list[tuple[Result, Variant]] = []
         for result, variant in ready:
@@ -131,12 +120,28 @@ class Bench:
                 turns.append(self.clock.turn(variant.calls[:sets], self.effort.turn_microseconds))
                 timed.append((result, variant))
             except Exception as error:  # no graph can be made of it
-                result.refusals.append(f"{variant.geometry}: {first_line(error)}")
+                result.refuse(variant, first_line(error))
         medians = rotated_medians(turns, self.effort.rounds)
         for (result, variant), microseconds in zip(timed, medians, strict=True):
             best = getattr(result, kind)
             if best is None or microseconds < best.microseconds:
                 setattr(result, kind, Timing(microseconds, variant.geometry))
+
+
+def measure(
+    workload: Workload, contenders: Sequence[Contender], ours: Contender, runtime: Runtime, effort: Effort
+) -> Measurement:
+    measuring = Measuring(workload, ours, runtime, effort)
+    results = [Result(contender.name) for contender in contenders]
+    ready = [
+        (result, variant)
+        for contender, result in zip(contenders, results, strict=True)
+        for variant in measuring.agreeing(contender, result)
+    ]
+    if workload.bytes <= runtime.cache_bytes:
+        measuring.time(ready, 1, "hot")
+    measuring.time(ready, len(measuring.sets), "cold")
+    return Measurement(workload, len(measuring.sets), results)
 
 
 def first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Sets of tensors as torch knows them: with dtypes of their own for every format."""
+"""The same memory with torch's own dtypes, and back."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from .workloads import TensorSet, Workload
-
-DTYPES = {"e4m3": "float8_e4m3fn", "bf16": "bfloat16", "fp16": "float16"}
+FORMAT_DTYPES = {"e4m3": "float8_e4m3fn", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def torch_tensors(tensors: TensorSet, workload: Workload) -> TensorSet:
-    """The same memory."""
+def as_torch(tensor: Any, format: str | None = None) -> Any:
+    """A tensor of the format, or of the dtype it has."""
     import torch
 
-    def view(tensor: Any, format: str | None = None) -> Any:
-        if isinstance(tensor, np.ndarray):
-            tensor = torch.from_numpy(tensor)
-        return tensor if tensor is None or format is None else tensor.view(getattr(torch, DTYPES[format]))
+    if isinstance(tensor, np.ndarray):
+        tensor = torch.from_numpy(tensor)
+    return tensor if tensor is None or format is None else tensor.view(getattr(torch, FORMAT_DTYPES[format]))
 
-    return TensorSet(
-        view(tensors.x, workload.input),
-        view(tensors.x_scale),
-        view(tensors.out, workload.output),
-        view(tensors.out_scale),
-    )
+
+def codes_of(tensor: Any) -> Any:
+    """Integers of the same bits: in torch on a GPU, in NumPy on the CPU."""
+    import torch
+
+    integers = tensor.view({1: torch.int8, 2: torch.int16, 4: torch.int32}[tensor.element_size()])
+    return integers if integers.is_cuda else integers.numpy()

@@ -52,6 +52,12 @@ class Workload:
         out_scales = self.rows * blocks(self.columns) if self.output == "e4m3" else 0
         return x + out + 4 * (x_scales + out_scales)
 
+    @property
+    def formats(self) -> dict[str, str]:
+        """Options of the library's functions."""
+        described = {} if self.input == "fp16" else {"x_format": self.input}  # what NumPy's dtype does not tell
+        return {**described, "out_format": self.output}
+
     def arrays(self) -> dict[str, Array]:
         """The tensors of one call; the same bytes on every machine."""
         random = np.random.default_rng([self.rows, self.columns])

@@ -15,6 +15,5 @@ class Ours(Contender):
     name = "ours"
 
     def variants(self, workload: Workload, sets: list[TensorSet]) -> Iterator[Variant]:
-        formats = {"x_format": None if workload.input == "fp16" else workload.input, "out_format": workload.output}
-        plan = moe_act.plan(**vars(sets[0]), **formats)
+        plan = moe_act.plan(**vars(sets[0]), **workload.formats)
         yield Variant("", [partial(plan.run, **vars(tensors)) for tensors in sets])

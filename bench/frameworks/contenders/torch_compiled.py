@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
-from ..contender import Contender, Variant
-from ..torch_tensors import torch_tensors
+from ..contender import Variant
 from ..workloads import TensorSet, Workload
-from .torch_eager import gated_act_quant
+from .torch_eager import FunctionCall, TorchEager, gated_act_quant
 
 
-class TorchCompiled(Contender):
+class TorchCompiled(TorchEager):
     name = "torch_compiled"
-    needs = ("torch",)
 
     def variants(self, workload: Workload, sets: list[TensorSet]) -> Iterator[Variant]:
         import torch
@@ -23,5 +20,5 @@ class TorchCompiled(Contender):
         # goes into the same graphs as everybody's.
         mode = "max-autotune-no-cudagraphs"
         compiled = torch.compile(gated_act_quant, mode=mode, dynamic=False, fullgraph=True)
-        calls = [partial(compiled, torch_tensors(tensors, workload)) for tensors in sets]
-        yield Variant("max-autotune", calls)
+        calls = [FunctionCall(compiled, tensors, workload) for tensors in sets]
+        yield Variant(mode, calls)

@@ -8,13 +8,12 @@ from functools import partial
 from moe_act.workloads import BLOCK
 
 from ..contender import Call, Contender, Variant
-from ..torch_tensors import torch_tensors
+from ..torch_tensors import as_torch
 from ..workloads import TensorSet, Workload
 
 # Rows, blocks of columns and warps of a program: 4 to 32 columns per lane. Few programs' worth of rows need small
 # ones to occupy the GPU; 8 rows fill a sector of column-major scales.
-GEOMETRIES = ((1, 1, 1), (1, 2, 1), (1, 4, 1), (1, 4, 4), (1, 8, 4), (1, 16, 4), (1, 16, 8), (2, 16, 4), (8, 1, 1),
-              (8, 2, 4), (8, 4, 8), (8, 8, 16))  # fmt: skip
+GEOMETRIES = ((1, 1, 1), (1, 2, 1), (1, 4, 1), (1, 4, 4), (1, 16, 4), (1, 16, 8), (2, 16, 4), (8, 2, 4), (8, 4, 8))
 
 
 class TritonFused(Contender):
@@ -23,10 +22,9 @@ class TritonFused(Contender):
     needs = ("torch", "triton")
 
     def variants(self, workload: Workload, sets: list[TensorSet]) -> Iterator[Variant]:
-        tensors = [torch_tensors(each, workload) for each in sets]
         for rows, blocks, warps in GEOMETRIES:
             geometry = f"{rows} rows x {blocks} blocks, {warps} warps"
-            yield Variant(geometry, [_call(workload, each, rows, blocks, warps) for each in tensors])
+            yield Variant(geometry, [_call(workload, each, rows, blocks, warps) for each in sets])
 
 
 def _call(workload: Workload, tensors: TensorSet, rows: int, blocks: int, warps: int) -> Call:
@@ -36,9 +34,9 @@ def _call(workload: Workload, tensors: TensorSet, rows: int, blocks: int, warps:
     quantize = tensors.out_scale is not None
     return partial(
         kernels.gated_act_quant[(programs,)],
-        tensors.x,
-        tensors.out,
-        tensors.out_scale if quantize else tensors.out,  # never touched
+        as_torch(tensors.x, workload.input),
+        as_torch(tensors.out, workload.output),
+        tensors.out_scale,
         workload.rows,
         COLUMNS=workload.columns,
         ROWS=rows,
