@@ -2,17 +2,16 @@
 
     python bench/gpu.py --out DIRECTORY
 
-Builds and installs the library for this GPU, runs the GPU tests, the sanitizers and the main command, and writes
-DIRECTORY/<gpu>.json with everything that was found. Exit status 1 if anything failed. Nothing is fetched: the build
-tools, torch and pytest have to be there. The commit is read from git, or from MOE_ACT_COMMIT where there is no .git.
+Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the contenders,
+and writes DIRECTORY/<gpu>.json with everything that was found, and what the contenders took to contenders.json and
+frameworks.json beside it. Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and pytest have
+to be there. The commit is read from git, or from MOE_ACT_COMMIT where there is no .git.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 import re
 import subprocess
 import sys
@@ -21,7 +20,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from environment import ROOT, commit, date
+
 # Microseconds that the reference implementation takes on an H100, cold or hot (H = 2048, top 8 of 256): what this
 # library must not be slower than, at any number of tokens.
 REFERENCE_US = {
@@ -53,18 +53,14 @@ def environment() -> dict[str, Any]:
 
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     name, driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].split(", ")
-    commit = os.environ.get("MOE_ACT_COMMIT", "")
-    if not commit:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-        commit = head.stdout.strip() or "unknown"
     return {
         "gpu": name,
         "driver": driver,
         "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "commit": commit,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "date": date(),
     }
 
 
@@ -88,9 +84,14 @@ def test(step: str, command: list[str], report: Path) -> dict[str, Any]:
 
 
 def build_cpp_tests(architecture: str) -> Path:
-    """Where the C++ tests were built."""
+    """Where the C++ tests were built, and the program that times contenders beside them."""
     tree = ROOT / "build" / "gpu"
-    defines = ["-DMOE_ACT_TESTS=ON", "-DMOE_ACT_CUDA=ON", f"-DMOE_ACT_CUDA_ARCHITECTURES={architecture}-real"]
+    defines = [
+        "-DMOE_ACT_TESTS=ON",
+        "-DMOE_ACT_BENCH=ON",
+        "-DMOE_ACT_CUDA=ON",
+        f"-DMOE_ACT_CUDA_ARCHITECTURES={architecture}-real",
+    ]
     for step, command in (
         ("configure C++ tests", ["cmake", "-S", str(ROOT), "-B", str(tree), "-G", "Ninja", *defines]),
         ("build C++ tests", ["cmake", "--build", str(tree)]),
@@ -124,6 +125,16 @@ def sanitize(tool: str, tests: Path) -> dict[str, Any]:
     }
 
 
+def contend(program: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """The library against others, compared before they are timed: in C++, and from Python."""
+    commands = {"contenders": [str(program)], "frameworks": [sys.executable, "bench/frameworks", "--device", "cuda"]}
+    steps = {}
+    for name, command in commands.items():
+        done, seconds = run(name, [*command, "--json", str(out / f"{name}.json")])
+        steps[name] = {"ok": done.returncode == 0, "seconds": round(seconds, 1)}
+    return steps
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory for the JSON and the logs")
@@ -152,7 +163,10 @@ def main() -> int:
     if result["command"]:
         del result["command"]["arguments"]  # they name folders of the machine that ran it
 
+    result["contenders"] = contend(cpp_tests.parents[1] / "moe_act_bench", out)
+
     parts = [result.get("build", {"ok": True}), result["tests"], result["ctest"], *result["sanitizers"].values()]
+    parts += result["contenders"].values()
     result["slower_than_reference"] = (
         slower_than_reference(result["command"]) if result["command"] else ["not measured"]
     )
