@@ -35,7 +35,8 @@ def readme_sections(results: Path) -> Iterator[str]:
         "Block-FP8 at DeepSeek-V3's sizes",
         "`x` e4m3 `[rows, 4096]` with column-major scales, 8 of 256 experts per token, rows through the map, "
         "block-scaled e4m3 out. Microseconds, hot / cold: medians of CUDA-graph replays, with the tensors in L2, or "
-        "coming from memory (alone where they exceed L2). Every result was compared with ours before it was timed.\n\n"
+        "coming from memory (only that where they exceed L2). Results were compared with ours before they were "
+        "timed.\n\n"
         "*before*: one token per CTA, one column per thread; *reference*: 1, 2 or 4 tokens per CTA; both with fast "
         "math. *PDL*: programmatic dependent launch in a chain, with metadata read early. *move*: the same bytes "
         "through the same map without arithmetic. *limit*: the same bytes as a plain stream; of it and *move* the "
@@ -79,7 +80,7 @@ def readme_sections(results: Path) -> Iterator[str]:
 def performance_sections(results: Path) -> Iterator[str]:
     yield from section(
         "Block-FP8, all sizes",
-        "Tokens as in the README.",
+        "Microseconds, hot / cold.",
         results / "contenders",
         lambda result: gpu.sizes(result, None),
     )
