@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ class Variant:
     """One way of a contender to do the work; the fastest of them counts."""
 
     geometry: str
-    calls: list[Call]  # the same work on one set of tensors after the other
+    calls: Sequence[Call]  # the same work on one set of tensors after the other
 
 
 class Contender(ABC):

@@ -51,9 +51,8 @@ class Measuring:
 
     def __init__(self, workload: Workload, ours: Contender, runtime: Runtime, effort: Effort) -> None:
         self.workload, self.runtime, self.effort = workload, runtime, effort
-        on_gpu = isinstance(runtime, TorchRuntime)
-        self.library: Any = importlib.import_module("torch" if on_gpu else "numpy")
-        self.clock = GraphClock(runtime.stream) if on_gpu else CallClock()
+        self.library: Any = importlib.import_module("torch" if runtime.device == "cuda" else "numpy")
+        self.clock = GraphClock(runtime.stream) if isinstance(runtime, TorchRuntime) else CallClock()
         count = max(1, math.ceil(CACHES * runtime.cache_bytes / workload.bytes))
         uploaded = {name: runtime.upload(array, count + 1) for name, array in workload.arrays().items()}
         columns = (uploaded.get(field.name, [None] * (count + 1)) for field in fields(TensorSet))

@@ -53,10 +53,12 @@ class Workload:
         return x + out + 4 * (x_scales + out_scales)
 
     @property
-    def formats(self) -> dict[str, str]:
+    def formats(self) -> dict[str, Any]:
         """Options of the library's functions."""
-        described = {} if self.input == "fp16" else {"x_format": self.input}  # what NumPy's dtype does not tell
-        return {**described, "out_format": self.output}
+        formats = {"x_format": self.input, "out_format": self.output}
+        if self.input == "fp16":  # whose dtype tells
+            del formats["x_format"]
+        return formats
 
     def arrays(self) -> dict[str, Array]:
         """The tensors of one call; the same bytes on every machine."""
