@@ -69,6 +69,8 @@ def main() -> int:
         print("contenders:", ", ".join(names))
         return 0
 
+    if options.json and not options.json.absolute().parent.is_dir():
+        parser.error(f"--json: {options.json}: no such directory")
     try:
         found, ok = run(options, workloads)
     except Unavailable as error:
@@ -122,8 +124,9 @@ def run_each(threads: list[int]) -> tuple[dict[str, Any], bool]:
                 sys.exit(done.returncode or 1)
             ok &= done.returncode == 0
             parts.append(json.loads(part.read_text()))
-    together = {**parts[0], "workloads": [workload for part in parts for workload in part["workloads"]]}
-    return together, ok
+    workloads = [workload for part in parts for workload in part["workloads"]]
+    workloads.sort(key=lambda workload: (workload["input"], workload["rows"], workload["threads"]))
+    return {**parts[0], "workloads": workloads}, ok
 
 
 def cuda_runtime() -> Runtime:
