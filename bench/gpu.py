@@ -2,17 +2,16 @@
 
     python bench/gpu.py --out DIRECTORY
 
-Builds and installs the library for this GPU, runs the GPU tests, the sanitizers and the main command, and writes
-DIRECTORY/<gpu>.json with everything that was found. Exit status 1 if anything failed. Nothing is fetched: the build
-tools, torch and pytest have to be there. The commit is read from git, or from MOE_ACT_COMMIT where there is no .git.
+Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the benchmarks,
+and writes DIRECTORY/<gpu>.json with everything that was found, and the benchmarks' figures to contenders.json,
+search.json, frameworks.json and host.json beside it. Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and pytest have
+to be there. The commit is read from git, or from MOE_ACT_COMMIT where there is no .git.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
 import re
 import subprocess
 import sys
@@ -21,7 +20,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from environment import ROOT, commit, date
+
 # Microseconds that the reference implementation takes on an H100, cold or hot (H = 2048, top 8 of 256): what this
 # library must not be slower than, at any number of tokens.
 REFERENCE_US = {
@@ -48,13 +48,6 @@ def run(step: str, command: list[str]) -> tuple[subprocess.CompletedProcess[str]
     return done, seconds
 
 
-def commit() -> str:
-    if given := os.environ.get("MOE_ACT_COMMIT", ""):
-        return given
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return head.stdout.strip() or "unknown"
-
-
 def environment() -> dict[str, Any]:
     import torch
 
@@ -67,7 +60,7 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "commit": commit(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": date(),
     }
 
 
@@ -91,10 +84,14 @@ def test(step: str, command: list[str], report: Path) -> dict[str, Any]:
 
 
 def build_cpp_tests(architecture: str) -> Path:
-    """Where the C++ tests were built; the benchmarks' programs are two levels up."""
+    """Where the C++ tests were built, and the program that times contenders beside them."""
     tree = ROOT / "build" / "gpu"
-    defines = ["-DMOE_ACT_TESTS=ON", "-DMOE_ACT_BENCH=ON", "-DMOE_ACT_CUDA=ON"]
-    defines.append(f"-DMOE_ACT_CUDA_ARCHITECTURES={architecture}-real")
+    defines = [
+        "-DMOE_ACT_TESTS=ON",
+        "-DMOE_ACT_BENCH=ON",
+        "-DMOE_ACT_CUDA=ON",
+        f"-DMOE_ACT_CUDA_ARCHITECTURES={architecture}-real",
+    ]
     for step, command in (
         ("configure C++ tests", ["cmake", "-S", str(ROOT), "-B", str(tree), "-G", "Ninja", *defines]),
         ("build C++ tests and benchmarks", ["cmake", "--build", str(tree)]),
@@ -128,6 +125,24 @@ def sanitize(tool: str, tests: Path) -> dict[str, Any]:
     }
 
 
+def measure(programs: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """The library against others, compared before they are timed: in C++, every plan it could make, from Python; and
+    what a call costs the host."""
+    contenders, python = str(programs / "moe_act_bench"), sys.executable
+    commands = {
+        "contenders": [contenders],
+        "search": [contenders, "--search", "--quick", "--contender", "ours", "--contender", "search"],
+        "frameworks": [python, "bench/frameworks", "--device", "cuda"],
+        "host": [python, "bench/host.py", "--program", str(programs / "moe_act_bench_host")],
+    }
+    steps = {}
+    for name, command in commands.items():
+        done, seconds = run(name, [*command, "--json", str(out / f"{name}.json")])
+        (out / f"{name}.txt").write_text(done.stdout)
+        steps[name] = {"ok": done.returncode == 0, "seconds": round(seconds, 1)}
+    return steps
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory for the JSON and the logs")
@@ -156,15 +171,10 @@ def main() -> int:
     if result["command"]:
         del result["command"]["arguments"]  # they name folders of the machine that ran it
 
-    host = out / "host.json"
-    program = cpp_tests.parents[1] / "moe_act_bench_host"
-    script = str(ROOT / "bench" / "host.py")
-    host_path, _ = run("host path", [sys.executable, script, "--program", str(program), "--json", str(host)])
-    print(host_path.stdout)
-    result["host"] = json.loads(host.read_text()) if host_path.returncode == 0 else None
+    result["measurements"] = measure(cpp_tests.parents[1], out)
 
     parts = [result.get("build", {"ok": True}), result["tests"], result["ctest"], *result["sanitizers"].values()]
-    parts.append({"ok": host_path.returncode == 0})
+    parts += result["measurements"].values()
     result["slower_than_reference"] = (
         slower_than_reference(result["command"]) if result["command"] else ["not measured"]
     )

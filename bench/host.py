@@ -11,7 +11,6 @@ the map names no row while calls are timed, and there is no bare launch to subtr
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import statistics
 import subprocess
@@ -22,7 +21,8 @@ from typing import Any, NamedTuple
 
 import moe_act
 import torch
-from gpu import ROOT, commit, environment
+from environment import ROOT, commit, date
+from gpu import environment
 
 ROWS, COLUMNS, TOKENS, TOP_K = 64, 2048, 1, 8  # one token; each of its experts has a tile of eight rows
 CALLS_PER_BATCH = 500  # the launch queue holds 1024
@@ -115,7 +115,7 @@ def main() -> None:
     options = parser.parse_args()
 
     on_cuda = options.device == "cuda"
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    now = date()
     facts = environment() if on_cuda else {"torch": torch.__version__, "commit": commit(), "date": now}
     values = names(options.device)
     check(values)

@@ -1,0 +1,1 @@
+"""The library against what else computes the same: workloads times contenders, on a GPU or on the CPU."""

@@ -1,0 +1,76 @@
+"""Block-FP8 activation on a GPU: from the GPU run (results/*.json) and from results/contenders/*.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .markdown import by_contender, ratio, source, table, times
+
+README_TOKENS = (1, 32, 256, 1024, 4096, 16384)
+
+
+def evidence(result: dict[str, Any]) -> str:
+    """What was proven on a GPU, in a line."""
+    facts, tests = result["environment"], result["tests"]
+    findings = sum(report["findings"] for report in result["sanitizers"].values())
+    return (
+        f"- {facts['gpu']}, driver {facts['driver']}, CUDA {facts['cuda']}, {facts['date'][:10]}, commit "
+        f"`{facts['commit'][:12]}`: {tests['tests'] - tests['skipped']} GPU tests run, "
+        f"{tests['failures'] + tests['errors']} failed; {', '.join(result['sanitizers'])}: {findings} findings.\n"
+    )
+
+
+def sizes(result: dict[str, Any], tokens: tuple[int, ...] | None = README_TOKENS) -> str:
+    """Through the map: times of the contenders and what they are to ours; None: all that were measured."""
+    rows = []
+    for workload in result["workloads"]:
+        kind, size = _name(workload)
+        if kind != "routed" or (tokens and size not in tokens):
+            continue
+        found = by_contender(workload)
+        ours = found["ours"]
+        names = ("before", "reference", "ours", "ours_pdl", "move", "stream")
+        rows.append([f"{size:,}", *(times(found.get(name)) for name in names)])
+        rows[-1][3] = f"**{rows[-1][3]}**"
+        rows[-1] += [ratio(found.get("before"), ours), ratio(found.get("reference"), ours)]
+        rows[-1].append(ratio(found.get("stream"), ours, ".0%"))
+    titles = ["tokens", "before", "reference", "ours", "ours, PDL", "move", "limit"]
+    titles += ["before / ours", "reference / ours", "of the limit"]
+    return f"{source(result['environment'])}:\n\n{table(titles, rows)}"
+
+
+def expert_parallel(result: dict[str, Any]) -> str:
+    """A share of the experts beside all experts with as many live rows."""
+    workloads = {workload["name"]: workload for workload in result["workloads"]}
+    rows = []
+    for workload in result["workloads"]:
+        kind, tokens = _name(workload)
+        if not kind.startswith("parallel-"):
+            continue
+        ranks = int(kind.partition("-")[2])
+        found = by_contender(workload)
+        alone = workloads.get(f"routed/{tokens // ranks}")
+        alone_ours = by_contender(alone)["ours"] if alone else None
+        rows.append([f"1 in {ranks}", f"{tokens:,}", f"{workload['valid_rows']:,}"])
+        rows[-1] += [times(found.get("reference")), f"**{times(found['ours'])}**", times(alone_ours)]
+        rows[-1].append(ratio(found["ours"], alone_ours))
+    titles = ["experts here", "tokens", "live rows", "reference", "ours", "live rows alone", "ours / live rows alone"]
+    return f"{source(result['environment'])}:\n\n{table(titles, rows)}"
+
+
+def columns(result: dict[str, Any]) -> str:
+    """Dense e4m3 rows of other widths."""
+    rows = []
+    for workload in result["workloads"]:
+        if _name(workload)[0] == "columns":
+            found = by_contender(workload)
+            ours = found["ours"]
+            rows.append([f"{workload['columns']:,}", *(times(found.get(name)) for name in ("ours", "move", "stream"))])
+            rows[-1] += [ratio(found.get(name), ours, ".0%") for name in ("move", "stream")]
+    titles = ["H", "ours", "move", "limit", "of move", "of the limit"]
+    return f"{source(result['environment'])}:\n\n{table(titles, rows)}"
+
+
+def _name(workload: dict[str, Any]) -> tuple[str, int]:
+    kind, _, size = workload["name"].partition("/")
+    return kind, int(size)

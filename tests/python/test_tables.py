@@ -1,0 +1,92 @@
+"""Tables and the plot of the README, from results made up for the purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import plot
+import pytest
+import readme
+from tables import frameworks, gpu, host
+from tables.markdown import three_digits
+
+ENVIRONMENT = {"gpu": "GPU", "date": "2026-11-22T00:00:00+00:00", "commit": "0123456789abcdef"}
+
+
+def timing(hot: float | None, cold: float) -> dict[str, Any]:
+    return {"hot": hot and {"microseconds": hot, "geometry": ""}, "cold": {"microseconds": cold, "geometry": ""}}
+
+
+def workload(name: str, times: dict[str, dict[str, Any]], **facts: Any) -> dict[str, Any]:
+    return {"name": name, **facts, "results": [{"contender": contender, **time} for contender, time in times.items()]}
+
+
+def rows(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|\n").split("|")] for line in text.splitlines() if line[:1] == "|"]
+
+
+def test_three_digits() -> None:
+    assert [*map(three_digits, (1.234, 9.996, 99.94, 99.96, 1234.5))] == ["1.23", "10.0", "99.9", "100", "1,234"]
+
+
+def test_sizes_show_ratios_of_both_kinds() -> None:
+    times = {"before": timing(4, 6), "reference": timing(3, 4), "ours": timing(2, 4), "stream": timing(1, 3)}
+    result = {"environment": ENVIRONMENT, "workloads": [workload("routed/32", times), workload("routed/8", times)]}
+    (line,) = rows(gpu.sizes(result))[2:]
+    shown = ["32", "4.00 / 6.00", "3.00 / 4.00", "**2.00 / 4.00**", "-", "-", "1.00 / 3.00"]
+    assert line == [*shown, "2.00 / 1.50", "1.50 / 1.00", "50% / 75%"]
+    assert len(rows(gpu.sizes(result, None))) == 4
+
+
+def test_expert_parallel_finds_as_many_live_rows() -> None:
+    alone = workload("routed/128", {"ours": timing(4, 5)})
+    shared = workload("parallel-8/1024", {"reference": timing(30, 30), "ours": timing(6, 10)}, valid_rows=1006)
+    other = workload("parallel-32/1024", {"ours": timing(None, 3)}, valid_rows=242)
+    found = rows(gpu.expert_parallel({"environment": ENVIRONMENT, "workloads": [alone, shared, other]}))[2:]
+    assert found[0] == ["1 in 8", "1,024", "1,006", "30.0 / 30.0", "**6.00 / 10.0**", "4.00 / 5.00", "1.50 / 2.00"]
+    assert found[1][-2:] == ["-", "-"]
+
+
+def test_frameworks_on_a_gpu() -> None:
+    times = {"torch_compiled": timing(None, 30), "ours": timing(None, 20), "copy": timing(None, 18)}
+    workloads = [workload("bf16/8192", times, input="bf16", output="e4m3", rows=8192)]
+    environment = {**ENVIRONMENT, "torch": "2.11", "triton": None}
+    absent = [{"contender": "triton_fused", "reason": "triton not installed"}]
+    text = frameworks.on_gpu({"environment": environment, "absent": absent, "workloads": workloads})
+    shown = ["bf16 to e4m3", "8,192", "-", "30.0", "-", "**20.0**", "18.0", "1.50", "-", "90%"]
+    assert rows(text)[2:] == [shown]
+    assert "Absent: triton_fused: triton not installed." in text
+
+
+def test_frameworks_on_a_cpu() -> None:
+    times = {"torch_compiled": timing(None, 2048), "ours": timing(None, 1024), "copy": timing(None, 512)}
+    workloads = [workload("bf16/512/threads-2", times, input="bf16", rows=512, columns=2048, threads=2)]
+    facts = {"cpu": "CPU", "cores": 2, "instruction_set": "avx", "torch": None}
+    environment = {**ENVIRONMENT, **facts}
+    text = frameworks.on_cpu({"environment": environment, "absent": [], "workloads": workloads})
+    assert rows(text)[2:] == [["bf16", "512", "2", "-", "-", "0.51", "**1.02**", "2.00", "50%"]]
+
+
+def test_host_overhead() -> None:
+    call = {"call": "plan.run", "nanoseconds": 3456.7, "beyond_bare_nanoseconds": None, "goal_nanoseconds": 1500}
+    text = host.overhead({"environment": ENVIRONMENT, "results": [call]})
+    assert rows(text)[2:] == [["plan.run", "3,457", "-", "1,500"]]
+
+
+def test_sections_need_files(tmp_path: Path) -> None:
+    assert [*readme.readme_sections(tmp_path)] == []
+
+
+def test_a_plot_of_other_figures_is_not_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plot.is_current()
+    panels = plot.figures(plot.CONTENDERS)
+    drawn = plot.digest(panels)
+    panels[0]["ours"][0] += 0.0001
+    assert plot.digest(panels) != drawn
+    copied = tmp_path / "plot.svg"
+    copied.write_text(plot.PLOT.read_text().replace(drawn, plot.digest(panels)))
+    monkeypatch.setattr(plot, "PLOT", copied)
+    assert not plot.is_current()
+    copied.unlink()
+    assert not plot.is_current()
