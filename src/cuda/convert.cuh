@@ -69,7 +69,7 @@ struct Vector {
   }
 
   // Elements that are decoded together, few enough to be used before the next ones take registers.
-  static constexpr int step = count < 2 ? 1 : 2;
+  static constexpr int step = count < 2 || elements_per_word == 1 ? 1 : 2;
 
   // Elements [first, first + step); first is a multiple of step.
   __device__ __forceinline__ void decode(int first, float (&values)[step]) const {
