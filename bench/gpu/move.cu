@@ -118,8 +118,8 @@ __global__ void __launch_bounds__(warps_per_cta* warp_lanes)
   const std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
   const std::int64_t warp = std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z;
 
-  // The total first: it would else wait for the look at the map entry.
-  const std::int64_t stride = buffers.total != nullptr ? *buffers.total : arguments.dense_stride;
+  // The total first, and nothing computed from it before the map entry is asked for, too.
+  std::int32_t total = buffers.total != nullptr ? *buffers.total : 0;
   std::int64_t row = -1;
   if constexpr (vote) {
     const std::int64_t entry = warp * arguments.entries_per_warp + threadIdx.x;
@@ -127,6 +127,8 @@ __global__ void __launch_bounds__(warps_per_cta* warp_lanes)
   } else if (warp < arguments.units) {
     row = buffers.map != nullptr ? buffers.map[warp] : warp;
   }
+  asm volatile("" : "+r"(total));
+  const std::int64_t stride = buffers.total != nullptr ? total : arguments.dense_stride;
 #if __CUDA_ARCH__ >= 900
   // Every warp waits before it returns: a grid that ended earlier would let its dependents overtake its producers.
   if (arguments.pdl) asm volatile("griddepcontrol.wait;" ::: "memory");

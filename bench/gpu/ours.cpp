@@ -25,6 +25,7 @@ const char* schedule_name(std::int32_t schedule) {
     case MOE_ACT_SCHEDULE_ROWS: return "rows";
     case MOE_ACT_SCHEDULE_TILES: return "tiles";
     case MOE_ACT_SCHEDULE_SPARSE: return "sparse";
+    case MOE_ACT_SCHEDULE_SCAN: return "scan";
     default: return "loop";
   }
 }
@@ -98,7 +99,7 @@ void add_ours(Contenders& contenders) {
 }
 
 void add_search(Contenders& contenders) {
-  constexpr std::size_t most_choices = 120;
+  constexpr std::size_t most_choices = 200;
   for (std::size_t index = 0; index < most_choices; ++index) contenders.push_back(std::make_unique<Alternative>(index));
 }
 

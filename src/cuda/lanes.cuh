@@ -71,7 +71,7 @@ struct Strides {
   math::ScaleStrides x_scale;
   math::ScaleStrides out_scale;
 
-  __device__ __forceinline__ Strides(const KernelArguments& arguments, std::int64_t total)
+  __device__ __forceinline__ Strides(const KernelArguments& arguments, std::int32_t total)
       : x_scale(resolve(arguments.x_scale_strides, total)), out_scale(resolve(arguments.out_scale_strides, total)) {}
 };
 
