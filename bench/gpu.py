@@ -32,7 +32,7 @@ REFERENCE_US = {
     4096: {"cold": 409.0},
     16384: {"cold": 1701.0},
 }
-SANITIZERS = ("memcheck", "initcheck", "synccheck", "racecheck")
+SANITIZERS = ("memcheck", "initcheck", "synccheck")  # no kernel has shared memory, so racecheck has nothing to look at
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
 
 
@@ -115,7 +115,7 @@ def sanitize(tool: str, tests: Path) -> dict[str, Any]:
     """Every kernel, in a program without a framework: each buffer is an allocation of its own."""
     command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", str(tests / "test_gpu_kernels")]
     done, seconds = run(tool, command)
-    findings = re.search(r"(?:ERROR SUMMARY: |RACECHECK SUMMARY: )(\d+) (?:error|hazard)", done.stdout)
+    findings = re.search(r"ERROR SUMMARY: (\d+) error", done.stdout)
     checks = re.search(r"\d+ tests, (\d+) checks, 0 failed", done.stdout)
     return {
         "ok": done.returncode == 0 and findings is not None and checks is not None,

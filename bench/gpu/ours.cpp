@@ -25,7 +25,6 @@ const char* schedule_name(std::int32_t schedule) {
     case MOE_ACT_SCHEDULE_ROWS: return "rows";
     case MOE_ACT_SCHEDULE_TILES: return "tiles";
     case MOE_ACT_SCHEDULE_SPARSE: return "sparse";
-    case MOE_ACT_SCHEDULE_SCAN: return "scan";
     default: return "loop";
   }
 }

@@ -158,8 +158,7 @@ typedef enum moe_act_schedule {
   MOE_ACT_SCHEDULE_ROWS = 1,   /* a warp does one chunk of one row */
   MOE_ACT_SCHEDULE_TILES = 2,  /* a warp does one block of several consecutive rows */
   MOE_ACT_SCHEDULE_SPARSE = 3, /* a CTA shares out the few live rows among many map entries */
-  MOE_ACT_SCHEDULE_LOOP = 4,   /* as ROWS, for any alignment and any grid */
-  MOE_ACT_SCHEDULE_SCAN = 5    /* every CTA counts the live rows of the whole map and takes its equal share of them */
+  MOE_ACT_SCHEDULE_LOOP = 4    /* as ROWS, for any alignment and any grid */
 } moe_act_schedule;
 
 /* What there is to choose about running a problem on a GPU. Results do not depend on it. */
@@ -169,7 +168,7 @@ typedef struct moe_act_launch_choice {
   int32_t columns_per_lane; /* adjacent columns that a lane loads at once */
   int32_t vectors_per_lane; /* such loads that one lane has in flight */
   int32_t warps_per_cta;    /* a power of two up to 16 */
-  int32_t entries_per_cta;  /* SPARSE: map entries that a CTA looks at, 1 to 64; SCAN: for each CTA; else 0 */
+  int32_t entries_per_cta;  /* SPARSE: map entries that a CTA looks at, 1 to 64; else 0 */
   int32_t marks_rows;       /* 1: a map's rows are done in their own order, marked in workspace beforehand; else 0 */
   int32_t reserved;
 } moe_act_launch_choice;

@@ -39,7 +39,7 @@ class Plan:
     @property
     def schedule(self) -> str:
         """
-        How work is laid over warps: "rows", "tiles", "sparse", "scan" or "loop"; "" on the CPU.
+        How work is laid over warps: "rows", "tiles", "sparse" or "loop"; "" on the CPU.
         """
 
     @property

@@ -123,7 +123,7 @@ Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::ha
 }
 
 const char* schedule_name(std::int32_t schedule) {
-  constexpr const char* names[] = {"", "rows", "tiles", "sparse", "loop", "scan"};
+  constexpr const char* names[] = {"", "rows", "tiles", "sparse", "loop"};
   return names[schedule];
 }
 
@@ -186,7 +186,7 @@ NB_MODULE(_core, module) {
           "What the plan is for: formats, sizes, strides in elements, promised alignments in bytes.")
       .def_prop_ro(
           "schedule", [](const Plan& self) { return schedule_name(self.info().schedule); },
-          "How work is laid over warps: \"rows\", \"tiles\", \"sparse\", \"scan\" or \"loop\"; \"\" on the CPU.")
+          "How work is laid over warps: \"rows\", \"tiles\", \"sparse\" or \"loop\"; \"\" on the CPU.")
       .def_prop_ro(
           "grid",
           [](const Plan& self) {

@@ -14,13 +14,7 @@ constexpr int warp_lanes = 32;
 constexpr std::int64_t max_grid_x = (std::int64_t{1} << 31) - 1;
 constexpr std::int64_t max_grid_y = 65535;  // and z
 
-// How many map entries a CTA may answer for; 0: the schedule does not count in entries.
-constexpr std::int32_t max_entries_per_cta(Schedule schedule) {
-  return schedule == Schedule::sparse ? 64 : schedule == Schedule::scan ? 1 << 20 : 0;
-}
-constexpr bool counts_entries(Schedule schedule) {
-  return max_entries_per_cta(schedule) > 0;
-}
+constexpr std::int32_t max_entries_per_cta = 64;
 
 std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) {
   return value / divisor + (value % divisor != 0 ? 1 : 0);
@@ -77,7 +71,7 @@ std::int64_t units_of(const Problem& problem, const LaunchChoice& choice) {
 bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
   if (choice.schedule == Schedule::loop || choice.schedule == Schedule::tiles) return true;
   const std::int32_t along_row = warps_along_row(problem, choice);
-  const bool entries = counts_entries(choice.schedule);
+  const bool entries = choice.schedule == Schedule::sparse;
   const std::int64_t units_per_cta = entries ? choice.entries_per_cta : choice.warps_per_cta / along_row;
   return ceil_div(units_of(problem, choice), units_per_cta) <= max_grid_x &&
          (entries || ceil_div(problem->columns, along_row * chunk_columns(choice)) <= max_grid_y);
@@ -88,7 +82,7 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   const bool tiles = choice.schedule == Schedule::tiles;
   // Row-major scales of a row are adjacent already.
   if (tiles && problem->x_scale_layout != MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return false;
-  if (counts_entries(choice.schedule) && (!problem.has_map() || choice.marks_rows)) return false;
+  if (choice.schedule == Schedule::sparse && (!problem.has_map() || choice.marks_rows)) return false;
   if (choice.marks_rows && (!problem.has_map() || mark_bytes(problem) > problem->workspace_limit)) return false;
   if (tiles && problem.has_map() && !choice.marks_rows) return false;
   return grid_covers(problem, choice);
@@ -117,9 +111,9 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
     if (key.input != problem.input() || key.output != problem.output_kind()) continue;
     for (std::int32_t warps = 1; warps <= max_warps_per_cta; warps *= 2) {
       LaunchChoice choice{key.schedule, key.columns_per_lane, key.vectors_per_lane, warps, 0, false};
-      if (counts_entries(key.schedule)) {
-        for (choice.entries_per_cta = 8; choice.entries_per_cta <= 512; choice.entries_per_cta *= 2)
-          if (choice.entries_per_cta <= max_entries_per_cta(key.schedule)) add(choice);
+      if (key.schedule == Schedule::sparse) {
+        for (choice.entries_per_cta = 8; choice.entries_per_cta <= max_entries_per_cta; choice.entries_per_cta *= 2)
+          add(choice);
       } else {
         add(choice);
         choice.marks_rows = true;
@@ -145,17 +139,10 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   const std::int64_t worth_marking = few_live ? 60'000 : 1'000'000;
   if (problem.has_map() && outputs_per_sm >= worth_marking) preferred.push_back({Schedule::rows, width, 2, 4, 0, true});
   if (few_live) {
-    const auto power_of_two = [](std::int64_t value, std::int64_t most) {
-      const std::int64_t bounded = std::clamp<std::int64_t>(value, 8, most);
-      return static_cast<std::int32_t>(std::bit_ceil(static_cast<std::uint64_t>(bounded)));
-    };
-    // Every CTA looks at the whole map: two for each multiprocessor.
-    if (rows.units <= 16'384)
-      preferred.push_back({Schedule::scan, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 16,
-                           power_of_two(rows.units / (2 * device.multiprocessors), 512), false});
     // About one live row for each CTA, and a few CTAs for each multiprocessor.
-    const std::int32_t entries =
-        power_of_two(std::min(entries_per_live_row, rows.units / (4 * device.multiprocessors)), 64);
+    const std::int64_t wanted = std::min(entries_per_live_row, rows.units / (4 * device.multiprocessors));
+    const auto bounded = static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, 8, max_entries_per_cta));
+    const auto entries = static_cast<std::int32_t>(std::bit_ceil(bounded));
     const bool many_ctas = rows.units / entries > 16 * std::int64_t{device.multiprocessors};
     preferred.push_back({Schedule::sparse, width, 2, many_ctas ? 4 : 8, entries, false});
   }
@@ -179,7 +166,7 @@ void require_choice(const Problem& problem, const LaunchChoice& choice) {
   if (choice.warps_per_cta < 1 || choice.warps_per_cta > max_warps_per_cta || !std::has_single_bit(warps))
     invalid("warps_per_cta", "expected a power of two up to " + std::to_string(max_warps_per_cta) + ", got " +
                                  std::to_string(choice.warps_per_cta));
-  const std::int32_t most = max_entries_per_cta(choice.schedule);
+  const std::int32_t most = choice.schedule == Schedule::sparse ? max_entries_per_cta : 0;
   if (choice.entries_per_cta < (most > 0 ? 1 : 0) || choice.entries_per_cta > most)
     invalid("entries_per_cta", "expected " + (most > 0 ? "1 to " + std::to_string(most) : "0 for this schedule") +
                                    ", got " + std::to_string(choice.entries_per_cta));
@@ -200,7 +187,7 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice) {
   launch.warps_per_row = warps_along_row(problem, choice);
   launch.row_warps = choice.schedule == Schedule::tiles ? 1 : choice.warps_per_cta / launch.warps_per_row;
   launch.rows_per_cta = launch.row_warps * rows_per_warp(choice);
-  launch.units_per_cta = counts_entries(choice.schedule) ? choice.entries_per_cta : launch.rows_per_cta;
+  launch.units_per_cta = choice.schedule == Schedule::sparse ? choice.entries_per_cta : launch.rows_per_cta;
   const std::int64_t chunks = ceil_div(problem->columns, launch.warps_per_row * chunk_columns(choice));
   if (choice.schedule == Schedule::tiles) {
     // Columns fastest: CTAs that run together read adjacent memory.
@@ -211,7 +198,7 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice) {
   } else {
     launch.grid_x =
         static_cast<std::int32_t>(std::min(ceil_div(units_of(problem, choice), launch.units_per_cta), max_grid_x));
-    launch.grid_y = counts_entries(choice.schedule) ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
+    launch.grid_y = choice.schedule == Schedule::sparse ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
     launch.grid_z = 1;
   }
   launch.marks_rows = choice.marks_rows;

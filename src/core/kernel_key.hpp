@@ -22,11 +22,8 @@ enum class Schedule : std::int8_t {
   tiles = 2,   // a warp does one block of several consecutive rows
   sparse = 3,  // a CTA shares out the few live rows among many map entries
   loop = 4,    // as rows, for any alignment and any grid
-  scan = 5,    // every CTA counts the live rows of the whole map and takes its equal share of them
 };
 
-// What a CTA of the scan schedule keeps in shared memory: rows in hand at once, and a count for each warp.
-inline constexpr int scan_window = 128;
 inline constexpr int max_warps_per_cta = 16;
 
 struct KernelKey {
@@ -49,8 +46,7 @@ constexpr std::optional<OutputKind> output_kind_of(Format format) {
 namespace kernel_axes {
 inline constexpr Format inputs[] = {Format::e4m3, Format::bf16, Format::fp16, Format::fp32};
 inline constexpr OutputKind outputs[] = {OutputKind::plain, OutputKind::e4m3};
-inline constexpr Schedule schedules[] = {Schedule::rows, Schedule::tiles, Schedule::sparse, Schedule::loop,
-                                         Schedule::scan};
+inline constexpr Schedule schedules[] = {Schedule::rows, Schedule::tiles, Schedule::sparse, Schedule::loop};
 inline constexpr std::int8_t columns_per_lane[] = {1, 4, 8, 16};
 inline constexpr std::int8_t vectors_per_lane[] = {1, 2, 4};
 }  // namespace kernel_axes
@@ -70,7 +66,6 @@ constexpr bool supported(const KernelKey& key) {
     // Only inputs with scales have something to gain.
     case Schedule::tiles: return is_scaled(key.input) && full_width && key.vectors_per_lane == 2;
     case Schedule::sparse: return full_width && key.vectors_per_lane == 2;
-    case Schedule::scan: return full_width && key.vectors_per_lane <= 2;
     case Schedule::loop: return key.columns_per_lane == 1 && key.vectors_per_lane == 4;  // a whole block per warp
   }
   return false;

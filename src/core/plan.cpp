@@ -28,7 +28,6 @@ const char* schedule_name(Schedule schedule) {
     case Schedule::rows: return "rows";
     case Schedule::tiles: return "tiles";
     case Schedule::sparse: return "sparse";
-    case Schedule::scan: return "scan";
     default: return "loop";
   }
 }
@@ -87,8 +86,6 @@ moe_act_plan_info Plan::info() const {
   info.threads_per_cta = 32 * cuda_.warps_per_row * cuda_.row_warps;
   info.columns_per_lane = cuda_.key.columns_per_lane;
   info.vectors_per_lane = cuda_.key.vectors_per_lane;
-  if (cuda_.key.schedule == Schedule::scan)
-    info.shared_bytes = (scan_window + max_warps_per_cta) * std::int64_t{sizeof(std::int32_t)};
   info.workspace_bytes = cuda_.workspace_bytes;
   return info;
 }

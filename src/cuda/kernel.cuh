@@ -100,60 +100,6 @@ struct Kernel {
     }
   }
 
-  // scan: few map entries are live, and the map is small enough for every CTA to look at all of it: then each knows its
-  // equal share of the live rows, where chance would give one multiprocessor twice another's. Entries are ranked thread
-  // by thread, in any order that is the same for all CTAs. y = chunk of the row, z = row.
-  static __device__ __forceinline__ void run_scan(const KernelArguments& arguments) {
-    __shared__ std::int32_t shared_rows[scan_window];
-    __shared__ std::int32_t shared_counts[max_warps_per_cta];
-
-    const auto lane = static_cast<int>(threadIdx.x);
-    const auto warp = static_cast<int>(threadIdx.z * blockDim.y + threadIdx.y);
-    const auto warps = static_cast<int>(blockDim.y * blockDim.z);
-    const std::int64_t thread = warp * warp_lanes + lane, threads = warps * warp_lanes;
-    const std::int64_t units = arguments.source.units;
-    const auto is_live = [&](std::int32_t entry) { return arguments.source.unit_of(entry).is_live(); };
-
-    std::int32_t total = read_total(arguments);
-    std::int32_t count = 0;
-#pragma unroll 8
-    for (std::int64_t i = thread; i < units; i += threads) count += is_live(arguments.source.map[i]) ? 1 : 0;
-    metadata_is_read(arguments, total);
-
-    std::int32_t through_lane = count;
-#pragma unroll
-    for (int distance = 1; distance < warp_lanes; distance *= 2) {
-      const std::int32_t before = __shfl_up_sync(all_lanes, through_lane, static_cast<unsigned>(distance));
-      if (lane >= distance) through_lane += before;
-    }
-    if (lane == warp_lanes - 1) shared_counts[warp] = through_lane;
-    __syncthreads();
-    const std::int32_t of_lane = lane < warps ? shared_counts[lane] : 0;
-    const std::int64_t live = __reduce_add_sync(all_lanes, of_lane);
-    const std::int64_t first_rank = __reduce_add_sync(all_lanes, lane < warp ? of_lane : 0) + through_lane - count;
-
-    const Strides strides(arguments, total);
-    const std::uint32_t step = Work::chunk_columns * blockDim.y;
-    const std::int64_t end = live * (blockIdx.x + std::int64_t{1}) / gridDim.x;
-    for (std::int64_t begin = live * blockIdx.x / gridDim.x; begin < end; begin += scan_window) {
-      const std::int64_t stop = end < begin + scan_window ? end : begin + scan_window;
-      if (first_rank < stop && first_rank + count > begin) {
-        std::int64_t rank = first_rank;
-        for (std::int64_t i = thread; i < units && rank < stop; i += threads) {
-          const std::int32_t entry = arguments.source.map[i];
-          if (!is_live(entry)) continue;
-          if (rank >= begin) shared_rows[rank - begin] = entry;
-          ++rank;
-        }
-      }
-      __syncthreads();
-      for (std::int64_t row = begin + threadIdx.z; row < stop; row += blockDim.z)
-        for (std::uint32_t first = Work::chunk_columns * threadIdx.y; first < arguments.columns; first += step)
-          run_chunk(arguments, strides, arguments.source.unit_of(shared_rows[row - begin]), first);
-      __syncthreads();
-    }
-  }
-
   // loop: y = chunk of the row, z = row. Warps loop over what the grid does not cover, in both directions.
   static __device__ __forceinline__ void run_loop(const KernelArguments& arguments) {
     std::int64_t unit = std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z;
@@ -183,8 +129,6 @@ struct Kernel {
       run_tiles(arguments);
     else if constexpr (schedule == Schedule::sparse)
       run_sparse(arguments);
-    else if constexpr (schedule == Schedule::scan)
-      run_scan(arguments);
     else
       run_loop(arguments);
   }

@@ -71,7 +71,6 @@ TEST("every operation has a kernel for any alignment, for few rows, for many and
       CHECK(has(Schedule::rows, 4), traits(input).name);
       CHECK(has(Schedule::rows, full_width), traits(input).name);
       CHECK(has(Schedule::sparse, full_width), traits(input).name);
-      CHECK(has(Schedule::scan, full_width), traits(input).name);
       CHECK_EQUAL(has(Schedule::tiles, full_width), is_scaled(input), traits(input).name);
     }
 }

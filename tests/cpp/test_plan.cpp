@@ -79,7 +79,7 @@ void check_launch(const Plan& plan, const std::string& name) {
   const Problem& problem = plan.problem();
   const bool tiles = info.schedule == MOE_ACT_SCHEDULE_TILES;
   const bool loops = info.schedule == MOE_ACT_SCHEDULE_LOOP;
-  const bool entries = info.schedule == MOE_ACT_SCHEDULE_SPARSE || info.schedule == MOE_ACT_SCHEDULE_SCAN;
+  const bool sparse = info.schedule == MOE_ACT_SCHEDULE_SPARSE;
   const bool marks = info.workspace_bytes > 0;
 
   CHECK(kernel_keys[plan.cuda().kernel_index] == plan.cuda().key, name);
@@ -87,8 +87,8 @@ void check_launch(const Plan& plan, const std::string& name) {
   CHECK(info.grid_y <= max_grid_y && info.grid_z <= max_grid_y, name);
   CHECK(is_power_of_two_up_to(info.threads_per_cta, 512) && info.threads_per_cta % (32 * info.warps_per_row) == 0,
         name);
-  CHECK(entries || info.units_per_cta == info.rows_per_cta, name);
-  CHECK(info.units_per_cta >= 1 && info.units_per_cta <= (entries ? 512 : 128), name);
+  CHECK(sparse || info.units_per_cta == info.rows_per_cta, name);
+  CHECK(info.units_per_cta >= 1 && info.units_per_cta <= (sparse ? 64 : 128), name);
   CHECK(info.workspace_bytes <= problem->workspace_limit, name);
   CHECK(!marks || (problem.has_map() && info.workspace_bytes >= problem->rows), name);
 
@@ -97,9 +97,9 @@ void check_launch(const Plan& plan, const std::string& name) {
   const std::int64_t ctas_of_columns = tiles ? info.grid_x : info.grid_y;
   const std::int64_t columns_per_cta =
       info.warps_per_row * (tiles ? 128 : std::int64_t{32} * info.columns_per_lane * info.vectors_per_lane);
-  // A grid at its limit is only for the kernel that loops; those that count entries loop over columns.
+  // A grid at its limit is only for the kernel that loops; the sparse one loops over columns.
   CHECK(info.units_per_cta * ctas_of_rows >= units || (loops && info.grid_x == max_grid_x), name);
-  CHECK(entries || columns_per_cta * ctas_of_columns >= problem->columns || (loops && info.grid_y == max_grid_y), name);
+  CHECK(sparse || columns_per_cta * ctas_of_columns >= problem->columns || (loops && info.grid_y == max_grid_y), name);
   const std::int64_t last_z = tiles ? info.grid_y : 1;
   CHECK(info.units_per_cta * (ctas_of_rows - last_z) < units, name, ": CTAs without rows");
   CHECK(columns_per_cta * (ctas_of_columns - 1) < problem->columns, name, ": CTAs without columns");
@@ -169,9 +169,8 @@ TEST("a choice that cannot be is refused by name") {
       {{Schedule::rows, 16, 2, 4, 8, false}, "entries_per_cta: expected 0 for this schedule, got 8"},
       {{Schedule::sparse, 16, 2, 4, 65, false}, "entries_per_cta: expected 1 to 64, got 65"},
       {{Schedule::sparse, 16, 2, 4, 8, false}, "choice: "},  // no map
-      {{Schedule::scan, 16, 2, 4, 0, false}, "entries_per_cta: expected 1 to 1048576, got 0"},
-      {{Schedule::rows, 8, 1, 4, 0, false}, "choice: "},  // no such kernel
-      {{Schedule::rows, 16, 2, 4, 0, true}, "choice: "},  // nothing to mark
+      {{Schedule::rows, 8, 1, 4, 0, false}, "choice: "},     // no such kernel
+      {{Schedule::rows, 16, 2, 4, 0, true}, "choice: "},     // nothing to mark
       {{Schedule{0}, 16, 2, 4, 0, false}, "choice: "},
   };
   for (const Case& c : cases) {
@@ -281,7 +280,6 @@ TEST("few live rows among many entries take CTAs that look at many, not a CTA fo
   const moe_act_plan_info info = info_of(problem, h100);
   CHECK_EQUAL(info.schedule, MOE_ACT_SCHEDULE_SPARSE);
   CHECK(info.units_per_cta >= 8, info.units_per_cta);
-  CHECK_EQUAL(info_of(with_map(problem, 8192), h100).schedule, MOE_ACT_SCHEDULE_SCAN);
   CHECK(std::int64_t{info.grid_x} * info.grid_y <= 132 * 64 * 8, info.grid_x, " x ", info.grid_y);
   // Still enough CTAs to keep every multiprocessor busy.
   CHECK(info.grid_x >= 2 * 132, info.grid_x);
