@@ -2,7 +2,7 @@
 
     python bench/counters.py --program build/gpu/moe_act_bench --json FILE
 
-Needs Nsight Compute (`ncu`) and the right to read counters. Clocks are left as they are. Ratios of cycles say what warps
+Needs Nsight Compute (`ncu`) and the right to read counters. Clocks stay as they are. Ratios of cycles say what warps
 wait for, for each instruction issued; a launch begins with cold caches, as under ncu every pass does.
 """
 

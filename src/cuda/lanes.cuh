@@ -5,8 +5,8 @@
 
 #include "core/kernel_arguments.hpp"
 #include "core/kernel_key.hpp"
+#include "cuda/activation.cuh"
 #include "cuda/convert.cuh"
-#include "math/activation.hpp"
 #include "math/scale.hpp"
 
 namespace moe_act::cuda {
@@ -39,13 +39,6 @@ __device__ __forceinline__ float max_over_lanes(float value) {
       value = fmaxf(value, __shfl_xor_sync(all_lanes, value, distance));
     return value;
   }
-}
-
-// 1 / scale within one unit in the last place: codes are value * (1 / scale), inside the contract's interval.
-__device__ __forceinline__ float reciprocal(float scale) {
-  float result;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(scale));
-  return result;
 }
 
 template <Format format, int count>
@@ -222,14 +215,7 @@ struct Lanes {
           float gate_values[Input::step], up_values[Input::step];
           gate[v].decode(c, gate_values);
           up[v].decode(c, up_values);
-#pragma unroll
-          for (int j = 0; j < Input::step; ++j) {
-            if constexpr (scaled_input) {
-              gate_values[j] *= gate_scale[v];
-              up_values[j] *= up_scale[v];
-            }
-            values[i][c + j] = math::swiglu(gate_values[j], up_values[j]);
-          }
+          activate(gate_values, up_values, gate_scale[v], up_scale[v], &values[i][c]);
         }
       }
       if constexpr (output == OutputKind::plain) {
@@ -243,6 +229,38 @@ struct Lanes {
   }
 
  private:
+  // One column, or two adjacent ones.
+  static __device__ __forceinline__ void activate(const float (&gate)[1], const float (&up)[1], float gate_scale,
+                                                  float up_scale, float* values) {
+    values[0] = scaled_input ? swiglu(gate[0] * gate_scale, up[0] * up_scale) : swiglu(gate[0], up[0]);
+  }
+  static __device__ __forceinline__ void activate(const float (&gate)[2], const float (&up)[2], float gate_scale,
+                                                  float up_scale, float* values) {
+    float2 gates = {gate[0], gate[1]}, ups = {up[0], up[1]};
+    if constexpr (scaled_input) {
+      gates = multiply(gates, {gate_scale, gate_scale});
+      ups = multiply(ups, {up_scale, up_scale});
+    }
+    const float2 pair = swiglu(gates, ups);
+    values[0] = pair.x;
+    values[1] = pair.y;
+  }
+
+  // values * inverse: codes are products with the reciprocal, inside the contract's interval.
+  template <int count>
+  static __device__ __forceinline__ void scale_by(float (&values)[count], float inverse) {
+    if constexpr (count == 1) {
+      values[0] *= inverse;
+    } else {
+#pragma unroll
+      for (int c = 0; c < count; c += 2) {
+        const float2 pair = multiply({values[c], values[c + 1]}, {inverse, inverse});
+        values[c] = pair.x;
+        values[c + 1] = pair.y;
+      }
+    }
+  }
+
   // One block's worth of a lane's values, and its scale.
   template <typename Place>
   static __device__ __forceinline__ void store_scaled(const KernelArguments& arguments, const Place& place, int first,
@@ -260,8 +278,7 @@ struct Lanes {
     }
 #pragma unroll
     for (int i = 0; i < vectors_per_block; ++i) {
-#pragma unroll
-      for (int c = 0; c < columns; ++c) values[i][c] *= inverse;
+      scale_by(values[i], inverse);
       if (place.inside(first + i)) store_as<Format::e4m3>(arguments.out, place.out_at(first + i), values[i]);
     }
   }

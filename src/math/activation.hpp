@@ -1,5 +1,6 @@
-// The activations, one function each. fp32, no implicit contraction: the build forbids fused multiply-adds that are not
-// written as such.
+// The activations, one function each, in operations that every instruction set has and rounds alike; src/cuda has its
+// own, in those of a GPU. fp32, no implicit contraction: the build forbids fused multiply-adds that are not written as
+// such.
 #pragma once
 
 #include "math/portable.hpp"
@@ -17,12 +18,8 @@ MOE_ACT_HOST_DEVICE float clamp(float value, float low, float high) {
 
 // 1 + exp(-gate), which silu divides by. Split from the rest because a CPU has more of a short chain in flight at once.
 MOE_ACT_HOST_DEVICE float silu_denominator(float gate) {
-#if defined(__CUDA_ARCH__)
-  float exponential;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(exponential) : "f"(gate * -1.44269504088896341f));
-#else
-  // exp(-gate) = 2^z = 2^n 2^f with |f| <= 1/2, in operations that every instruction set has and rounds alike. z ends
-  // where it no longer matters: 1 + 2^-126 is 1, and 2^128 is infinity, which makes silu 0.
+  // exp(-gate) = 2^z = 2^n 2^f with |f| <= 1/2. z ends where it no longer matters: 1 + 2^-126 is 1, and 2^128 is
+  // infinity, which makes silu 0.
   const float z = clamp(gate * -1.44269504088896341f, -126.0f, 128.0f);
   const float shifted = z + 0x1.8p23f;  // rounds to an integer in the low mantissa bits
   const float f = z - (shifted - 0x1.8p23f);
@@ -31,27 +28,13 @@ MOE_ACT_HOST_DEVICE float silu_denominator(float gate) {
   const float low = 1.0f + 0x1.62e42ap-1f * f;
   const float high = (0x1.ebf9bcp-3f + 0x1.c6b752p-5f * f) + square * (0x1.3cea88p-7f + 0x1.5bba14p-10f * f);
   const float power = low + square * high;
-  const float exponential = from_bits(to_bits(power) + (to_bits(shifted) << 23));
-#endif
-  return 1.0f + exponential;
+  return 1.0f + from_bits(to_bits(power) + (to_bits(shifted) << 23));
 }
 
 // silu(gate) * up. Relative error of silu below 2^-20 (1 + |gate| / 16); it may be 0 where sigmoid(gate) is below
 // 2^-126.
 MOE_ACT_HOST_DEVICE float swiglu(float gate, float denominator, float up) {
-#if defined(__CUDA_ARCH__)
-  // With the exponential two special-function operations. An accurate expf and an IEEE division cost three to four
-  // times the latency and change 5 codes in a million.
-  float inverse;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(denominator));
-  return gate * inverse * up;
-#else
   return gate / denominator * up;
-#endif
-}
-
-MOE_ACT_HOST_DEVICE float swiglu(float gate, float up) {
-  return swiglu(gate, silu_denominator(gate), up);
 }
 
 }  // namespace moe_act::math
