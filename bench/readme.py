@@ -90,6 +90,26 @@ def performance_sections(results: Path) -> Iterator[str]:
         results / "contenders",
         gpu.columns,
     )
+    yield from section(
+        "Other numbers of experts per token",
+        "About 8,192 expanded rows of e4m3 through the map, H = 2048. Microseconds, hot / cold.",
+        results / "contenders",
+        gpu.top_k,
+    )
+    yield from section(
+        "The planner against a search over all plans",
+        "Microseconds, hot / cold, with few repetitions. A plan: schedule, columns x vectors per lane, warps and rows "
+        "or map entries per CTA; marked: in row order.",
+        results / "search",
+        gpu.search,
+    )
+    yield from section(
+        "Hardware counters",
+        "Of one launch with cold caches, by Nsight Compute. Waits: cycles that a warp waits, for each instruction "
+        "that is issued.",
+        results / "counters",
+        gpu.counters,
+    )
 
 
 PAGES = {ROOT / "README.md": readme_sections, ROOT / "docs" / "performance.md": performance_sections}

@@ -69,7 +69,7 @@ std::int64_t Workload::bytes() const {
 
 std::vector<Workload> all_workloads() {
   std::vector<Workload> workloads;
-  for (const std::int64_t tokens : {1, 8, 32, 128, 256, 512, 1024, 4096, 16384})
+  for (const std::int64_t tokens : {1, 8, 32, 128, 256, 512, 1024, 2048, 4096, 16384})
     workloads.push_back(
         routed("routed/" + std::to_string(tokens), "e4m3 through the map: H 2048, top 8 of 256 experts", tokens, 1));
   for (const std::int64_t ranks : {8, 32})

@@ -50,7 +50,9 @@ def expert_parallel(result: dict[str, Any]) -> str:
         ranks = int(kind.partition("-")[2])
         found = by_contender(workload)
         alone = workloads.get(f"routed/{tokens // ranks}")
-        alone_ours = by_contender(alone)["ours"] if alone else None
+        if alone is None:
+            continue
+        alone_ours = by_contender(alone)["ours"]
         rows.append([f"1 in {ranks}", f"{tokens:,}", f"{workload['valid_rows']:,}"])
         rows[-1] += [times(found.get("reference")), f"**{times(found['ours'])}**", times(alone_ours)]
         rows[-1].append(ratio(found["ours"], alone_ours))
@@ -69,6 +71,47 @@ def columns(result: dict[str, Any]) -> str:
             rows[-1] += [ratio(found.get(name), ours, ".0%") for name in ("move", "stream")]
     titles = ["H", "ours", "move", "limit", "of move", "of the limit"]
     return f"{source(result['environment'])}:\n\n{table(titles, rows)}"
+
+
+def top_k(result: dict[str, Any]) -> str:
+    """As many expanded rows as 1,024 tokens have, from other numbers of experts per token."""
+    rows = []
+    for workload in result["workloads"]:
+        if _name(workload)[0] == "top_k":
+            found = by_contender(workload)
+            rows.append([str(workload["top_k"]), *(times(found.get(name)) for name in ("ours", "move", "stream"))])
+            rows[-1] += [ratio(found.get(name), found["ours"], ".0%") for name in ("move", "stream")]
+    titles = ["top_k", "ours", "move", "limit", "of move", "of the limit"]
+    return f"{source(result['environment'])}:\n\n{table(titles, rows)}"
+
+
+def search(result: dict[str, Any]) -> str:
+    """The plan that the planner makes beside the fastest of all plans that it could make."""
+    rows = []
+    for workload in result["workloads"]:
+        found = by_contender(workload)
+        best = min(found["search"]["geometries"], key=lambda timing: timing["cold"])
+        rows.append([workload["name"], times(found["ours"]), times(found["search"])])
+        rows[-1] += [ratio(found["ours"], found["search"]), found["ours"]["cold"]["geometry"], best["geometry"]]
+    titles = ["workload", "ours", "fastest", "ours / fastest", "our plan", "fastest plan, cold"]
+    return f"{source(result['environment'])}:\n\n{table(titles, rows, left=1)}"
+
+
+def counters(result: dict[str, Any]) -> str:
+    """What the hardware's counters say of one launch."""
+    rows = []
+    for each in result["results"]:
+        moved = (each["dram_bytes_read"] + each["dram_bytes_written"]) * 1e-6
+        busiest = each["busiest_multiprocessor_instructions"] / each["average_multiprocessor_instructions"]
+        row = [each["workload"], f"{each['nanoseconds'] * 1e-3:,.1f}", f"{moved:,.1f}", f"{each['dram_percent']:.0f}%"]
+        row += [f"{each['instructions'] * 1e-6:,.2f}", f"{each['issue_percent']:.0f}%"]
+        row += [f"{each['special_function_percent']:.0f}%", f"{each['occupancy_percent']:.0f}%", f"{busiest:.2f}"]
+        row += [f"{each['stalled_' + name]:.1f}" for name in ("long_scoreboard", "imc_miss", "no_instruction")]
+        rows.append(row)
+    titles = ["workload", "us", "MB from and to memory", "of the memory's rate", "million instructions", "issue slots"]
+    titles += ["special functions", "occupancy", "busiest multiprocessor / average"]
+    titles += ["waits: loads", "parameters", "instructions"]
+    return f"{source(result['environment'])}:\n\n{table(titles, rows, left=1)}"
 
 
 def _name(workload: dict[str, Any]) -> tuple[str, int]:
