@@ -148,7 +148,7 @@ void run_rows(const KernelArguments& arguments, std::int64_t begin, std::int64_t
   const math::ScaleStrides x_scale_strides = resolve(arguments.x_scale_strides, total);
   const math::ScaleStrides out_scale_strides = resolve(arguments.out_scale_strides, total);
   for (std::int64_t unit = begin; unit < end; ++unit) {
-    const RowUnit row = arguments.source.unit_of(arguments.source.entry(unit));
+    const RowUnit row = arguments.source.unit_of(unit, arguments.source.look_up(unit));
     if (!row.is_live()) continue;
     for (std::int64_t first = 0; first < arguments.columns; first += strip_columns) {
       const std::int64_t left = arguments.columns - first;

@@ -21,8 +21,17 @@ struct Kernel {
   static __device__ __forceinline__ std::int32_t read_total(const KernelArguments& arguments) {
     return arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
   }
-  static __device__ __forceinline__ void metadata_is_read(const KernelArguments& arguments, std::int32_t& total) {
-    asm volatile("" : "+r"(total));  // its uses stay behind this point
+  // Uses of what was loaded stay behind this point of the program.
+  static __device__ __forceinline__ void keep_behind(std::int32_t& loaded) { asm volatile("" : "+r"(loaded)); }
+
+  // All metadata is asked for, none is used yet. While the loads are under way, the look at `out` fetches the last line
+  // of parameters, which arrive in lines of 64 bytes; it is never null here.
+  template <typename... LookedUp>
+  static __device__ __forceinline__ void metadata_is_read(const KernelArguments& arguments, std::int32_t& total,
+                                                          LookedUp&... looked_up) {
+    asm volatile("{.reg .pred missing; setp.eq.u64 missing, %0, 0; @missing exit;}" ::"l"(arguments.out));
+    keep_behind(total);
+    (keep_behind(looked_up), ...);
     if (arguments.pdl == Pdl::metadata_ready) wait_for_producers();
   }
 
@@ -44,9 +53,10 @@ struct Kernel {
     const std::uint32_t first = Work::chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
     const bool mine = unit < arguments.source.units && first < arguments.columns;
     std::int32_t total = read_total(arguments);
-    const std::int64_t entry = mine ? arguments.source.entry(unit) : -1;
-    metadata_is_read(arguments, total);
-    const RowUnit row = arguments.source.unit_of(entry);
+    std::int32_t looked_up = mine ? arguments.source.look_up(unit) : 0;
+    metadata_is_read(arguments, total, looked_up);
+    if (!mine) return;
+    const RowUnit row = arguments.source.unit_of(unit, looked_up);
     if (row.is_live()) run_chunk(arguments, Strides(arguments, total), row, first);
   }
 
@@ -68,19 +78,19 @@ struct Kernel {
     const auto lane = static_cast<int>(threadIdx.x);
     const std::int64_t base = std::int64_t{blockIdx.x} * arguments.entries_per_cta;
     std::int32_t total = read_total(arguments);
-    std::int64_t entry[groups];
+    std::int32_t entry[groups];
 #pragma unroll
     for (int group = 0; group < groups; ++group) {
       const int i = group * warp_lanes + lane;
       const bool mine = i < arguments.entries_per_cta && base + i < arguments.source.units;
       entry[group] = mine ? arguments.source.map[base + i] : -1;
     }
-    metadata_is_read(arguments, total);
+    metadata_is_read(arguments, total, entry[0], entry[1]);
 
     unsigned live[groups];
 #pragma unroll
     for (int group = 0; group < groups; ++group)
-      live[group] = __ballot_sync(all_lanes, arguments.source.unit_of(entry[group]).is_live());
+      live[group] = __ballot_sync(all_lanes, arguments.source.unit_of(0, entry[group]).is_live());
     const Strides strides(arguments, total);
     const std::uint32_t step = Work::chunk_columns * blockDim.y;
     for (int rank = static_cast<int>(threadIdx.z);; rank += static_cast<int>(blockDim.z)) {
@@ -92,9 +102,9 @@ struct Kernel {
       const unsigned before = candidates & ((1u << lane) - 1u);
       const unsigned found = __ballot_sync(all_lanes, (candidates >> lane & 1u) != 0 && __popc(before) == wanted);
       if (found == 0) return;
-      const std::int64_t mine = second ? entry[1] : entry[0];
-      const RowUnit row = arguments.source.unit_of(
-          __shfl_sync(all_lanes, static_cast<std::int32_t>(mine), __ffs(static_cast<int>(found)) - 1));
+      const std::int32_t row_entry =
+          __shfl_sync(all_lanes, second ? entry[1] : entry[0], __ffs(static_cast<int>(found)) - 1);
+      const RowUnit row = arguments.source.unit_of(0, row_entry);
       for (std::uint32_t first = Work::chunk_columns * threadIdx.y; first < arguments.columns; first += step)
         run_chunk(arguments, strides, row, first);
     }
@@ -105,18 +115,18 @@ struct Kernel {
     std::int64_t unit = std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z;
     const std::int64_t units = arguments.source.units;
     std::int32_t total = read_total(arguments);
-    std::int64_t entry = unit < units ? arguments.source.entry(unit) : -1;
-    metadata_is_read(arguments, total);
+    std::int32_t looked_up = unit < units ? arguments.source.look_up(unit) : 0;
+    metadata_is_read(arguments, total, looked_up);
     const Strides strides(arguments, total);
     const std::uint32_t step = Work::chunk_columns * blockDim.y * gridDim.y;
     while (unit < units) {
-      const RowUnit row = arguments.source.unit_of(entry);
+      const RowUnit row = arguments.source.unit_of(unit, looked_up);
       if (row.is_live())
         for (std::uint32_t first = Work::chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
              first < arguments.columns; first += step)
           run_chunk(arguments, strides, row, first);
       unit += std::int64_t{blockDim.z} * gridDim.x;
-      if (unit < units) entry = arguments.source.entry(unit);
+      if (unit < units) looked_up = arguments.source.look_up(unit);
     }
   }
 

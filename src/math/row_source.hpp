@@ -25,16 +25,20 @@ struct RowSource {
   std::int64_t units;         // map entries, or rows where there is no map
   std::int64_t rows;          // capacity of x and out: no row at or past it is ever touched
 
-  // What is looked up for a unit, before it is judged: a map entry, or the row itself.
-  MOE_ACT_HOST_DEVICE std::int64_t entry(std::int64_t unit) const {
+  // What memory says of a unit, before it is judged: its map entry, its mark, or nothing where rows are dense.
+  MOE_ACT_HOST_DEVICE std::int32_t look_up(std::int64_t unit) const {
     if (map != nullptr) return map[unit];
-    if (marks != nullptr) return marks[unit] != 0 ? unit : -1;
-    return unit;
+    if (marks != nullptr) return marks[unit];
+    return 0;
   }
 
   // A map value that is no row of x is skipped, not followed.
-  MOE_ACT_HOST_DEVICE RowUnit unit_of(std::int64_t entry) const {
-    const std::int64_t row = entry < rows ? entry : -1;
+  MOE_ACT_HOST_DEVICE RowUnit unit_of(std::int64_t unit, std::int32_t looked_up) const {
+    std::int64_t row = unit;
+    if (map != nullptr)
+      row = looked_up < rows ? looked_up : -1;
+    else if (marks != nullptr && looked_up == 0)
+      row = -1;
     return {row, row, row};
   }
 };
