@@ -124,19 +124,22 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
   return choices;
 }
 
-// Thresholds are outputs (live rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its
-// workloads: H100 and H200, 2026-11-22.
+// Thresholds are outputs (rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its workloads, e4m3
+// and bf16: H100 and H200, 2026-11-23, bench/results/search.
 LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   const Rows rows = rows_of(problem);
   const std::int8_t width = full_width(problem);
-  const std::int64_t outputs_per_sm = rows.live * problem->columns / device.multiprocessors;
+  const auto per_sm = [&](std::int64_t count) {
+    return static_cast<double>(count) * static_cast<double>(problem->columns) / device.multiprocessors;
+  };
+  const double outputs_per_sm = per_sm(rows.live);
+  const double possible_outputs_per_sm = per_sm(rows.units);
   std::vector<LaunchChoice> preferred;
 
   const std::int64_t entries_per_live_row = rows.units / std::max<std::int64_t>(rows.live, 1);
   // Worth it where starting a CTA for every entry would take long.
-  const std::int64_t possible_outputs_per_sm = rows.units * problem->columns / device.multiprocessors;
   const bool few_live = problem.has_map() && entries_per_live_row >= 4 && possible_outputs_per_sm >= 40'000;
-  const std::int64_t worth_marking = few_live ? 60'000 : 1'000'000;
+  const double worth_marking = few_live ? 60'000 : 1'000'000;
   if (problem.has_map() && outputs_per_sm >= worth_marking) preferred.push_back({Schedule::rows, width, 2, 4, 0, true});
   if (few_live) {
     // About one live row for each CTA, and a few CTAs for each multiprocessor.
@@ -149,12 +152,14 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   // Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
   // many warps. Many outputs: as many independent full-width loads per lane as registers allow.
   // A CTA is started for every entry, live or not: few of them may be for nothing.
-  const std::int64_t started = std::max(outputs_per_sm, possible_outputs_per_sm / 4);
+  const double started = std::max(outputs_per_sm, possible_outputs_per_sm / 4);
   if (started <= 3'000) preferred.push_back({Schedule::rows, 4, 1, started <= 1'000 ? 4 : 16, 0, false});
   // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.
   if (!problem.has_map() && outputs_per_sm >= 8'000 && outputs_per_sm <= 60'000)
     preferred.push_back({Schedule::tiles, width, 2, 2, 0, false});
-  preferred.push_back({Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0, false});
+  const std::int32_t warps = entries_per_live_row >= 4 ? 8 : 4;  // the more of a CTA's warps have nothing to do
+  preferred.push_back(
+      {Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), warps, 0, false});
   preferred.push_back({Schedule::rows, 4, 1, 4, 0, false});
   for (const LaunchChoice& choice : preferred)
     if (possible(problem, choice)) return choice;
