@@ -124,8 +124,8 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
   return choices;
 }
 
-// Thresholds are outputs (rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its workloads, e4m3
-// and bf16: H100 and H200, 2026-11-23, bench/results/search.
+// Thresholds are outputs (rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its workloads,
+// e4m3 and bf16: H100 and H200, 2026-11-23, bench/results/search.
 LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   const Rows rows = rows_of(problem);
   const std::int8_t width = full_width(problem);
