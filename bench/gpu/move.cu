@@ -110,9 +110,6 @@ __device__ __forceinline__ void move_chunk(const MoveArguments& arguments, std::
 template <int element_bytes, int columns, int vectors, bool vote>
 __global__ void __launch_bounds__(warps_per_cta* warp_lanes)
     move_kernel(const __grid_constant__ MoveArguments arguments) {
-#if __CUDA_ARCH__ >= 900
-  if (arguments.pdl) asm volatile("griddepcontrol.launch_dependents;");
-#endif
   constexpr std::uint32_t chunk_columns = warp_lanes * columns * vectors;
   const Buffers& buffers = arguments.buffers;
   const std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
@@ -131,7 +128,7 @@ __global__ void __launch_bounds__(warps_per_cta* warp_lanes)
   const std::int64_t stride = buffers.total != nullptr ? total : arguments.dense_stride;
 #if __CUDA_ARCH__ >= 900
   // Every warp waits before it returns: a grid that ended earlier would let its dependents overtake its producers.
-  if (arguments.pdl) asm volatile("griddepcontrol.wait;" ::: "memory");
+  if (arguments.pdl) asm volatile("griddepcontrol.wait;\n\tgriddepcontrol.launch_dependents;" ::: "memory");
 #endif
   if (first >= arguments.columns) return;
   const auto move_row = [&](std::int64_t valid_row) {

@@ -149,7 +149,7 @@ typedef struct moe_act_device_info {
   int32_t multiprocessors;
   int32_t compute_capability_major;
   int32_t compute_capability_minor;
-  int32_t reserved;
+  int32_t memory_gigabytes_per_second; /* what clock and bus width allow; 0 = unknown */
   int64_t l2_bytes;
 } moe_act_device_info;
 

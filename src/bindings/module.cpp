@@ -160,22 +160,26 @@ NB_MODULE(_core, module) {
       .def(
           "__init__",
           [](DeviceInfo* self, std::int32_t multiprocessors, std::pair<std::int32_t, std::int32_t> compute_capability,
-             std::int64_t l2_bytes) {
+             std::int32_t memory_gigabytes_per_second, std::int64_t l2_bytes) {
             new (self) DeviceInfo{{sizeof(moe_act_device_info), multiprocessors, compute_capability.first,
-                                   compute_capability.second, 0, l2_bytes}};
+                                   compute_capability.second, memory_gigabytes_per_second, l2_bytes}};
           },
-          nb::kw_only(), nb::arg("multiprocessors"), nb::arg("compute_capability"), nb::arg("l2_bytes") = 0)
+          nb::kw_only(), nb::arg("multiprocessors"), nb::arg("compute_capability"),
+          nb::arg("memory_gigabytes_per_second") = 0, nb::arg("l2_bytes") = 0)
       .def_prop_ro("multiprocessors", [](const DeviceInfo& self) { return self.info.multiprocessors; })
       .def_prop_ro("compute_capability",
                    [](const DeviceInfo& self) {
                      return std::pair{self.info.compute_capability_major, self.info.compute_capability_minor};
                    })
+      .def_prop_ro("memory_gigabytes_per_second",
+                   [](const DeviceInfo& self) { return self.info.memory_gigabytes_per_second; })
       .def_prop_ro("l2_bytes", [](const DeviceInfo& self) { return self.info.l2_bytes; })
       .def("__repr__", [](const DeviceInfo& self) {
         return "DeviceInfo(multiprocessors=" + std::to_string(self.info.multiprocessors) + ", compute_capability=(" +
                std::to_string(self.info.compute_capability_major) + ", " +
                std::to_string(self.info.compute_capability_minor) +
-               "), l2_bytes=" + std::to_string(self.info.l2_bytes) + ")";
+               "), memory_gigabytes_per_second=" + std::to_string(self.info.memory_gigabytes_per_second) +
+               ", l2_bytes=" + std::to_string(self.info.l2_bytes) + ")";
       });
 
   nb::class_<Plan>(module, "Plan", "Everything that was decided about running one problem; made once, run often.")

@@ -100,7 +100,8 @@ DeviceInfo device_for(const Problem& problem, const moe_act_device_info* given) 
   if (!problem.on_cuda()) return {};
   if (given == nullptr) return cuda::device_info(problem->device_id);
   const moe_act_device_info info = accept("device", given);
-  return {info.multiprocessors, info.compute_capability_major, info.compute_capability_minor, info.l2_bytes};
+  return {info.multiprocessors, info.compute_capability_major, info.compute_capability_minor,
+          info.memory_gigabytes_per_second, info.l2_bytes};
 }
 
 std::vector<LaunchChoice> choices_of(const moe_act_problem* problem) {
@@ -140,6 +141,7 @@ moe_act_status moe_act_device_query(int32_t device_id, moe_act_device_info* info
     value.multiprocessors = device.multiprocessors;
     value.compute_capability_major = device.compute_capability_major;
     value.compute_capability_minor = device.compute_capability_minor;
+    value.memory_gigabytes_per_second = device.memory_gigabytes_per_second;
     value.l2_bytes = device.l2_bytes;
     deliver("info", value, info);
   });

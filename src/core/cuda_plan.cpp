@@ -139,7 +139,11 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   const std::int64_t entries_per_live_row = rows.units / std::max<std::int64_t>(rows.live, 1);
   // Worth it where starting a CTA for every entry would take long.
   const bool few_live = problem.has_map() && entries_per_live_row >= 4 && possible_outputs_per_sm >= 40'000;
-  const double worth_marking = few_live ? 60'000 : 1'000'000;
+  // Does memory deliver faster than instructions are issued? 25 GB/s for each multiprocessor of an H100, 36 of an H200.
+  const bool fast_memory = device.memory_gigabytes_per_second / device.multiprocessors >= 30;
+  // The rows' own order saves what lies between L1 and L2; where instructions are the limit, it costs more than it
+  // saves.
+  const double worth_marking = few_live ? 60'000 : fast_memory ? std::numeric_limits<double>::infinity() : 1'000'000;
   if (problem.has_map() && outputs_per_sm >= worth_marking) preferred.push_back({Schedule::rows, width, 2, 4, 0, true});
   if (few_live) {
     // About one live row for each CTA, and a few CTAs for each multiprocessor.
@@ -154,12 +158,20 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   // A CTA is started for every entry, live or not: few of them may be for nothing.
   const double started = std::max(outputs_per_sm, possible_outputs_per_sm / 4);
   if (started <= 3'000) preferred.push_back({Schedule::rows, 4, 1, started <= 1'000 ? 4 : 16, 0, false});
+  const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,
+                          false};
   // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.
-  if (!problem.has_map() && outputs_per_sm >= 8'000 && outputs_per_sm <= 60'000)
+  const std::int64_t chunks = ceil_div(problem->columns, chunk_columns(wide));
+  const bool idle_lanes = 10 * chunks * chunk_columns(wide) >= 11 * problem->columns;
+  if (!problem.has_map() && outputs_per_sm >= 8'000 && (idle_lanes || (!fast_memory && outputs_per_sm >= 150'000)))
     preferred.push_back({Schedule::tiles, width, 2, 2, 0, false});
-  const std::int32_t warps = entries_per_live_row >= 4 ? 8 : 4;  // the more of a CTA's warps have nothing to do
-  preferred.push_back(
-      {Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), warps, 0, false});
+  preferred.push_back(wide);
+  // Large CTAs where most warps have nothing to do, small ones where instructions are the limit: their warps then wait
+  // for nobody's end.
+  if (entries_per_live_row >= 4)
+    preferred.back().warps_per_cta = 8;
+  else if (fast_memory && problem.has_x_scale() && outputs_per_sm >= 40'000)
+    preferred.back().warps_per_cta = 1;
   preferred.push_back({Schedule::rows, 4, 1, 4, 0, false});
   for (const LaunchChoice& choice : preferred)
     if (possible(problem, choice)) return choice;

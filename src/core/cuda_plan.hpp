@@ -12,6 +12,7 @@ struct DeviceInfo {
   std::int32_t multiprocessors;
   std::int32_t compute_capability_major;
   std::int32_t compute_capability_minor;
+  std::int32_t memory_gigabytes_per_second;  // what clock and bus width allow; 0 = unknown
   std::int64_t l2_bytes;
 
   int capability() const { return compute_capability_major * 10 + compute_capability_minor; }

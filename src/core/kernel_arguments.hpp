@@ -10,7 +10,8 @@
 
 namespace moe_act {
 
-enum class Pdl : std::int32_t { off = 1, on = 2, metadata_ready = 3 };
+// waits: no caller's choice, but that of the last kernel of a chain of ours, whose dependents are none of ours.
+enum class Pdl : std::int32_t { off = 1, on = 2, metadata_ready = 3, waits = 4 };
 
 // In the order of use: a CUDA kernel's parameters arrive in lines of 64 bytes, and the first look at each line is a
 // miss. Spread over 400 bytes they cost 0.2 us of the 1.6 that one token takes (H100, 2026-11-22, bench/NOTES.md).

@@ -4,7 +4,7 @@
 
 namespace moe_act::cuda {
 
-// The next kernel may start as soon as every CTA of this one has started; it waits for this one's results itself.
+// The next kernel may start as soon as every CTA of this one has come here; it waits for this one's results itself.
 __device__ __forceinline__ void let_dependents_start() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");

@@ -46,6 +46,12 @@ int attribute(cudaDeviceAttr which, int device_id) {
   return value;
 }
 
+std::int32_t memory_gigabytes_per_second(int device_id) {
+  const std::int64_t kilohertz = attribute(cudaDevAttrMemoryClockRate, device_id);
+  const std::int64_t bus_bits = attribute(cudaDevAttrGlobalMemoryBusWidth, device_id);
+  return static_cast<std::int32_t>(kilohertz * 2 * bus_bits / 8 / 1'000'000);  // two transfers a clock
+}
+
 KernelFunction kernel_for(const CudaLaunch& launch) {
   switch (launch.key.input) {
     case Format::e4m3: return find_kernel<Format::e4m3>(launch.kernel_index);
@@ -106,6 +112,7 @@ DeviceInfo device_info(int device_id) {
       attribute(cudaDevAttrMultiProcessorCount, device_id),
       attribute(cudaDevAttrComputeCapabilityMajor, device_id),
       attribute(cudaDevAttrComputeCapabilityMinor, device_id),
+      memory_gigabytes_per_second(device_id),
       attribute(cudaDevAttrL2CacheSize, device_id),
   };
   if (cached) cache[static_cast<std::size_t>(device_id)] = info;
@@ -116,7 +123,7 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
   const CudaLaunch& launch = plan.cuda();
   const dim3 grid(static_cast<unsigned>(launch.grid_x), static_cast<unsigned>(launch.grid_y),
                   static_cast<unsigned>(launch.grid_z));
-  if (grid.x == 0 || grid.y == 0) return;  // no row to do
+  if (grid.x == 0 || grid.y == 0 || arguments.source.rows == 0) return;  // no row to do
   const DeviceGuard guard(plan.problem()->device_id);
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   const dim3 block(32, static_cast<unsigned>(launch.warps_per_row), static_cast<unsigned>(launch.row_warps));
@@ -131,7 +138,9 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
   start(mark_rows_kernel(), dim3(mark_ctas((marks.units + 3) / 4)), dim3(mark_threads), marks, cuda_stream, chained);
   KernelArguments in_row_order = arguments;
   in_row_order.source = {nullptr, marks.marks, marks.rows, marks.rows};
-  in_row_order.pdl = chained;
+  // Without the caller's word, whatever follows in the stream must not start before this kernel has ended.
+  if (arguments.pdl == Pdl::off) in_row_order.pdl = Pdl::waits;
+  if (arguments.pdl == Pdl::metadata_ready) in_row_order.pdl = Pdl::on;
   start(kernel_for(launch), grid, block, in_row_order, cuda_stream, chained);
 }
 

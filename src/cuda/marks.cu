@@ -16,15 +16,15 @@ constexpr int entries_per_thread = 4;  // on their way together
 
 // Waits before it writes: the launch before may still be reading its own marks here.
 __global__ void __launch_bounds__(mark_threads) clear_marks(const __grid_constant__ MarkArguments arguments) {
-  let_dependents_start();
   wait_for_producers();
+  let_dependents_start();
   for (std::int64_t i = first_item(); i < (arguments.rows + 15) / 16; i += item_step())
     reinterpret_cast<uint4*>(arguments.marks)[i] = {};
 }
 
 __global__ void __launch_bounds__(mark_threads) mark_rows(const __grid_constant__ MarkArguments arguments) {
-  let_dependents_start();
   wait_for_producers();
+  let_dependents_start();
   for (std::int64_t first = first_item(); first < arguments.units; first += item_step() * entries_per_thread) {
     std::int64_t row[entries_per_thread];
 #pragma unroll
