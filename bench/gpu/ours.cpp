@@ -20,15 +20,6 @@ moe_act::Problem problem_of(const Workload& workload, const Device& device, moe_
   return problem.expect_rows(workload.expected_rows).set(pdl);
 }
 
-const char* schedule_name(std::int32_t schedule) {
-  switch (schedule) {
-    case MOE_ACT_SCHEDULE_ROWS: return "rows";
-    case MOE_ACT_SCHEDULE_TILES: return "tiles";
-    case MOE_ACT_SCHEDULE_SPARSE: return "sparse";
-    default: return "loop";
-  }
-}
-
 class Ours : public Contender {
  public:
   Ours(std::string name, moe_act::Pdl pdl) : name_(std::move(name)), pdl_(pdl) {}
@@ -36,8 +27,8 @@ class Ours : public Contender {
   std::string geometry() const override {
     if (plan_ == nullptr) return "";
     const moe_act_plan_info info = plan_->info();
-    return std::string(info.workspace_bytes > 0 ? "marked " : "") + schedule_name(info.schedule) + " " +
-           std::to_string(info.columns_per_lane) + " x " + std::to_string(info.vectors_per_lane) + ", " +
+    return std::string(info.workspace_bytes > 0 ? "marked " : "") + moe_act_option_name("schedule", info.schedule) +
+           " " + std::to_string(info.columns_per_lane) + " x " + std::to_string(info.vectors_per_lane) + ", " +
            std::to_string(info.threads_per_cta / 32) + " warps, " + std::to_string(info.units_per_cta) +
            " units per CTA";
   }

@@ -170,7 +170,7 @@ typedef struct moe_act_launch_choice {
   int32_t warps_per_cta;    /* a power of two up to 16 */
   int32_t entries_per_cta;  /* SPARSE: map entries that a CTA looks at, 1 to 64; else 0 */
   int32_t marks_rows;       /* 1: a map's rows are done in their own order, marked in workspace beforehand; else 0 */
-  int32_t reserved;
+  int32_t reserved;         /* 0 */
 } moe_act_launch_choice;
 
 /* Everything that was decided. On CPU all fields are 0. */
@@ -186,7 +186,7 @@ typedef struct moe_act_plan_info {
   int32_t threads_per_cta;
   int32_t columns_per_lane;
   int32_t vectors_per_lane;
-  int64_t shared_bytes;    /* per CTA */
+  int64_t shared_bytes;    /* per CTA; no kernel uses any today */
   int64_t workspace_bytes; /* to be provided by the caller at launch, 16-byte aligned, of any content; launches that
                               may run at the same time each need their own */
 } moe_act_plan_info;
@@ -255,7 +255,8 @@ MOE_ACT_API int32_t moe_act_cuda_device_count(void);
 MOE_ACT_API moe_act_status moe_act_device_query(int32_t device_id, moe_act_device_info* info);
 
 /* The value behind an option's name ("gate", "first_half"); the error lists the known names.
- * option: "format", "out_scaling", "x_scale_layout", "out_scale_layout", "gate", "activation", "padding", "pdl". */
+ * option: "format", "out_scaling", "x_scale_layout", "out_scale_layout", "gate", "activation", "padding", "pdl",
+ * "schedule". */
 MOE_ACT_API moe_act_status moe_act_parse_option(const char* option, const char* name, int32_t* value);
 
 /* The name of an option's value, or null. */

@@ -61,6 +61,11 @@ def workspace_like(x: Any, size: int, stream: int) -> Any:
             return x.new_empty(size, dtype=torch.uint8)
         with torch.cuda.stream(torch.cuda.ExternalStream(stream, x.device)):
             return x.new_empty(size, dtype=torch.uint8)
+    if _framework(x) != "cupy":
+        raise TypeError(
+            f"x: the plan was made for tensors of torch or CuPy, which allocate its workspace of {size} bytes, "
+            f"got one of {_framework(x)}"
+        )
     cupy = sys.modules["cupy"]
     with x.device, cupy.cuda.ExternalStream(stream, x.device.id):
         return cupy.empty(size, dtype="uint8")

@@ -177,13 +177,15 @@ moe_act_options options_of(const moe_act_problem& problem) {
 }
 
 std::int64_t workspace_limit_of(nb::handle x) {
-  // One type after the other, as in exchange_api().
-  static nb::object last_type;
+  // One type after the other, as tensors are asked for their exchange API.
+  static nb::handle last_type;  // held forever: as an object it would be released after the interpreter
   static bool allocates = false;
   nb::handle type(reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())));
   if (!last_type.is(type)) {
     allocates = nb::cast<bool>(frameworks().attr("allocates_workspace")(x));
-    last_type = nb::borrow(type);
+    type.inc_ref();
+    last_type.dec_ref();
+    last_type = type;
   }
   return allocates ? std::numeric_limits<std::int64_t>::max() : 0;
 }

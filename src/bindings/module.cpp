@@ -122,11 +122,6 @@ Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::ha
   return Plan(problem, device != nullptr ? &device->info : nullptr);
 }
 
-const char* schedule_name(std::int32_t schedule) {
-  constexpr const char* names[] = {"", "rows", "tiles", "sparse", "loop"};
-  return names[schedule];
-}
-
 std::vector<Plan> alternatives(const Plan& plan) {
   std::vector<Plan> plans;
   const moe_act_problem problem = plan.problem();
@@ -189,7 +184,11 @@ NB_MODULE(_core, module) {
           nb::sig("def problem(self) -> dict[str, typing.Any]"),
           "What the plan is for: formats, sizes, strides in elements, promised alignments in bytes.")
       .def_prop_ro(
-          "schedule", [](const Plan& self) { return schedule_name(self.info().schedule); },
+          "schedule",
+          [](const Plan& self) {
+            const char* name = moe_act_option_name("schedule", self.info().schedule);
+            return name != nullptr ? name : "";
+          },
           "How work is laid over warps: \"rows\", \"tiles\", \"sparse\" or \"loop\"; \"\" on the CPU.")
       .def_prop_ro(
           "grid",

@@ -56,10 +56,32 @@ dlpack::DataType dtype_of_format(const char* format, std::size_t itemsize) {
   }
 }
 
+// What was found out about the last type that was asked about: a call's tensors nearly always share theirs. The type is
+// held, or its address might be another's, and never let go at exit, when there is no interpreter left to tell.
+template <typename Fact>
+class FactOfType {
+ public:
+  template <typename FindOut>
+  const Fact& get(nb::handle object, FindOut find_out) {
+    auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
+    if (type != type_) {
+      fact_ = find_out(nb::handle(type));
+      const nb::object released = nb::steal(std::exchange(type_, nb::borrow(type).release().ptr()));
+    }
+    return fact_;
+  }
+
+ private:
+  PyObject* type_ = nullptr;
+  Fact fact_{};
+};
+
 bool is_numpy_array(nb::handle object) {
-  nb::handle type(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr())));
-  return nb::hasattr(object, "__array_interface__") && nb::hasattr(object, "dtype") &&
-         nb::cast<std::string>(nb::str(type.attr("__module__"))) == "numpy";
+  static FactOfType<bool> known;
+  return known.get(object, [](nb::handle type) {
+    return nb::hasattr(type, "__array_interface__") && nb::hasattr(type, "dtype") &&
+           nb::cast<std::string>(nb::str(type.attr("__module__"))) == "numpy";
+  });
 }
 
 // The exchange API does not say. Integers have no gradient: they need not be asked.
@@ -83,22 +105,14 @@ std::string type_name_of(nb::handle object) {
 }
 
 const dlpack::ExchangeApi* exchange_api(nb::handle object) {
-  // One type after the other: a call's tensors nearly always share theirs. It is held, or its address might be
-  // another's.
-  static PyObject* last_type = nullptr;
-  static const dlpack::ExchangeApi* last_api = nullptr;
-  auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
-  if (type == last_type) return last_api;
-  const dlpack::ExchangeApi* api = nullptr;
-  nb::object capsule = nb::getattr(nb::handle(type), "__dlpack_c_exchange_api__", nb::none());
-  if (PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api"))
-    api = static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
-  if (api != nullptr && api->header.version.major != 1) api = nullptr;
-  if (api != nullptr) {
-    last_api = api;
-    const nb::object released = nb::steal(std::exchange(last_type, nb::borrow(type).release().ptr()));
-  }
-  return api;
+  static FactOfType<const dlpack::ExchangeApi*> known;
+  return known.get(object, [](nb::handle type) -> const dlpack::ExchangeApi* {
+    nb::object capsule = nb::getattr(type, "__dlpack_c_exchange_api__", nb::none());
+    if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) return nullptr;
+    const auto* api =
+        static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+    return api->header.version.major == 1 ? api : nullptr;
+  });
 }
 
 dlpack::Device device_of(const char* name, nb::handle object) {
@@ -147,18 +161,19 @@ bool Tensor::import_by_exchange_api(const char* name, nb::handle object) {
 
 bool Tensor::import_buffer(const char* name, nb::handle object) {
   const ExtensionDtype* extension = nullptr;
-  const std::string dtype = nb::cast<std::string>(nb::str(object.attr("dtype").attr("name")));
-  for (const ExtensionDtype& known : extension_dtypes)
-    if (dtype == known.name) extension = &known;
-  owner_ = extension != nullptr ? nb::object(object.attr("view")(extension->bits == 16 ? "uint16" : "uint8"))
-                                : nb::borrow(object);
-  if (PyObject_GetBuffer(owner_.ptr(), &buffer_, PyBUF_RECORDS_RO) != 0) {
-    PyErr_Clear();  // a dtype without a buffer format: DLPack's error is the better one
-    return false;
+  owner_ = nb::borrow(object);
+  if (PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_RECORDS_RO) != 0) {
+    PyErr_Clear();
+    const std::string dtype = nb::cast<std::string>(nb::str(object.attr("dtype").attr("name")));
+    for (const ExtensionDtype& known : extension_dtypes)
+      if (dtype == known.name) extension = &known;
+    if (extension == nullptr) return false;  // a dtype without a buffer format: DLPack's error is the better one
+    owner_ = object.attr("view")(extension->bits == 16 ? "uint16" : "uint8");
+    if (PyObject_GetBuffer(owner_.ptr(), &buffer_, PyBUF_RECORDS_RO) != 0) throw nb::python_error();
   }
   if (buffer_.ndim > max_rank)
     raise(PyExc_ValueError, name, "expected at most 8 dimensions, got " + std::to_string(buffer_.ndim));
-  if (buffer_.itemsize == 0) raise(PyExc_TypeError, name, "expected numbers, got dtype " + dtype + " of no size");
+  if (buffer_.itemsize == 0) raise(PyExc_TypeError, name, "expected numbers, got a dtype of no size");
   for (int axis = 0; axis < buffer_.ndim; ++axis) {
     shape_[axis] = buffer_.shape[axis];
     strides_[axis] = buffer_.strides[axis] / buffer_.itemsize;

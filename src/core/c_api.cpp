@@ -238,6 +238,7 @@ moe_act_status moe_act_plan_create_chosen(const moe_act_problem* problem, const 
     if (plan == nullptr) invalid("plan", "expected a place for the plan, got null");
     const Problem validated(accept("problem", problem));
     const moe_act_launch_choice given = accept("choice", choice);
+    if (given.reserved != 0) invalid("choice", "expected 0 in reserved, got " + std::to_string(given.reserved));
     const auto small = [](std::int32_t value) {
       return static_cast<std::int8_t>(value < 0 || value > 127 ? 0 : value);
     };

@@ -69,7 +69,9 @@ std::int64_t units_of(const Problem& problem, const LaunchChoice& choice) {
 
 // Is every unit and chunk covered by a grid that the device takes? Only the loop schedule goes on where it is not.
 bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
-  if (choice.schedule == Schedule::loop || choice.schedule == Schedule::tiles) return true;
+  if (choice.schedule == Schedule::loop) return true;
+  if (choice.schedule == Schedule::tiles)
+    return ceil_div(problem->rows, rows_per_warp(choice)) <= max_grid_y * max_grid_y;
   const std::int32_t along_row = warps_along_row(problem, choice);
   const bool entries = choice.schedule == Schedule::sparse;
   const std::int64_t units_per_cta = entries ? choice.entries_per_cta : choice.warps_per_cta / along_row;
@@ -144,10 +146,12 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   // The rows' own order saves what lies between L1 and L2; where instructions are the limit, it costs more than it
   // saves.
   const double worth_marking = few_live ? 60'000 : fast_memory ? std::numeric_limits<double>::infinity() : 1'000'000;
-  if (problem.has_map() && outputs_per_sm >= worth_marking) preferred.push_back({Schedule::rows, width, 2, 4, 0, true});
+  // Marked rows are gone through one by one, live or not: a buffer with room for far more is left to its map.
+  if (problem.has_map() && outputs_per_sm >= worth_marking && problem->rows / 4 <= rows.live)
+    preferred.push_back({Schedule::rows, width, 2, 4, 0, true});
   if (few_live) {
     // About one live row for each CTA, and a few CTAs for each multiprocessor.
-    const std::int64_t wanted = std::min(entries_per_live_row, rows.units / (4 * device.multiprocessors));
+    const std::int64_t wanted = std::min(entries_per_live_row, rows.units / (std::int64_t{4} * device.multiprocessors));
     const auto bounded = static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, 8, max_entries_per_cta));
     const auto entries = static_cast<std::int32_t>(std::bit_ceil(bounded));
     const bool many_ctas = rows.units / entries > 16 * std::int64_t{device.multiprocessors};

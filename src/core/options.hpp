@@ -37,6 +37,11 @@ inline constexpr Option known_options[] = {
     {"padding", {{{"skip", MOE_ACT_PADDING_SKIP}, {"zero", MOE_ACT_PADDING_ZERO}}}},
     {"pdl", {{{"off", MOE_ACT_PDL_OFF}, {"on", MOE_ACT_PDL_ON}, {"metadata_ready", MOE_ACT_PDL_METADATA_READY}}}},
     {"device", {{{"cpu", MOE_ACT_DEVICE_CPU}, {"cuda", MOE_ACT_DEVICE_CUDA}}}},
+    {"schedule",
+     {{{"rows", MOE_ACT_SCHEDULE_ROWS},
+       {"tiles", MOE_ACT_SCHEDULE_TILES},
+       {"sparse", MOE_ACT_SCHEDULE_SPARSE},
+       {"loop", MOE_ACT_SCHEDULE_LOOP}}}},
     {"row_kind", {{{"dense", MOE_ACT_ROWS_DENSE}, {"expanded_to_permuted", MOE_ACT_ROWS_EXPANDED_TO_PERMUTED}}}},
 };
 

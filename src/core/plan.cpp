@@ -6,9 +6,15 @@
 namespace moe_act {
 namespace {
 
+constexpr std::int32_t max_multiprocessors = 1 << 16;  // grids are multiples of it
+
 CudaLaunch plan_cuda(const Problem& problem, const DeviceInfo& device, const std::optional<LaunchChoice>& choice) {
-  if (device.multiprocessors < 1)
-    invalid("device", "expected at least 1 multiprocessor, got " + std::to_string(device.multiprocessors));
+  if (device.multiprocessors < 1 || device.multiprocessors > max_multiprocessors)
+    invalid("device", "expected 1 to " + std::to_string(max_multiprocessors) + " multiprocessors, got " +
+                          std::to_string(device.multiprocessors));
+  if (device.memory_gigabytes_per_second < 0)
+    invalid("device", "expected memory_gigabytes_per_second of at least 0, got " +
+                          std::to_string(device.memory_gigabytes_per_second));
   const auto capability = [&] {
     return std::to_string(device.compute_capability_major) + "." + std::to_string(device.compute_capability_minor);
   };
@@ -21,15 +27,6 @@ CudaLaunch plan_cuda(const Problem& problem, const DeviceInfo& device, const std
   if (!choice) return cover(problem, choose_launch(problem, device));
   require_choice(problem, *choice);
   return cover(problem, *choice);
-}
-
-const char* schedule_name(Schedule schedule) {
-  switch (schedule) {
-    case Schedule::rows: return "rows";
-    case Schedule::tiles: return "tiles";
-    case Schedule::sparse: return "sparse";
-    default: return "loop";
-  }
 }
 
 std::string describe_text(const Problem& problem, const DeviceInfo& device, const CudaLaunch& launch) {
@@ -47,10 +44,11 @@ std::string describe_text(const Problem& problem, const DeviceInfo& device, cons
   text += "\nDevice:  cuda:" + number(problem->device_id) + ", compute capability " +
           number(device.compute_capability_major) + "." + number(device.compute_capability_minor) + ", " +
           number(device.multiprocessors) + " SMs";
-  text += "\nPlan:    " + std::string(schedule_name(launch.key.schedule)) + ", grid " + number(launch.grid_x) + " x " +
-          number(launch.grid_y) + " x " + number(launch.grid_z) + ", " + number(launch.rows_per_cta) + " rows x " +
-          number(launch.warps_per_row) + " warps per CTA, " + number(launch.key.columns_per_lane) + " columns x " +
-          number(launch.key.vectors_per_lane) + " vectors per lane";
+  text += "\nPlan:    " + name("schedule", static_cast<std::int32_t>(launch.key.schedule)) + ", grid " +
+          number(launch.grid_x) + " x " + number(launch.grid_y) + " x " + number(launch.grid_z) + ", " +
+          number(launch.rows_per_cta) + " rows x " + number(launch.warps_per_row) + " warps per CTA, " +
+          number(launch.key.columns_per_lane) + " columns x " + number(launch.key.vectors_per_lane) +
+          " vectors per lane";
   if (launch.key.schedule == Schedule::sparse) text += ", " + number(launch.units_per_cta) + " map entries per CTA";
   if (launch.marks_rows) text += ", rows marked in " + number(launch.workspace_bytes) + " bytes of workspace";
   return text + ", pdl " + name("pdl", problem->pdl);
@@ -65,7 +63,10 @@ math::ScaleStrides scale_strides(std::int32_t layout, std::int64_t stride) {
 
 Plan::Plan(const Problem& problem, const DeviceInfo& device, const std::optional<LaunchChoice>& choice)
     : problem_(problem), device_(device) {
-  if (problem_.on_cuda()) cuda_ = plan_cuda(problem_, device_, choice);
+  if (problem_.on_cuda())
+    cuda_ = plan_cuda(problem_, device_, choice);
+  else if (choice)
+    invalid("choice", "expected a problem on CUDA: on the CPU there is nothing to choose");
 }
 
 std::string Plan::text() const {

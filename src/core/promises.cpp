@@ -8,17 +8,51 @@
 namespace moe_act {
 namespace {
 
-struct Extent {
+struct Buffer {
   const char* name;
   const void* data;
   std::int64_t bytes;
+  bool needed;
+  std::int64_t alignment;
 };
 
-bool overlap(const Extent& a, const Extent& b) {
-  const auto a_begin = reinterpret_cast<std::uintptr_t>(a.data);
-  const auto b_begin = reinterpret_cast<std::uintptr_t>(b.data);
-  return a.bytes > 0 && b.bytes > 0 && a_begin < b_begin + static_cast<std::uintptr_t>(b.bytes) &&
-         b_begin < a_begin + static_cast<std::uintptr_t>(a.bytes);
+// Every pointer of a launch, with what the problem says of it.
+struct BufferList {
+  Buffer inputs[5];
+  Buffer results[2];
+
+  BufferList(const Problem& problem, const moe_act_buffers& buffers)
+      : inputs{
+            {"x", buffers.x, problem.x_bytes(), true, problem->x_alignment},
+            {"x_scale", buffers.x_scale, problem.x_scale_bytes(), problem.has_x_scale(), 4},
+            {"static_scale", buffers.static_scale, 4, problem->out_scaling == MOE_ACT_SCALING_TENSOR, 4},
+            {"expanded_idx_to_permuted_idx", buffers.expanded_idx_to_permuted_idx,
+             problem->expanded_rows * std::int64_t{sizeof(std::int32_t)}, problem.has_map(), 4},
+            {"total_num_padded_tokens", buffers.total_num_padded_tokens, 4, problem.stride_on_device(), 4},
+        },
+        results{
+            {"out", buffers.out, problem.out_bytes(), true, problem->out_alignment},
+            {"out_scale", buffers.out_scale, problem.out_scale_bytes(), problem.has_out_scale(), 4},
+        } {}
+};
+
+void check_promises(const Buffer& buffer) {
+  if (buffer.needed && buffer.bytes > 0 && buffer.data == nullptr) invalid(buffer.name, "expected data, got null");
+  if (!buffer.needed && buffer.data != nullptr) invalid(buffer.name, "the plan has no use for it, expected null");
+  const auto address = reinterpret_cast<std::uintptr_t>(buffer.data);
+  const auto remainder_mask = static_cast<std::uintptr_t>(buffer.alignment) - 1;  // of a power of two
+  if ((address & remainder_mask) != 0)
+    invalid(buffer.name, "the plan was promised data aligned to " + std::to_string(buffer.alignment) +
+                             " bytes, got address ..." + std::to_string(address % 16) + " modulo 16");
+}
+
+void require_apart(const Buffer& written, const Buffer& other) {
+  if (!written.needed || !other.needed || written.bytes == 0 || other.bytes == 0) return;
+  const auto begin = reinterpret_cast<std::uintptr_t>(written.data);
+  const auto other_begin = reinterpret_cast<std::uintptr_t>(other.data);
+  if (begin < other_begin + static_cast<std::uintptr_t>(other.bytes) &&
+      other_begin < begin + static_cast<std::uintptr_t>(written.bytes))
+    invalid(written.name, std::string("overlaps ") + other.name + ", expected memory of its own");
 }
 
 }  // namespace
@@ -70,57 +104,22 @@ void check_accepts(const Plan& plan, const moe_act_problem& problem) {
 }
 
 void check_buffers(const Problem& problem, const moe_act_buffers& buffers) {
-  struct Buffer : Extent {
-    bool needed;
-    std::int64_t alignment;
-  };
-  const std::int64_t map_bytes = problem->expanded_rows * std::int64_t{sizeof(std::int32_t)};
-  const Buffer inputs[] = {
-      {{"x", buffers.x, problem.x_bytes()}, true, problem->x_alignment},
-      {{"x_scale", buffers.x_scale, problem.x_scale_bytes()}, problem.has_x_scale(), 4},
-      {{"static_scale", buffers.static_scale, 4}, problem->out_scaling == MOE_ACT_SCALING_TENSOR, 4},
-      {{"expanded_idx_to_permuted_idx", buffers.expanded_idx_to_permuted_idx, map_bytes}, problem.has_map(), 4},
-      {{"total_num_padded_tokens", buffers.total_num_padded_tokens, 4}, problem.stride_on_device(), 4},
-  };
-  const Buffer results[] = {
-      {{"out", buffers.out, problem.out_bytes()}, true, problem->out_alignment},
-      {{"out_scale", buffers.out_scale, problem.out_scale_bytes()}, problem.has_out_scale(), 4},
-  };
-  const auto check = [](const Buffer& buffer) {
-    if (buffer.needed && buffer.bytes > 0 && buffer.data == nullptr) invalid(buffer.name, "expected data, got null");
-    if (!buffer.needed && buffer.data != nullptr) invalid(buffer.name, "the plan has no use for it, expected null");
-    const auto address = reinterpret_cast<std::uintptr_t>(buffer.data);
-    const auto remainder_mask = static_cast<std::uintptr_t>(buffer.alignment) - 1;  // of a power of two
-    if ((address & remainder_mask) != 0)
-      invalid(buffer.name, "the plan was promised data aligned to " + std::to_string(buffer.alignment) +
-                               " bytes, got address ..." + std::to_string(address % 16) + " modulo 16");
-  };
-  std::ranges::for_each(inputs, check);
-  std::ranges::for_each(results, check);
-  for (const Buffer& result : results)
-    for (const Buffer& input : inputs)
-      if (input.needed && result.needed && overlap(result, input))
-        invalid(result.name, std::string("overlaps ") + input.name + ", expected memory of its own");
-  if (results[1].needed && overlap(results[0], results[1]))
-    invalid("out", "overlaps out_scale, expected memory of its own");
+  const BufferList list(problem, buffers);
+  std::ranges::for_each(list.inputs, check_promises);
+  std::ranges::for_each(list.results, check_promises);
+  for (const Buffer& result : list.results)
+    for (const Buffer& input : list.inputs) require_apart(result, input);
+  require_apart(list.results[0], list.results[1]);
 }
 
 void check_workspace(const Plan& plan, const moe_act_buffers& buffers, const void* workspace) {
   const std::int64_t bytes = plan.cuda().workspace_bytes;
   if (bytes == 0) return;
-  if (workspace == nullptr) invalid("workspace", "expected " + std::to_string(bytes) + " bytes, got null");
-  if (reinterpret_cast<std::uintptr_t>(workspace) % 16 != 0)
-    invalid("workspace", "expected an address aligned to 16 bytes, got ..." +
-                             std::to_string(reinterpret_cast<std::uintptr_t>(workspace) % 16) + " modulo 16");
-  const Problem& problem = plan.problem();
-  const Extent own{"workspace", workspace, bytes};
-  for (const Extent& buffer :
-       {Extent{"x", buffers.x, problem.x_bytes()}, Extent{"x_scale", buffers.x_scale, problem.x_scale_bytes()},
-        Extent{"out", buffers.out, problem.out_bytes()},
-        Extent{"out_scale", buffers.out_scale, problem.out_scale_bytes()},
-        Extent{"expanded_idx_to_permuted_idx", buffers.expanded_idx_to_permuted_idx, 4 * problem->expanded_rows}})
-    if (overlap(own, buffer))
-      invalid("workspace", std::string("overlaps ") + buffer.name + ", expected memory of its own");
+  const Buffer own{"workspace", workspace, bytes, true, 16};
+  check_promises(own);
+  const BufferList list(plan.problem(), buffers);
+  for (const Buffer& buffer : list.inputs) require_apart(own, buffer);
+  for (const Buffer& buffer : list.results) require_apart(own, buffer);
 }
 
 }  // namespace moe_act

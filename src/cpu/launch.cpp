@@ -1,4 +1,7 @@
 // The CPU backend: which instruction set this machine has, and the rows spread over threads.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <pthread.h>
 
 #include <atomic>
@@ -13,11 +16,19 @@ namespace moe_act::cpu {
 namespace {
 
 #if defined(__x86_64__)
+#if defined(__clang__) || __GNUC__ < 12
+// A feature that __builtin_cpu_supports of compilers of that age has no name for.
+bool has_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 bool has_v3() {
 #if defined(__clang__) || __GNUC__ < 12
   // The names of the levels themselves are not known: their features that compilers of that age do know.
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-         __builtin_cpu_supports("bmi2");
+         __builtin_cpu_supports("bmi2") && has_f16c();
 #else
   return __builtin_cpu_supports("x86-64-v3");
 #endif

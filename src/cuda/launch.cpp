@@ -80,7 +80,7 @@ void start(void (*kernel)(Arguments), dim3 grid, dim3 block, const Arguments& ar
 
 // CTAs of mark_threads for so many items; the kernels loop over what is left.
 unsigned mark_ctas(std::int64_t items) {
-  return static_cast<unsigned>(std::min<std::int64_t>((items + mark_threads - 1) / mark_threads, 1 << 20));
+  return static_cast<unsigned>(std::min<std::int64_t>((items + mark_threads - 1) / mark_threads, 1 << 12));
 }
 
 }  // namespace

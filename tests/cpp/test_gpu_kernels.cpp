@@ -1,7 +1,6 @@
 // Every compiled CUDA kernel once, with device memory of its own for every buffer and rows that are not live never
 // initialized: what the sanitizers run under. Results must be the same bytes for all kernels of a problem, and agree
-// with the CPU but for the roundings of the sigmoid. Exit status 77 where there is
-// no GPU.
+// with the CPU but for the roundings of the sigmoid. Exit status 77 where there is no GPU.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -21,7 +20,7 @@ using moe_act::Format;
 
 constexpr std::int64_t rows = 48;
 constexpr std::int64_t columns = 1088;  // a partial chunk for every shape, and a partial block
-// Enough for a warp to read several at once where there are few multiprocessors; nearly all are -1.
+// Several for each lane of a warp; nearly all are -1.
 constexpr std::int64_t entries = 600;
 constexpr std::int64_t x_blocks = (2 * columns + 127) / 128;
 constexpr std::int64_t out_blocks = (columns + 127) / 128;

@@ -1,188 +1,15 @@
-// The planner as what it is, a pure function: for GPUs that are not there.
-#include <algorithm>
+// What the planner prefers, as what it is, a pure function: for GPUs that are not there.
+#include <cstdint>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "check.hpp"
-#include "core/error.hpp"
-#include "core/plan.hpp"
-#include "core/promises.hpp"
+#include "gpus.hpp"
 
 namespace {
 
-using namespace moe_act;
-
-struct Gpu {
-  const char* name;
-  DeviceInfo info;
-};
-
-constexpr Gpu h100{"H100", {132, 9, 0, std::int64_t{50} << 20}};
-constexpr Gpu b200{"B200", {148, 10, 0, std::int64_t{126} << 20}};
-constexpr Gpu rtx3060{"RTX 3060", {28, 8, 6, std::int64_t{3} << 20}};
-constexpr Gpu gpus[] = {h100, b200, rtx3060};
-constexpr Format inputs[] = {Format::e4m3, Format::bf16, Format::fp16, Format::fp32};
-constexpr Format outputs[] = {Format::e4m3, Format::bf16, Format::fp32};
-
-moe_act_problem problem_of(Format input, Format output, std::int64_t rows, std::int64_t columns) {
-  moe_act_problem problem;
-  moe_act_problem_init(&problem, static_cast<std::int32_t>(input), static_cast<std::int32_t>(output), rows, columns);
-  problem.device_type = MOE_ACT_DEVICE_CUDA;
-  return problem;
-}
-
-moe_act_problem with_map(moe_act_problem problem, std::int64_t entries) {
-  problem.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
-  problem.expanded_rows = entries;
-  return problem;
-}
-
-moe_act_plan_info info_of(const moe_act_problem& problem, const Gpu& gpu) {
-  return Plan(Problem(problem), gpu.info).info();
-}
-
-std::optional<Error> refusal(const moe_act_problem& problem, const DeviceInfo& device) {
-  try {
-    const Plan plan(Problem(problem), device);
-    return std::nullopt;
-  } catch (const Error& error) {
-    return error;
-  }
-}
-
-std::string text(const moe_act_problem& problem, const Gpu& gpu) {
-  return check::text(gpu.name, ", ", traits(static_cast<Format>(problem.x_format)).name, " [", problem.rows, ", 2 x ",
-                     problem.columns, "] -> ", traits(static_cast<Format>(problem.out_format)).name, ", ",
-                     problem.expanded_rows, " map entries, ", problem.expected_rows, " expected rows");
-}
-
-int load_bytes(const moe_act_problem& problem, const moe_act_plan_info& info) {
-  return info.columns_per_lane * bytes_per_element(static_cast<Format>(problem.x_format));
-}
-
-int columns_in_flight(const moe_act_plan_info& info) {
-  return info.columns_per_lane * info.vectors_per_lane;
-}
-
-bool is_power_of_two_up_to(std::int32_t value, std::int32_t most) {
-  return value >= 1 && value <= most && (value & (value - 1)) == 0;
-}
-
-// What holds for every plan: within the limits of CUDA and of the kernel, nothing left undone, no load or store wider
-// than alignment and columns allow.
-void check_launch(const Plan& plan, const std::string& name) {
-  constexpr std::int64_t max_grid_x = 2147483647;
-  constexpr std::int64_t max_grid_y = 65535;
-  const moe_act_plan_info info = plan.info();
-  const Problem& problem = plan.problem();
-  const bool tiles = info.schedule == MOE_ACT_SCHEDULE_TILES;
-  const bool loops = info.schedule == MOE_ACT_SCHEDULE_LOOP;
-  const bool sparse = info.schedule == MOE_ACT_SCHEDULE_SPARSE;
-  const bool marks = info.workspace_bytes > 0;
-
-  CHECK(kernel_keys[plan.cuda().kernel_index] == plan.cuda().key, name);
-  CHECK(info.grid_x >= 1 && info.grid_y >= 1 && info.grid_z >= 1, name);
-  CHECK(info.grid_y <= max_grid_y && info.grid_z <= max_grid_y, name);
-  CHECK(is_power_of_two_up_to(info.threads_per_cta, 512) && info.threads_per_cta % (32 * info.warps_per_row) == 0,
-        name);
-  CHECK(sparse || info.units_per_cta == info.rows_per_cta, name);
-  CHECK(info.units_per_cta >= 1 && info.units_per_cta <= (sparse ? 64 : 128), name);
-  CHECK(info.workspace_bytes <= problem->workspace_limit, name);
-  CHECK(!marks || (problem.has_map() && info.workspace_bytes >= problem->rows), name);
-
-  const std::int64_t units = tiles || marks ? problem->rows : problem.units();
-  const std::int64_t ctas_of_rows = tiles ? std::int64_t{info.grid_y} * info.grid_z : info.grid_x;
-  const std::int64_t ctas_of_columns = tiles ? info.grid_x : info.grid_y;
-  const std::int64_t columns_per_cta =
-      info.warps_per_row * (tiles ? 128 : std::int64_t{32} * info.columns_per_lane * info.vectors_per_lane);
-  // A grid at its limit is only for the kernel that loops; the sparse one loops over columns.
-  CHECK(info.units_per_cta * ctas_of_rows >= units || (loops && info.grid_x == max_grid_x), name);
-  CHECK(sparse || columns_per_cta * ctas_of_columns >= problem->columns || (loops && info.grid_y == max_grid_y), name);
-  const std::int64_t last_z = tiles ? info.grid_y : 1;
-  CHECK(info.units_per_cta * (ctas_of_rows - last_z) < units, name, ": CTAs without rows");
-  CHECK(columns_per_cta * (ctas_of_columns - 1) < problem->columns, name, ": CTAs without columns");
-
-  if (info.columns_per_lane == 1) return;
-  const int store_bytes = info.columns_per_lane * bytes_per_element(problem.output());
-  CHECK_EQUAL(problem->columns % info.columns_per_lane, 0, name);
-  CHECK(load_bytes(problem.description(), info) <= std::min(16, problem->x_alignment), name);
-  CHECK(std::min(16, store_bytes) <= problem->out_alignment, name);
-}
-
-void check_plan(const moe_act_problem& problem, const Gpu& gpu) {
-  check_launch(Plan(Problem(problem), gpu.info), text(problem, gpu));
-}
-
-TEST("every plan does all of its work within the limits of CUDA") {
-  constexpr std::int64_t row_counts[] = {
-      1, 2, 3, 31, 128, 1000, 4096, 65536, 1 << 20, (std::int64_t{1} << 31) + 7, std::int64_t{1} << 34};
-  constexpr std::int64_t column_counts[] = {1, 7, 64, 127, 128, 132, 192, 512, 2048, 2056, 7168, 1 << 20};
-  for (const Gpu& gpu : gpus)
-    for (const Format input : inputs)
-      for (const Format output : outputs)
-        for (const std::int64_t rows : row_counts)
-          for (const std::int64_t columns : column_counts) {
-            if (rows > (std::int64_t{1} << 52) / columns) continue;  // leaves the address space
-            const moe_act_problem dense = problem_of(input, output, rows, columns);
-            check_plan(dense, gpu);
-            for (const std::int64_t entries : {std::int64_t{1}, rows, 8 * rows})
-              for (const std::int64_t workspace_limit : {std::int64_t{0}, std::int64_t{1} << 40}) {
-                moe_act_problem mapped = with_map(dense, entries);
-                mapped.workspace_limit = workspace_limit;
-                check_plan(mapped, gpu);
-              }
-          }
-  check_plan(problem_of(Format::fp32, Format::fp32, 1, std::int64_t{1} << 28), h100);
-  check_plan(with_map(problem_of(Format::bf16, Format::e4m3, 5, 128), std::int64_t{1} << 53), h100);
-}
-
-TEST("every choice does all of its work, too, and the planner's own is one of them") {
-  for (const Format input : inputs)
-    for (const Format output : outputs)
-      for (const bool map : {false, true})
-        for (const std::int64_t columns : {1, 100, 192, 2048}) {
-          moe_act_problem problem = problem_of(input, output, 3001, columns);
-          if (map) problem = with_map(problem, 24000);
-          problem.workspace_limit = 1 << 20;
-          const Problem validated(problem);
-          const std::vector<LaunchChoice> choices = launch_choices(validated);
-          const std::string name = text(problem, h100);
-          CHECK_EQUAL(std::ranges::count(choices, choose_launch(validated, h100.info)), 1, name);
-          for (const LaunchChoice& choice : choices) {
-            check_launch(Plan(validated, h100.info, choice), name);
-            CHECK_EQUAL(std::ranges::count(choices, choice), 1, name);
-          }
-        }
-}
-
-TEST("a choice that cannot be is refused by name") {
-  const Problem problem(problem_of(Format::e4m3, Format::e4m3, 100, 2048));
-  struct Case {
-    LaunchChoice choice;
-    const char* words;
-  };
-  const Case cases[] = {
-      {{Schedule::rows, 16, 2, 3, 0, false}, "warps_per_cta: expected a power of two up to 16, got 3"},
-      {{Schedule::rows, 16, 2, 32, 0, false}, "warps_per_cta: expected a power of two up to 16, got 32"},
-      {{Schedule::rows, 16, 2, 4, 8, false}, "entries_per_cta: expected 0 for this schedule, got 8"},
-      {{Schedule::sparse, 16, 2, 4, 65, false}, "entries_per_cta: expected 1 to 64, got 65"},
-      {{Schedule::sparse, 16, 2, 4, 8, false}, "choice: "},  // no map
-      {{Schedule::rows, 8, 1, 4, 0, false}, "choice: "},     // no such kernel
-      {{Schedule::rows, 16, 2, 4, 0, true}, "choice: "},     // nothing to mark
-      {{Schedule{0}, 16, 2, 4, 0, false}, "choice: "},
-  };
-  for (const Case& c : cases) {
-    try {
-      const Plan plan(problem, h100.info, c.choice);
-      CHECK(false, c.words);
-    } catch (const Error& error) {
-      CHECK_EQUAL(error.status(), MOE_ACT_INVALID_PROBLEM, c.words);
-      CHECK_CONTAINS(error.what(), c.words);
-    }
-  }
-}
+using namespace planned;
 
 TEST("row order is only for who provides workspace, and only where rows are many") {
   moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 147072, 2048), 131072);
@@ -193,6 +20,32 @@ TEST("row order is only for who provides workspace, and only where rows are many
   CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 147072);
   problem.expected_rows = 100;
   CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
+}
+
+TEST("row order is not for a buffer with room for far more rows than are live") {
+  moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 0, 2048), 131072);
+  problem.workspace_limit = std::int64_t{1} << 40;
+  for (const std::int64_t rows : {std::int64_t{131072}, 4 * std::int64_t{131072} + 3}) {
+    problem.rows = problem.x_scale_stride = problem.out_scale_stride = rows;
+    CHECK(info_of(problem, h100).workspace_bytes > 0, rows);
+  }
+  problem.rows = problem.x_scale_stride = problem.out_scale_stride = std::int64_t{16} << 20;
+  CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
+  problem.expected_rows = 5000;  // of 131072 entries: many are not live
+  CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
+}
+
+TEST("where memory is faster than instructions, rows stay in map order and CTAs are small") {
+  moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 147072, 2048), 131072);
+  problem.workspace_limit = std::int64_t{1} << 40;
+  const moe_act_plan_info on_h100 = info_of(problem, h100), on_h200 = info_of(problem, h200);
+  CHECK(on_h100.workspace_bytes > 0);
+  CHECK_EQUAL(on_h200.workspace_bytes, 0);
+  CHECK_EQUAL(on_h200.threads_per_cta, 32);
+  CHECK(on_h100.threads_per_cta > 32);
+  const moe_act_problem wide = problem_of(Format::e4m3, Format::e4m3, 2048, 14336);
+  CHECK_EQUAL(info_of(wide, h100).schedule, MOE_ACT_SCHEDULE_TILES);
+  CHECK_EQUAL(info_of(wide, h200).schedule, MOE_ACT_SCHEDULE_ROWS);
 }
 
 TEST("few rows take few columns per lane, many rows take full-width loads") {
@@ -223,49 +76,6 @@ TEST("lanes only grow with the number of rows") {
         before = now;
       }
     }
-}
-
-TEST("misaligned pointers and odd columns go one column per lane") {
-  struct Case {
-    const char* name;
-    std::int64_t columns;
-    std::int32_t x_alignment;
-    std::int32_t out_alignment;
-    bool any_width;  // is more than one column per lane possible?
-  };
-  constexpr Case cases[] = {
-      {"all aligned", 2048, 16, 16, true},     {"x misaligned", 2048, 2, 16, false},
-      {"out misaligned", 2048, 16, 1, false},  {"H odd", 2047, 2, 1, false},
-      {"H even, not by 4", 2046, 4, 2, false}, {"H by 4", 2044, 8, 4, true},
-  };
-  for (const Case& c : cases)
-    for (const std::int64_t rows : {1, 100, 100'000}) {
-      moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, rows, c.columns);
-      problem.x_alignment = c.x_alignment;
-      problem.out_alignment = c.out_alignment;
-      CHECK_EQUAL(info_of(problem, h100).columns_per_lane > 1, c.any_width, c.name, ", ", rows, " rows");
-    }
-}
-
-TEST("a hint changes the plan alone, and never what it covers") {
-  const moe_act_problem base = with_map(problem_of(Format::bf16, Format::e4m3, 1 << 17, 2048), 1 << 17);
-  CHECK_EQUAL(info_of(base, h100).schedule, MOE_ACT_SCHEDULE_ROWS);
-  constexpr std::int64_t hints[] = {-1, 0, 1, 64, 1 << 17, std::int64_t{1} << 40};
-  for (const std::int64_t hint : hints) {
-    moe_act_problem hinted = base;
-    hinted.expected_rows = hint;
-    check_plan(hinted, h100);
-    const bool few = hint >= 0 && hint <= 64;
-    CHECK_EQUAL(info_of(hinted, h100).schedule == MOE_ACT_SCHEDULE_SPARSE, few, "hint ", hint);
-    moe_act_problem planned = Plan(Problem(hinted), h100.info).problem().description();
-    planned.expected_rows = -1;
-    CHECK_EQUAL(std::memcmp(&planned, &base, sizeof(base)), 0, "hint ", hint);
-    check_accepts(Plan(Problem(hinted), h100.info), base);
-  }
-  // A hint of few rows where no grid covers the capacity.
-  moe_act_problem beyond_grid = problem_of(Format::e4m3, Format::e4m3, std::int64_t{1} << 34, 512);
-  beyond_grid.expected_rows = 1;
-  check_plan(beyond_grid, h100);
 }
 
 TEST("a map cannot have more live rows than there are rows") {
@@ -327,14 +137,19 @@ TEST("devices that cannot run it are refused") {
   for (const Case& c : cases) {
     moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, 128, 2048);
     problem.pdl = static_cast<std::int32_t>(c.pdl);
-    const std::optional<Error> error = refusal(problem, {100, c.major, c.minor, 1 << 20});
+    const std::optional<Error> error = refusal(problem, {100, c.major, c.minor, 1000, 1 << 20});
     CHECK_EQUAL(error.has_value(), !c.words.empty(), "compute capability ", c.major, ".", c.minor);
     if (!error) continue;
     CHECK_EQUAL(error->status(), MOE_ACT_UNSUPPORTED, error->what());
     for (const char* words : c.words) CHECK_CONTAINS(error->what(), words);
   }
-  const std::optional<Error> error = refusal(problem_of(Format::bf16, Format::e4m3, 128, 2048), {0, 9, 0, 0});
-  CHECK(error && error->status() == MOE_ACT_INVALID_PROBLEM);
+  constexpr DeviceInfo impossible[] = {
+      {0, 9, 0, 0, 0}, {-1, 9, 0, 0, 0}, {1 << 30, 9, 0, 0, 0}, {INT32_MAX, 9, 0, 0, 0}, {100, 9, 0, -1, 0}};
+  for (const DeviceInfo& device : impossible) {
+    const std::optional<Error> error = refusal(problem_of(Format::bf16, Format::e4m3, 128, 2048), device);
+    CHECK(error && error->status() == MOE_ACT_INVALID_PROBLEM, device.multiprocessors);
+    if (error) CHECK_CONTAINS(error->what(), "device: expected");
+  }
 }
 
 TEST("the text says what was asked for and what was decided") {
@@ -353,7 +168,7 @@ TEST("on the CPU nothing is decided and the device is not looked at") {
   problem.device_type = MOE_ACT_DEVICE_CPU;
   moe_act_plan_info expected{};
   expected.struct_size = sizeof(expected);
-  const moe_act_plan_info info = Plan(Problem(problem), {-1, 0, 0, -1}).info();
+  const moe_act_plan_info info = Plan(Problem(problem), {-1, 0, 0, -1, -1}).info();
   CHECK_EQUAL(std::memcmp(&info, &expected, sizeof(info)), 0);
 }
 

@@ -229,8 +229,9 @@ def test_devices_that_cannot_be() -> None:
     described.device_type = CUDA
     plan = ctypes.c_void_p()
     for multiprocessors, capability, status, begins in [
-        (0, 9, INVALID, "device: expected at least 1 multiprocessor, got 0"),
-        (-1, 9, INVALID, "device: expected at least 1 multiprocessor, got -1"),
+        (0, 9, INVALID, "device: expected 1 to 65536 multiprocessors, got 0"),
+        (-1, 9, INVALID, "device: expected 1 to 65536 multiprocessors, got -1"),
+        (1 << 30, 9, INVALID, "device: expected 1 to 65536 multiprocessors, got 1073741824"),
         (100, 7, UNSUPPORTED, "device: expected compute capability 8.0 or above, got 7.0"),
     ]:
         device = c.sized(c.DeviceInfo, multiprocessors=multiprocessors, compute_capability_major=capability)

@@ -13,16 +13,9 @@ import moe_act
 import numpy as np
 import pytest
 from moe_act.__main__ import main
-from moe_act.command import cuda, devices
 
 run_module = sys.modules["moe_act.command.run"]
 SMALL = ["--device", "cpu", "--tokens", "1", "5", "--hidden", "192", "--experts", "16", "--top-k", "2"]
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is learned from measuring this machine's memory again and again."""
-    monkeypatch.setattr(devices.CpuRuntime, "stream_rate", lambda _: devices.Rate(1e10, "assumed"))
 
 
 @pytest.fixture
@@ -275,42 +268,3 @@ def test_default_sizes_end_in_time_on_a_cpu(
 def test_large_sizes_are_sampled(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--device", "cpu", "--tokens", "200", "--hidden", "64"]) == 0
     assert " 1,024 " in capsys.readouterr().out
-
-
-@pytest.fixture
-def gpu_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose GPU the library can use, but where nothing provides memory on it."""
-
-    def unavailable() -> devices.Runtime:
-        raise devices.Unavailable("this is not installed")
-
-    monkeypatch.setattr(moe_act, "cuda_device_count", lambda: 1)
-    monkeypatch.setattr(devices, "gpu_present", lambda: True)
-    monkeypatch.setattr(cuda, "RUNTIMES", dict.fromkeys(cuda.RUNTIMES, unavailable))
-
-
-@pytest.mark.usefixtures("quick", "gpu_without_memory")
-def test_a_gpu_left_idle_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(SMALL[2:]) == 0
-    text = capsys.readouterr().out.replace("\n  ", " ")
-    assert "on the CPU: nothing here provides memory on the GPU" in text
-    assert 'pip install "moe_act[cuda]"' in text
-    assert main([*SMALL[2:], "--device", "cuda"]) == 2
-    assert 'pip install "moe_act[cuda]"' in capsys.readouterr().err
-
-
-@pytest.mark.skipif(moe_act.cuda_device_count() > 0, reason="there is a GPU")
-def test_without_a_gpu_the_reason_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--device", "cuda"]) == 2
-    assert capsys.readouterr().err.startswith("moe_act: error: ")
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("runtime", cuda.RUNTIMES)
-def test_every_gpu_runtime(runtime: str, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        cuda.RUNTIMES[runtime]()
-    except devices.Unavailable as error:
-        pytest.skip(str(error))
-    assert main(["--device", "cuda", "--runtime", runtime, "--tokens", "1", "33", "--hidden", "192"]) == 0
-    assert "All results conform." in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What only a GPU can show: every compiled kernel, every gate, the order of dependent launches."""
+"""What only a GPU can show: every compiled kernel, every gate, sizes beyond every grid."""
 
 from __future__ import annotations
 
@@ -124,27 +124,70 @@ def test_a_workspace_may_hold_anything_and_be_used_again() -> None:
     assert marked is not None
 
 
-@pytest.mark.parametrize("pdl", ["off", "on", "metadata_ready"])
-@pytest.mark.parametrize("row_kind", cases.ROW_KINDS)
-def test_a_dependent_launch_sees_what_the_preceding_one_wrote(pdl: str, row_kind: str) -> None:
-    """Two of our own kernels, each letting the next start early: the second reads what the first one writes."""
+def _alternatives(schedule: str, *, marked: bool = False, **call: Any) -> list[moe_act.Plan]:
+    plans = moe_act.plan(**call).alternatives()
+    return [plan for plan in plans if plan.schedule == schedule and (plan.workspace_bytes > 0) == marked]
+
+
+def test_more_tiles_than_one_dimension_of_a_grid_holds() -> None:
     import torch
 
-    rows, columns = 4096, 1024
+    rows, columns = 65535 * 8 + 4000, 16
     generator = torch.Generator(device="cuda").manual_seed(0)
-    first = torch.randn(rows, 4 * columns, device="cuda", generator=generator).bfloat16()
-    options: dict[str, Any] = {}
-    if row_kind == "map":
-        order = torch.randperm(rows, device="cuda", generator=generator).to(torch.int32)
-        options["expanded_idx_to_permuted_idx"] = order
-    middle = torch.empty(rows, 2 * columns, device="cuda", dtype=torch.bfloat16)
+    codes = torch.randint(0, 0x70, (rows, 2 * columns), device="cuda", generator=generator, dtype=torch.uint8)
+    x = codes.view(torch.float8_e4m3fn)
+    x_scale = torch.rand(1, rows, device="cuda", generator=generator)
+    expected = _alternatives("loop", x=x, x_scale=x_scale)[0].run(x, x_scale)
+    plans = _alternatives("tiles", x=x, x_scale=x_scale)
+    assert plans
+    for plan in plans:
+        assert plan.grid[1] == 65535
+        assert plan.grid[2] == 2
+        for got, want in zip(plan.run(x, x_scale), expected, strict=True):
+            assert torch.equal(got.view(torch.uint8), want.view(torch.uint8)), str(plan)
 
-    def chain(pdl: str) -> tuple[Any, Any]:
-        middle.fill_(float("nan"))
-        moe_act.gated_act_quant(first, out=middle, out_format="bf16", pdl=pdl, **options)
-        return tuple(moe_act.gated_act_quant(middle, pdl=pdl, **options))
 
-    expected = chain("off")
-    for _ in range(20):
-        for got, want in zip(chain(pdl), expected, strict=True):
-            assert torch.equal(got.view(torch.uint8), want.view(torch.uint8))
+def test_the_loop_goes_on_behind_its_grid() -> None:
+    """Along a row of more chunks, and down more rows, than a grid has room for."""
+    import torch
+
+    wide = torch.randn(1, 2 * (65535 * 128 + 200), device="cuda").bfloat16()
+    plans = [plan for plan in _alternatives("loop", x=wide) if plan.threads_per_cta == 32]
+    assert [plan.grid[1] for plan in plans] == [65535]
+    expected = moe_act.gated_act_quant(wide)
+    for got, want in zip(plans[0].run(wide), expected, strict=True):
+        assert torch.equal(got.view(torch.uint8), want.view(torch.uint8))
+
+    rows = (1 << 31) + 1000
+    x = torch.ones(rows, 2, device="cuda", dtype=torch.bfloat16)
+    x[-1000:] = torch.randn(1000, 2, device="cuda").bfloat16()
+    out = torch.zeros(rows, 1, device="cuda", dtype=torch.bfloat16)
+    call = {"x": x, "out": out, "out_format": "bf16"}
+    plans = [plan for plan in _alternatives("loop", **call) if plan.threads_per_cta == 32]
+    assert [plan.grid[0] for plan in plans] == [(1 << 31) - 1]
+    plans[0].run(x, out=out)
+    first, last = (moe_act.gated_act_quant(x[part], out_format="bf16").out for part in (slice(8), slice(-1000, None)))
+    assert torch.equal(out[:8], first)
+    assert torch.equal(out[-1000:], last)
+    assert bool((out[:-1000].view(-1, 8) == first[0]).all())
+
+
+def test_marking_goes_on_behind_its_grid() -> None:
+    """More map entries, and more rows, than the threads that clear and set marks."""
+    import torch
+
+    rows, columns = (17 << 20) + 5, 4
+    x = torch.zeros(rows, 2 * columns, device="cuda", dtype=torch.bfloat16)
+    x += torch.arange(rows, device="cuda")[:, None] % 251
+    # Every row but every fifth, from the last to the first.
+    entries = torch.arange(rows - 1, -1, -1, device="cuda", dtype=torch.int32)
+    entries[entries % 5 == 0] = -1
+    out = torch.full((rows, columns), 7.0, device="cuda", dtype=torch.bfloat16)
+    call = {"x": x, "out": out, "expanded_idx_to_permuted_idx": entries, "out_format": "bf16"}
+    expected = moe_act.gated_act_quant(x, out_format="bf16").out
+    expected[::5] = 7.0
+    plans = _alternatives("rows", marked=True, **call)
+    assert plans
+    del call["out_format"]
+    plans[0].run(**call)
+    assert torch.equal(out, expected)

@@ -1,0 +1,157 @@
+"""On a GPU: the order of launches that may start early, under every plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cases
+import moe_act
+import pytest
+
+pytestmark = pytest.mark.gpu
+
+ROWS, COLUMNS = 4096, 256
+PDL = ["off", "on", "metadata_ready"]
+
+
+def random_x(torch: Any, rows: int, columns: int) -> Any:
+    generator = torch.Generator(device="cuda").manual_seed(0)
+    return torch.randn(rows, columns, device="cuda", generator=generator).bfloat16()
+
+
+def random_map(torch: Any, rows: int) -> Any:
+    generator = torch.Generator(device="cuda").manual_seed(1)
+    return torch.randperm(rows, device="cuda", generator=generator).to(torch.int32)
+
+
+class Chain:
+    """Three launches, each reading what the one before writes: e4m3 with scales between them."""
+
+    def __init__(self, torch: Any, row_kind: str) -> None:
+        self.x = random_x(torch, ROWS, 8 * COLUMNS)
+        self.options: dict[str, Any] = {}
+        if row_kind == "map":
+            self.options["expanded_idx_to_permuted_idx"] = random_map(torch, ROWS)
+        widths = [4 * COLUMNS, 2 * COLUMNS, COLUMNS]
+        self.codes = [torch.empty(ROWS, width, device="cuda", dtype=torch.float8_e4m3fn) for width in widths]
+        self.scales = [torch.empty(width // 128, ROWS, device="cuda") for width in widths]
+
+    def link(self, i: int) -> dict[str, Any]:
+        """The arguments of launch i."""
+        inputs = {"x": self.x} if i == 0 else {"x": self.codes[i - 1], "x_scale": self.scales[i - 1]}
+        return inputs | self.options | {"out": self.codes[i], "out_scale": self.scales[i]}
+
+    def run(self, torch: Any, middle: moe_act.Plan | None, before: str, after: str) -> list[Any]:
+        """What the last launch delivers. middle: the plan of the second."""
+        for codes, scales in zip(self.codes, self.scales, strict=True):
+            codes.view(torch.uint8).fill_(0x7F)
+            scales.fill_(float("nan"))
+        moe_act.gated_act_quant(**self.link(0), pdl=before)
+        (middle or moe_act.plan(**self.link(1))).run(**self.link(1))
+        moe_act.gated_act_quant(**self.link(2), pdl=after)
+        return [self.codes[2].view(torch.uint8).clone(), self.scales[2].clone()]
+
+
+@pytest.mark.parametrize("pdl", PDL)
+@pytest.mark.parametrize("row_kind", cases.ROW_KINDS)
+def test_every_plan_waits_and_is_waited_for(pdl: str, row_kind: str) -> None:
+    """Neighbours that start early and let others do so: the launch between them reads and is read in order."""
+    import torch
+
+    chain = Chain(torch, row_kind)
+    expected = chain.run(torch, None, "off", "off")
+    chosen = moe_act.plan(**chain.link(1), pdl=pdl)
+    plans = [chosen, *chosen.alternatives()]
+    assert {plan.workspace_bytes > 0 for plan in plans} == ({False, True} if row_kind == "map" else {False})
+    for plan in plans:
+        for _ in range(3):
+            for got, want in zip(chain.run(torch, plan, "on", "on"), expected, strict=True):
+                assert torch.equal(got, want), str(plan)
+
+
+@pytest.mark.parametrize("pdl", PDL)
+@pytest.mark.parametrize("row_kind", cases.ROW_KINDS)
+def test_the_planners_own_choice(pdl: str, row_kind: str) -> None:
+    import torch
+
+    chain = Chain(torch, row_kind)
+    expected = chain.run(torch, None, "off", "off")
+    plan = moe_act.plan(**chain.link(1), pdl=pdl)
+    for _ in range(20):
+        for got, want in zip(chain.run(torch, plan, pdl, pdl), expected, strict=True):
+            assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("pdl", PDL)
+def test_one_workspace_for_launches_in_a_row(pdl: str) -> None:
+    """Marks of the launch before are cleared only when it has ended, and set only when they are cleared. The memory of
+    a workspace that was released is the next one's, and full of other bytes at first."""
+    import torch
+
+    rows = 50_000
+    x = random_x(torch, rows, 512)
+    expected = moe_act.gated_act_quant(x).out.view(torch.uint8)
+    maps = [torch.arange(start, rows, 2, dtype=torch.int32, device="cuda") for start in (0, 1)]
+    out = [torch.full((rows, 256), 0xA5, dtype=torch.uint8, device="cuda") for _ in maps]
+    out_scale = torch.empty(2, rows, device="cuda")
+    calls = [{"expanded_idx_to_permuted_idx": maps[i], "out": out[i], "out_scale": out_scale} for i in (0, 1)]
+    plans = [plan for plan in moe_act.plan(x, **calls[0], pdl=pdl).alternatives() if plan.workspace_bytes > 0]
+    assert plans
+    for plan in plans:
+        for each in out:
+            each.fill_(0xA5)
+        released = torch.full((plan.workspace_bytes,), 0xFF, dtype=torch.uint8, device="cuda")
+        del released
+        for i in (0, 1, 0, 1):
+            plan.run(x, **calls[i])
+        for start in (0, 1):
+            assert torch.equal(out[start][start::2], expected[start::2]), str(plan)
+            assert bool((out[start][1 - start :: 2] == 0xA5).all()), str(plan)
+
+
+@pytest.mark.parametrize("side", [False, True], ids=["current", "side"])
+def test_a_workspace_belongs_to_the_stream_of_its_launch(side: bool) -> None:
+    """What is allocated right behind a launch on another stream does not get the workspace that is in use there."""
+    import torch
+
+    rows = 50_000
+    x = random_x(torch, rows, 512)
+    expected = moe_act.gated_act_quant(x).out.view(torch.uint8)
+    entries = random_map(torch, rows)
+    out = torch.zeros(rows, 256, dtype=torch.uint8, device="cuda")
+    call = {"expanded_idx_to_permuted_idx": entries, "out": out, "out_scale": torch.empty(2, rows, device="cuda")}
+    plan = next(plan for plan in moe_act.plan(x, **call).alternatives() if plan.workspace_bytes > 0)
+    stream = torch.cuda.Stream() if side else torch.cuda.current_stream()
+    torch.cuda.synchronize()
+    for _ in range(10):
+        with torch.cuda.stream(stream):
+            out.zero_()
+            torch.cuda._sleep(5_000_000)  # the launch is still to come when the lines below allocate
+        plan.run(x, **call, stream=stream)
+        filler = [torch.zeros(plan.workspace_bytes, dtype=torch.uint8, device="cuda") for _ in range(4)]
+        stream.synchronize()
+        assert torch.equal(out, expected)
+        del filler
+
+
+def test_a_launch_of_no_rows_breaks_no_chain() -> None:
+    """Its map says that there is nothing, and it has no result to point to."""
+    import torch
+
+    chain = Chain(torch, "map")
+    expected = chain.run(torch, None, "off", "off")
+    nothing = torch.empty(0, 512, device="cuda", dtype=torch.bfloat16)
+    entries = torch.full((5000,), -1, dtype=torch.int32, device="cuda")
+    out = torch.empty(0, 256, device="cuda", dtype=torch.float8_e4m3fn)
+    out_scale = torch.empty(2, 0, device="cuda")
+    call = {"expanded_idx_to_permuted_idx": entries, "out": out, "out_scale": out_scale}
+    for pdl in PDL:
+        plan = moe_act.plan(nothing, **call, pdl=pdl)
+        for _ in range(10):
+            for each in chain.codes:
+                each.view(torch.uint8).fill_(0x7F)
+            for i in range(3):
+                moe_act.gated_act_quant(**chain.link(i), pdl="on")
+                plan.run(nothing, **call)
+            assert torch.equal(chain.codes[2].view(torch.uint8), expected[0])
+            assert torch.equal(chain.scales[2], expected[1])
