@@ -152,6 +152,7 @@ def main() -> int:
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
 
+    begin = time.monotonic()
     facts = environment()
     result: dict[str, Any] = {"environment": facts}
     if not options.skip_build:
@@ -180,6 +181,7 @@ def main() -> int:
     )
     print("slower than the reference:", "; ".join(result["slower_than_reference"]) or "nowhere")
     result["ok"] = done.returncode == 0 and not result["slower_than_reference"] and all(part["ok"] for part in parts)
+    result["seconds"] = round(time.monotonic() - begin, 1)
     name = re.search(r"[A-Z]+\d+", facts["gpu"])
     file = out / f"{name.group().lower() if name else 'gpu'}.json"
     file.write_text(json.dumps(result, indent=1) + "\n")

@@ -79,6 +79,9 @@ std::vector<Workload> all_workloads() {
   for (const std::int64_t rows : {32, 2048, 8192, 131072})
     workloads.push_back(
         dense("bf16/" + std::to_string(rows), "bf16 dense rows: H 2048", Input::bf16, rows, deepseek_columns));
+  for (const std::int64_t rows : {32768, 131072})
+    workloads.push_back(dense("consecutive/" + std::to_string(rows), "e4m3 rows in their own order: H 2048",
+                              Input::e4m3, rows, deepseek_columns));
   for (const std::int64_t columns : {192, 768, 1408, 2880, 7168, 14336})
     workloads.push_back(
         dense("columns/" + std::to_string(columns), "e4m3 dense: 2048 rows, other H", Input::e4m3, 2048, columns));

@@ -8,6 +8,38 @@ from .markdown import by_contender, ratio, source, table, times
 
 README_TOKENS = (1, 32, 256, 1024, 4096, 16384)
 
+# Microseconds that the reference system took when its optimization was new, measured apart from this repository, by
+# (contender, tokens, cache); two are the ends of a range.
+PUBLISHED: dict[str, dict[tuple[str, int, str], float | tuple[float, float]]] = {
+    "H100": {
+        ("before", 32, "hot"): 6.1,
+        ("before", 32, "cold"): 7.1,
+        ("before", 256, "hot"): 40.6,
+        ("before", 256, "cold"): 41.7,
+        ("before", 1024, "cold"): 161,
+        ("before", 4096, "cold"): 634,
+        ("before", 16384, "cold"): 2530,
+        ("reference", 1, "hot"): (1.8, 2.0),
+        ("reference", 32, "hot"): 4.5,
+        ("reference", 32, "cold"): 6.3,
+        ("reference", 256, "hot"): 20.8,
+        ("reference", 256, "cold"): 28.7,
+        ("reference", 1024, "cold"): 102,
+        ("reference", 4096, "cold"): 409,
+        ("reference", 16384, "cold"): 1701,
+    },
+    "H200": {
+        ("reference", 1, "hot"): 1.92,
+        ("reference", 32, "hot"): 4.5,
+        ("reference", 32, "cold"): 6.2,
+        ("reference", 256, "hot"): 20.8,
+        ("reference", 256, "cold"): 28.1,
+        ("reference", 1024, "cold"): 99.9,
+        ("reference", 4096, "cold"): 393,
+        ("reference", 16384, "cold"): 1656,
+    },
+}
+
 
 def evidence(result: dict[str, Any]) -> str:
     """What was proven on a GPU, in a line."""
@@ -16,7 +48,8 @@ def evidence(result: dict[str, Any]) -> str:
     return (
         f"- {facts['gpu']}, driver {facts['driver']}, CUDA {facts['cuda']}, {facts['date'][:10]}, commit "
         f"`{facts['commit'][:12]}`: {tests['tests'] - tests['skipped']} GPU tests run, "
-        f"{tests['failures'] + tests['errors']} failed; {', '.join(result['sanitizers'])}: {findings} findings.\n"
+        f"{tests['failures'] + tests['errors']} failed; {', '.join(result['sanitizers'])}: {findings} findings; "
+        f"{result['seconds'] / 60:.1f} minutes in all.\n"
     )
 
 
@@ -62,27 +95,42 @@ def expert_parallel(result: dict[str, Any]) -> str:
 
 def columns(result: dict[str, Any]) -> str:
     """Dense e4m3 rows of other widths."""
-    rows = []
-    for workload in result["workloads"]:
-        if _name(workload)[0] == "columns":
-            found = by_contender(workload)
-            ours = found["ours"]
-            rows.append([f"{workload['columns']:,}", *(times(found.get(name)) for name in ("ours", "move", "stream"))])
-            rows[-1] += [ratio(found.get(name), ours, ".0%") for name in ("move", "stream")]
-    titles = ["H", "ours", "move", "limit", "of move", "of the limit"]
-    return f"{source(result['environment'])}:\n\n{table(titles, rows)}"
+    return _beside_limits(result, "columns", "H")
+
+
+def consecutive(result: dict[str, Any]) -> str:
+    """Dense e4m3 rows, many of them."""
+    return _beside_limits(result, "consecutive", "rows")
 
 
 def top_k(result: dict[str, Any]) -> str:
     """As many expanded rows as 1,024 tokens have, from other numbers of experts per token."""
+    return _beside_limits(result, "top_k", "top_k")
+
+
+def _beside_limits(result: dict[str, Any], kind: str, title: str) -> str:
     rows = []
     for workload in result["workloads"]:
-        if _name(workload)[0] == "top_k":
+        if _name(workload)[0] == kind:
             found = by_contender(workload)
-            rows.append([str(workload["top_k"]), *(times(found.get(name)) for name in ("ours", "move", "stream"))])
+            rows.append([f"{_name(workload)[1]:,}", *(times(found.get(name)) for name in ("ours", "move", "stream"))])
             rows[-1] += [ratio(found.get(name), found["ours"], ".0%") for name in ("move", "stream")]
-    titles = ["top_k", "ours", "move", "limit", "of move", "of the limit"]
+    titles = [title, "ours", "move", "limit", "of move", "of the limit"]
     return f"{source(result['environment'])}:\n\n{table(titles, rows)}"
+
+
+def against_published(result: dict[str, Any]) -> str:
+    """How far the two contenders of the reference system are from the figures that others measured of it."""
+    published = PUBLISHED.get(next((name for name in PUBLISHED if name in result["environment"]["gpu"]), ""), {})
+    workloads = {workload["name"]: by_contender(workload) for workload in result["workloads"]}
+    rows = []
+    for (contender, tokens, cache), microseconds in published.items():
+        measured = workloads[f"routed/{tokens}"][contender][cache]["microseconds"]
+        low, high = microseconds if isinstance(microseconds, tuple) else (microseconds, microseconds)
+        row = [contender, f"{tokens:,}", cache, f"{low:,g}" if low == high else f"{low:,g} - {high:,g}"]
+        rows.append([*row, f"{measured:,.4g}", f"{measured / min(max(measured, low), high) - 1:+.0%}"])
+    titles = ["contender", "tokens", "cache", "published", "measured", "difference"]
+    return f"{source(result['environment'])}:\n\n{table(titles, rows, left=1)}"
 
 
 def search(result: dict[str, Any]) -> str:

@@ -51,8 +51,8 @@ class TorchCompiled(TorchEager):
     def variants(self, workload: Workload, sets: list[TensorSet]) -> Iterator[Variant]:
         import torch
 
+        torch._dynamo.reset()  # every size is compiled for itself, and none counts towards a limit of recompilations
         for name, function, options in WAYS["cuda" if getattr(sets[0].x, "is_cuda", False) else "cpu"]:
-            torch._dynamo.reset()  # every size is compiled for itself, and none counts towards a limit
             compiled = torch.compile(function, dynamic=False, fullgraph=True, **options)
             calls = [FunctionCall(compiled, tensors, workload) for tensors in sets]
             yield Variant(name, calls)
