@@ -48,9 +48,9 @@ def readme_sections(results: Path) -> Iterator[str]:
     yield from section(
         "16-bit input against torch.compile and Triton",
         "Dense rows, H = 2048, block-scaled e4m3 out unless said otherwise. Microseconds, hot / cold, as above. "
-        "torch.compile in four ways, two formulations with and without autotuning, returning row-major scales, which it "
-        "fuses best: the best of them; Triton: a kernel of this "
-        "repository in nine geometries, the best of them; limit: copies and streams of the same bytes, the best.",
+        "torch.compile in four ways, two formulations with and without tuning, returning row-major scales, which it "
+        "fuses best: the best of them; Triton: a kernel of this repository in nine geometries, the best of them; "
+        "limit: copies and streams of the same bytes, the best.",
         results / "frameworks",
         frameworks.on_gpu,
     )
