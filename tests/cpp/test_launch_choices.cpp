@@ -142,6 +142,17 @@ TEST("a hint changes the plan alone, and never what it covers") {
   check_plan(beyond_grid, h100);
 }
 
+TEST("memory that outruns instructions asks for CTAs of one warp, unless dependents start early") {
+  moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 1 << 17, 2048), 1 << 17);
+  const auto warps_per_cta = [&](const Gpu& gpu) { return choose_launch(Problem(problem), gpu.info).warps_per_cta; };
+  CHECK_EQUAL(warps_per_cta(h200), 1);
+  CHECK_EQUAL(warps_per_cta(h100), 4);
+  for (const std::int32_t pdl : {MOE_ACT_PDL_ON, MOE_ACT_PDL_METADATA_READY}) {
+    problem.pdl = pdl;
+    CHECK_EQUAL(warps_per_cta(h200), 4, "pdl ", pdl);
+  }
+}
+
 TEST("a choice that cannot be is refused by name") {
   const Problem problem(problem_of(Format::e4m3, Format::e4m3, 100, 2048));
   struct Case {
