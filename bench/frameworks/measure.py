@@ -65,7 +65,7 @@ class Measuring:
         self._run(variant, self.ours)
         arrays = {name: self.runtime.download(tensor) for name, tensor in vars(self.ours).items() if tensor is not None}
         rows = range(0, self.workload.rows, math.ceil(self.workload.rows / CHECKED_ROWS))
-        report = oracle.check(**arrays, **self.workload.formats, rows=rows)
+        report = oracle.check(**arrays, **self.workload.formats, only=rows)
         if report.message:
             raise RuntimeError(f"{self.workload.name}: ours does not conform: {report.message}")
 

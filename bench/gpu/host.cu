@@ -49,7 +49,7 @@ PlanHandle make_plan(const Workload& workload, const Device& device) {
   problem.device_type = MOE_ACT_DEVICE_CUDA;
   problem.device_id = device.id;
   problem.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
-  problem.expanded_rows = workload.units();
+  problem.entries = workload.units();
   problem.expected_rows = workload.expected_rows;
   problem.x_scale_stride = problem.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
   moe_act_plan* plan = nullptr;
@@ -67,7 +67,7 @@ class Launches {
     buffers_.x_scale = given.x_scale;
     buffers_.out = given.out;
     buffers_.out_scale = given.out_scale;
-    buffers_.expanded_idx_to_permuted_idx = given.map;
+    buffers_.row_index = given.map;
     buffers_.total_num_padded_tokens = given.total;
     moe_act_plan_info info{};
     info.struct_size = sizeof(info);

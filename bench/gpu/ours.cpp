@@ -45,7 +45,7 @@ class Ours : public Contender {
                                  .out = buffers.out,
                                  .out_scale = buffers.out_scale,
                                  .static_scale = nullptr,
-                                 .expanded_idx_to_permuted_idx = buffers.map,
+                                 .row_index = buffers.map,
                                  .total_num_padded_tokens = buffers.total};
     plan_->launch(given, stream, workspace_ ? workspace_->at() : nullptr);
   }

@@ -56,15 +56,26 @@ typedef enum moe_act_format {
 typedef enum moe_act_scaling {
   MOE_ACT_SCALING_DEFAULT = 0, /* in options only: block, or tensor if a static scale is given; none if plain */
   MOE_ACT_SCALING_NONE = 1,    /* plain values, no scale */
-  MOE_ACT_SCALING_BLOCK = 2,   /* one fp32 scale per row and 128 columns */
-  MOE_ACT_SCALING_TENSOR = 3   /* one given fp32 scale for the whole tensor */
+  MOE_ACT_SCALING_BLOCK = 2,   /* one scale per row and out_block columns */
+  MOE_ACT_SCALING_TENSOR = 3,  /* one given fp32 scale for the whole tensor */
+  MOE_ACT_SCALING_ROW = 4      /* one fp32 scale per row ("per token") */
 } moe_act_scaling;
 
 typedef enum moe_act_scale_layout {
-  MOE_ACT_SCALE_LAYOUT_DEFAULT = 0,      /* in options only: column major */
-  MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR = 1, /* scale(row, block) = data[row + stride * block] */
-  MOE_ACT_SCALE_LAYOUT_ROW_MAJOR = 2     /* scale(row, block) = data[row * stride + block] */
+  MOE_ACT_SCALE_LAYOUT_DEFAULT = 0,          /* in options only: column major */
+  MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR = 1,     /* scale(row, block) = data[row + stride * block] */
+  MOE_ACT_SCALE_LAYOUT_ROW_MAJOR = 2,        /* scale(row, block) = data[row * stride + block] */
+  MOE_ACT_SCALE_LAYOUT_TMA_COLUMN_MAJOR = 3, /* column major, fp32, the stride a multiple of 4: 16 bytes */
+  MOE_ACT_SCALE_LAYOUT_PACKED_UE8M0 = 4,     /* words[row + stride * (block / 4)], byte block % 4; stride as for TMA */
+  MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4 = 5 /* UE8M0 in tiles of 128 rows x 4 blocks, 512 bytes; stride = padded rows */
 } moe_act_scale_layout;
+
+/* What becomes of a block's scale before it is used and delivered. */
+typedef enum moe_act_scale_rounding {
+  MOE_ACT_SCALE_ROUNDING_DEFAULT = 0,     /* by format: none for FP32, power of two for UE8M0 */
+  MOE_ACT_SCALE_ROUNDING_NONE = 1,        /* fp32 to nearest */
+  MOE_ACT_SCALE_ROUNDING_POWER_OF_TWO = 2 /* up to the next power of two */
+} moe_act_scale_rounding;
 
 typedef enum moe_act_gate {
   MOE_ACT_GATE_DEFAULT = 0, /* in options only: second half */
@@ -79,9 +90,23 @@ typedef enum moe_act_activation {
 
 /* How rows are found; see docs/contract.md. */
 typedef enum moe_act_row_kind {
-  MOE_ACT_ROWS_DENSE = 1,               /* every row in [0, rows) */
-  MOE_ACT_ROWS_EXPANDED_TO_PERMUTED = 2 /* rows map[i], i in [0, expanded_rows); -1 is skipped */
+  MOE_ACT_ROWS_DENSE = 1,                /* every row in [0, rows) */
+  MOE_ACT_ROWS_EXPANDED_TO_PERMUTED = 2, /* rows index[i], i in [0, entries); -1 is skipped */
+  MOE_ACT_ROWS_VALID_PREFIX = 3,         /* rows [0, count[0]) */
+  MOE_ACT_ROWS_TILE_LIMITS = 4,          /* rows r < index[r / tile_tokens], of the first count[0] tiles if given */
+  MOE_ACT_ROWS_ROW_TO_EXPERT = 5,        /* rows r with index[r] >= 0 */
+  MOE_ACT_ROWS_SORTED_TOKEN_IDS = 6,     /* positions p < count[0] with 0 <= index[p] < num_valid_ids */
+  MOE_ACT_ROWS_EXPERT_OFFSETS = 7,       /* expert e has rows [index[e], index[e + 1]) */
+  MOE_ACT_ROWS_EXPERT_ENDS = 8,          /* expert e has rows [index[e - 1] aligned up, index[e]) */
+  MOE_ACT_ROWS_MASKED = 9                /* x [experts, rows, 2H]: expert e has its first index[e] rows */
 } moe_act_row_kind;
+
+/* Which row of the buffers belongs to a position of sorted token ids. */
+typedef enum moe_act_sorted_rows {
+  MOE_ACT_SORTED_ROWS_DEFAULT = 0, /* the position */
+  MOE_ACT_SORTED_ROWS_POSITION = 1,
+  MOE_ACT_SORTED_ROWS_ID = 2
+} moe_act_sorted_rows;
 
 typedef enum moe_act_padding {
   MOE_ACT_PADDING_DEFAULT = 0, /* in options only: skip */
@@ -103,7 +128,8 @@ typedef enum moe_act_device_type { MOE_ACT_DEVICE_CPU = 1, MOE_ACT_DEVICE_CUDA =
 
 #define MOE_ACT_STRIDE_ON_DEVICE ((int64_t)-1) /* a scale stride that is total_num_padded_tokens[0] */
 
-/* What to compute, pointer-free. Zero is never a default here: moe_act_problem_init sets every field. */
+/* What to compute, pointer-free. moe_act_problem_init sets every field. Where rows are masked, `rows` are those of each
+ * expert, and every buffer has one part for each expert, expert_stride apart. */
 typedef struct moe_act_problem {
   uint64_t struct_size;
   int32_t device_type;      /* moe_act_device_type of all buffers */
@@ -118,29 +144,46 @@ typedef struct moe_act_problem {
   int32_t row_kind;         /* moe_act_row_kind */
   int32_t padding;          /* moe_act_padding */
   int32_t pdl;              /* moe_act_pdl */
-  int64_t rows;             /* rows of x [rows, 2H] and out [rows, H] */
+  int64_t rows;             /* rows of x [rows, 2H] and out [rows, H]: a capacity */
   int64_t columns;          /* H >= 1 */
-  int64_t expanded_rows;    /* entries of the map; 0 when rows are dense */
+  int64_t entries;          /* of row_index where it is a list: map, limits, experts of rows, ids; else 0 */
   int64_t expected_rows;    /* a hint: how many rows will be live; -1 = unknown. Any value gives right results */
   int64_t x_row_stride;     /* elements between rows of x, >= 2H */
   int64_t out_row_stride;   /* elements between rows of out, >= H */
-  int64_t x_scale_stride;   /* floats between blocks (column major) or rows (row major), or STRIDE_ON_DEVICE */
+  int64_t x_scale_stride;   /* elements, as the layout says, or STRIDE_ON_DEVICE */
   int64_t out_scale_stride; /* the same, of out_scale */
   int32_t x_alignment;      /* bytes, a power of two: promised for x.data and for every row of x */
   int32_t out_alignment;    /* the same, of out */
   int64_t workspace_limit;  /* bytes of workspace that launches may ask the caller for; 0 = none */
+  int32_t x_scale_format;   /* moe_act_format: FP32 or UE8M0; NONE = as the layout implies, else FP32 */
+  int32_t out_scale_format;
+  int32_t x_block;          /* columns that share a scale: 32, 64 or 128; 0 = 128 */
+  int32_t out_block;        /* the same, of out */
+  int32_t scale_rounding;   /* moe_act_scale_rounding */
+  int32_t sorted_rows;      /* moe_act_sorted_rows */
+  int32_t index_bits;       /* of row_index: 32 or 64; 0 = 32 */
+  int32_t count_bits;       /* of row_count: the same */
+  int64_t experts;          /* segments of EXPERT_OFFSETS, EXPERT_ENDS and MASKED; else 0 */
+  int64_t tile_tokens;      /* rows of a tile: TILE_LIMITS, and beside tile_to_expert; else 0 */
+  int64_t expert_alignment; /* EXPERT_ENDS: rows that starts are aligned up to; else 0 */
+  int64_t num_valid_ids;    /* SORTED_TOKEN_IDS; else 0 */
+  int64_t x_expert_stride;  /* MASKED: elements between the experts' parts; else 0 */
+  int64_t out_expert_stride;
+  int64_t x_scale_expert_stride;
+  int64_t out_scale_expert_stride;
 } moe_act_problem;
 
 /* The device pointers of one launch. Null where the problem has no such argument. */
 typedef struct moe_act_buffers {
   uint64_t struct_size;
-  const void* x;                               /* [rows, 2H], x_format */
-  const float* x_scale;                        /* [2H / 128 rounded up, stride] or [rows, stride]; E4M3 input only */
-  void* out;                                   /* [rows, H], out_format */
-  float* out_scale;                            /* [H / 128 rounded up, stride] or [rows, stride]; BLOCK scaling only */
-  const float* static_scale;                   /* [1]; TENSOR scaling only */
-  const int32_t* expanded_idx_to_permuted_idx; /* [expanded_rows]; EXPANDED_TO_PERMUTED only */
-  const int32_t* total_num_padded_tokens;      /* [1]; only when a scale stride is STRIDE_ON_DEVICE */
+  const void* x;                          /* [rows, 2H], x_format */
+  const void* x_scale;                    /* as its layout says, of 2H columns; scaled input only */
+  void* out;                              /* [rows, H], out_format */
+  void* out_scale;                        /* as its layout says, of H columns; ROW scaling: fp32 [rows] */
+  const float* static_scale;              /* [1]; TENSOR scaling only */
+  const void* row_index;                  /* index_bits; as the row kind says */
+  const int32_t* total_num_padded_tokens; /* [1]; only when a scale stride is STRIDE_ON_DEVICE */
+  const void* row_count;                  /* [1], index_bits; as the row kind says, null where none is given */
 } moe_act_buffers;
 
 /* A GPU, as far as planning is concerned. */
@@ -155,10 +198,12 @@ typedef struct moe_act_device_info {
 
 /* How work is laid over the GPU. */
 typedef enum moe_act_schedule {
-  MOE_ACT_SCHEDULE_ROWS = 1,   /* a warp does one chunk of one row */
-  MOE_ACT_SCHEDULE_TILES = 2,  /* a warp does one block of several consecutive rows */
-  MOE_ACT_SCHEDULE_SPARSE = 3, /* a CTA shares out the few live rows among many map entries */
-  MOE_ACT_SCHEDULE_LOOP = 4    /* as ROWS, for any alignment and any grid */
+  MOE_ACT_SCHEDULE_ROWS = 1,    /* a warp does one chunk of one row */
+  MOE_ACT_SCHEDULE_TILES = 2,   /* a warp does one block of several consecutive rows */
+  MOE_ACT_SCHEDULE_SPARSE = 3,  /* a CTA shares out the few live rows among many map entries */
+  MOE_ACT_SCHEDULE_LOOP = 4,    /* as ROWS, for any alignment and any grid */
+  MOE_ACT_SCHEDULE_LIST = 5,    /* CTAs look at entries that name rows, or rows that may be live; any layout */
+  MOE_ACT_SCHEDULE_SEGMENTS = 6 /* CTAs count the experts' rows and share them out; any layout */
 } moe_act_schedule;
 
 /* What there is to choose about running a problem on a GPU. Results do not depend on it. */
@@ -168,7 +213,7 @@ typedef struct moe_act_launch_choice {
   int32_t columns_per_lane; /* adjacent columns that a lane loads at once */
   int32_t vectors_per_lane; /* such loads that one lane has in flight */
   int32_t warps_per_cta;    /* a power of two up to 16 */
-  int32_t entries_per_cta;  /* SPARSE: map entries that a CTA looks at, 1 to 64; else 0 */
+  int32_t entries_per_cta;  /* SPARSE: map entries that a CTA looks at, 1 to 64; LIST: entries, 1 to 32; else 0 */
   int32_t marks_rows;       /* 1: a map's rows are done in their own order, marked in workspace beforehand; else 0 */
   int32_t reserved;         /* 0 */
 } moe_act_launch_choice;
@@ -182,11 +227,11 @@ typedef struct moe_act_plan_info {
   int32_t grid_z;
   int32_t warps_per_row; /* of a CTA, side by side along the row */
   int32_t rows_per_cta;  /* that a CTA has in hand at once */
-  int32_t units_per_cta; /* rows or map entries that a CTA answers for; LOOP goes on behind the grid */
+  int32_t units_per_cta; /* rows or entries that a CTA answers for; LOOP, LIST, SEGMENTS go on behind the grid */
   int32_t threads_per_cta;
   int32_t columns_per_lane;
   int32_t vectors_per_lane;
-  int64_t shared_bytes;    /* per CTA; no kernel uses any today */
+  int64_t shared_bytes;    /* per CTA, beside what its kernel declares: none today */
   int64_t workspace_bytes; /* to be provided by the caller at launch, 16-byte aligned, of any content; launches that
                               may run at the same time each need their own */
 } moe_act_plan_info;
@@ -224,19 +269,31 @@ typedef struct moe_act_options {
   int32_t pdl;
   int32_t has_expected_rows; /* 0: expected_rows is not read */
   int64_t expected_rows;
-  int64_t workspace_limit; /* as in the problem */
+  int64_t workspace_limit; /* as in the problem, and so are all below */
+  int32_t x_scale_format;
+  int32_t out_scale_format;
+  int32_t x_block;
+  int32_t out_block;
+  int32_t scale_rounding;
+  int32_t sorted_rows;
+  int32_t row_kind; /* 0: dense, or the map's if there is a row_index */
+  int32_t reserved; /* 0 */
+  int64_t tile_tokens;
+  int64_t expert_alignment;
+  int64_t num_valid_ids;
 } moe_act_options;
 
-/* The tensors of one call; null where there is none. */
+/* The tensors of one call; null where there is none. Masked: x, out and block or row scales with a leading [E]. */
 typedef struct moe_act_tensors {
   uint64_t struct_size;
-  const moe_act_tensor* x;       /* [rows, 2H]; fp32, fp16, bf16, e4m3, or an integer view of one of them */
-  const moe_act_tensor* x_scale; /* fp32 [2H / 128, >= rows] or [rows, 2H / 128]; flat if the stride is on the device */
-  const moe_act_tensor* out;     /* [rows, H] */
-  const moe_act_tensor* out_scale; /* fp32 [H / 128, >= rows] or [rows, H / 128]; flat if the stride is on the device */
-  const moe_act_tensor* static_scale;                 /* fp32, one element */
-  const moe_act_tensor* expanded_idx_to_permuted_idx; /* int32 [expanded_rows] or [tokens, top_k] */
-  const moe_act_tensor* total_num_padded_tokens;      /* int32, one element */
+  const moe_act_tensor* x;            /* [rows, 2H]; fp32, fp16, bf16, e4m3, or an integer view of one of them */
+  const moe_act_tensor* x_scale;      /* as docs/layouts.md says of its layout; e4m3 input only */
+  const moe_act_tensor* out;          /* [rows, H] */
+  const moe_act_tensor* out_scale;    /* as x_scale; fp32 [rows] for ROW scaling */
+  const moe_act_tensor* static_scale; /* fp32, one element */
+  const moe_act_tensor* row_index;    /* int32 or int64, as row_kind says; a map may be [tokens, top_k] */
+  const moe_act_tensor* total_num_padded_tokens; /* int32, one element */
+  const moe_act_tensor* row_count;               /* int32 or int64, one element, as row_kind says */
 } moe_act_tensors;
 
 /* One line about the last failure in this thread; "" if there was none. Valid until the thread's next call. */

@@ -10,6 +10,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <memory>
@@ -24,8 +25,21 @@ namespace moe_act {
 
 // What the values mean is said at the C enums, which these are.
 enum class Format { fp32 = 1, fp16 = 2, bf16 = 3, e4m3 = 4, e5m2 = 5, e2m1 = 6, ue8m0 = 7 };
-enum class Scaling { none = 1, block = 2, tensor = 3 };
-enum class ScaleLayout { column_major = 1, row_major = 2 };
+enum class Scaling { none = 1, block = 2, tensor = 3, row = 4 };
+enum class ScaleLayout { column_major = 1, row_major = 2, tma_column_major = 3, packed_ue8m0 = 4, swizzled_128x4 = 5 };
+enum class ScaleRounding { none = 1, power_of_two = 2 };
+enum class RowKind {
+  dense = 1,
+  expanded_to_permuted = 2,
+  valid_prefix = 3,
+  tile_limits = 4,
+  row_to_expert = 5,
+  sorted_token_ids = 6,
+  expert_offsets = 7,
+  expert_ends = 8,
+  masked = 9,
+};
+enum class SortedRows { position = 1, id = 2 };
 enum class Gate { second_half = 1, first_half = 2 };
 enum class Activation { swiglu = 1 };
 enum class Padding { skip = 1, zero = 2 };
@@ -85,9 +99,33 @@ struct Problem : moe_act_problem {
 
   Problem& on_cuda(std::int32_t device) { return put(device_type, MOE_ACT_DEVICE_CUDA).put(device_id, device); }
   // The rows are those named by an int32 map [entries], expanded_idx_to_permuted_idx; -1 is skipped.
-  Problem& rows_of_map(std::int64_t entries) {
-    return put(row_kind, MOE_ACT_ROWS_EXPANDED_TO_PERMUTED).put(expanded_rows, entries);
+  Problem& rows_of_map(std::int64_t count) {
+    return put(row_kind, MOE_ACT_ROWS_EXPANDED_TO_PERMUTED).put(entries, count);
   }
+  // Other conventions; what each means is said at moe_act_row_kind. Indices and counts are int32 unless set otherwise.
+  Problem& rows_of_prefix() { return put(row_kind, RowKind::valid_prefix); }
+  Problem& rows_of_tiles(std::int64_t tiles, std::int64_t tokens) {
+    return put(row_kind, RowKind::tile_limits).put(entries, tiles).put(tile_tokens, tokens);
+  }
+  Problem& rows_of_experts() { return put(row_kind, RowKind::row_to_expert).put(entries, rows); }
+  Problem& rows_of_sorted_ids(std::int64_t positions, std::int64_t valid_ids, SortedRows buffer_row) {
+    put(row_kind, RowKind::sorted_token_ids).put(entries, positions);
+    return put(num_valid_ids, valid_ids).put(sorted_rows, buffer_row);
+  }
+  Problem& rows_of_offsets(std::int64_t expert_count) {
+    return put(row_kind, RowKind::expert_offsets).put(experts, expert_count);
+  }
+  Problem& rows_of_ends(std::int64_t expert_count, std::int64_t alignment) {
+    return put(row_kind, RowKind::expert_ends).put(experts, expert_count).put(expert_alignment, alignment);
+  }
+  // Every buffer has a part for each expert, one directly after the other; state it before the scales' layouts.
+  Problem& rows_masked(std::int64_t expert_count) {
+    put(row_kind, RowKind::masked).put(experts, expert_count);
+    put(x_expert_stride, rows * x_row_stride).put(out_expert_stride, rows * out_row_stride);
+    scales_of_x(static_cast<ScaleLayout>(x_scale_layout), x_block);
+    return scales_of_out(static_cast<ScaleLayout>(out_scale_layout), out_block);
+  }
+  Problem& index_of(std::int32_t bits) { return put(index_bits, bits).put(count_bits, bits); }
   // Bytes that launches may ask for: large problems run faster with some, see Plan::info().workspace_bytes.
   Problem& allow_workspace(std::int64_t bytes) { return put(workspace_limit, bytes); }
   Problem& expect_rows(std::int64_t count) { return put(expected_rows, count); }  // a hint, never a limit
@@ -96,12 +134,15 @@ struct Problem : moe_act_problem {
   Problem& set(Padding value) { return put(padding, value); }
   Problem& set(Pdl value) { return put(pdl, value); }
   Problem& set(Scaling value) { return put(out_scaling, value); }
-  // Compact scales: [blocks, rows] when column major, [rows, blocks] when row major.
-  Problem& scales_of_x(ScaleLayout layout) {
-    return put(x_scale_layout, layout).put(x_scale_stride, compact_stride(layout, 2 * columns));
+  Problem& set(ScaleRounding value) { return put(scale_rounding, value); }
+  // Compact scales, one for so many columns: [blocks, rows] when column major, [rows, blocks] when row major.
+  Problem& scales_of_x(ScaleLayout layout, std::int32_t block = 128) {
+    put(x_scale_layout, layout).put(x_block, block);
+    return compact(layout, block, 2 * columns, x_scale_stride, x_scale_expert_stride);
   }
-  Problem& scales_of_out(ScaleLayout layout) {
-    return put(out_scale_layout, layout).put(out_scale_stride, compact_stride(layout, columns));
+  Problem& scales_of_out(ScaleLayout layout, std::int32_t block = 128) {
+    put(out_scale_layout, layout).put(out_block, block);
+    return compact(layout, block, columns, out_scale_stride, out_scale_expert_stride);
   }
   // All scales column major with the stride total_num_padded_tokens[0], which only the device knows.
   Problem& scale_strides_on_device() {
@@ -115,8 +156,24 @@ struct Problem : moe_act_problem {
     field = static_cast<Field>(value);
     return *this;
   }
-  std::int64_t compact_stride(ScaleLayout layout, std::int64_t scaled_columns) const {
-    return layout == ScaleLayout::column_major ? rows : (scaled_columns + 127) / 128;
+  Problem& compact(ScaleLayout layout, std::int32_t block, std::int64_t scaled_columns, std::int64_t& stride,
+                   std::int64_t& expert_stride) {
+    const auto up = [](std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; };
+    const std::int64_t width = block > 0 ? block : 128;
+    const std::int64_t blocks = (scaled_columns + width - 1) / width;
+    const std::int64_t segments = row_kind == MOE_ACT_ROWS_MASKED || experts == 0 ? 0 : std::min(experts, rows);
+    const std::int64_t quads = (blocks + 3) / 4;
+    std::int64_t part = rows * blocks;
+    stride = layout == ScaleLayout::row_major ? blocks : rows;
+    if (layout == ScaleLayout::tma_column_major || layout == ScaleLayout::packed_ue8m0) {
+      stride = up(rows, 4);
+      part = stride * (layout == ScaleLayout::packed_ue8m0 ? quads : blocks);
+    } else if (layout == ScaleLayout::swizzled_128x4) {
+      stride = segments > 0 ? (rows + 127 * segments) / 128 * 128 : up(rows, 128);
+      part = stride * quads * 4;
+    }
+    expert_stride = row_kind == MOE_ACT_ROWS_MASKED ? part : 0;
+    return *this;
   }
 };
 
@@ -124,12 +181,13 @@ struct Problem : moe_act_problem {
 struct Buffers {
   std::uint64_t struct_size = sizeof(moe_act_buffers);
   const void* x = nullptr;              // [rows, 2H], the input format
-  const float* x_scale = nullptr;       // [2H / 128 rounded up, stride] or [rows, stride]; e4m3 input only
+  const void* x_scale = nullptr;        // as its layout says, of 2H columns; e4m3 input only
   void* out = nullptr;                  // [rows, H], the output format
-  float* out_scale = nullptr;           // [H / 128 rounded up, stride] or [rows, stride]; block scaling only
+  void* out_scale = nullptr;            // as its layout says, of H columns; fp32 [rows] for row scaling
   const float* static_scale = nullptr;  // [1]; tensor scaling only
-  const std::int32_t* expanded_idx_to_permuted_idx = nullptr;  // [entries]; rows_of_map only
-  const std::int32_t* total_num_padded_tokens = nullptr;       // [1]; scale_strides_on_device only
+  const void* row_index = nullptr;      // int32 or int64, as the row kind says; rows_of_map: [entries]
+  const std::int32_t* total_num_padded_tokens = nullptr;  // [1]; scale_strides_on_device only
+  const void* row_count = nullptr;                        // [1], int32 or int64, as the row kind says
 };
 
 // A GPU, as far as planning is concerned; it need not be there.
@@ -219,12 +277,13 @@ class Plan {
 struct Tensors {
   std::uint64_t struct_size = sizeof(moe_act_tensors);
   const moe_act_tensor* x = nullptr;             // [rows, 2H]; fp32, fp16, bf16, e4m3, or an integer view of one
-  const moe_act_tensor* x_scale = nullptr;       // fp32 [2H / 128, >= rows] or [rows, 2H / 128]; flat with a total
+  const moe_act_tensor* x_scale = nullptr;       // as its layout says; flat with a total
   const moe_act_tensor* out = nullptr;           // [rows, H]
-  const moe_act_tensor* out_scale = nullptr;     // fp32 [H / 128, >= rows] or [rows, H / 128]; flat with a total
+  const moe_act_tensor* out_scale = nullptr;     // as its layout says; flat with a total
   const moe_act_tensor* static_scale = nullptr;  // fp32, one element
-  const moe_act_tensor* expanded_idx_to_permuted_idx = nullptr;  // int32 [entries] or [tokens, top_k]
-  const moe_act_tensor* total_num_padded_tokens = nullptr;       // int32, one element: the scales' stride
+  const moe_act_tensor* row_index = nullptr;     // int32 or int64, as the row kind says; a map without one
+  const moe_act_tensor* total_num_padded_tokens = nullptr;  // int32, one element: the scales' stride
+  const moe_act_tensor* row_count = nullptr;                // int32 or int64, one element, as the row kind says
 };
 
 // What tensors cannot say. Left out, each has the default of the C interface.
@@ -240,6 +299,16 @@ struct Options {
   std::optional<Pdl> pdl = {};
   std::optional<std::int64_t> expected_rows = {};
   std::int64_t workspace_limit = 0;
+  std::optional<Format> x_scale_format = {};
+  std::optional<Format> out_scale_format = {};
+  std::int32_t x_block = 0;  // columns that share a scale; 0 = 128
+  std::int32_t out_block = 0;
+  std::optional<ScaleRounding> scale_rounding = {};
+  std::optional<RowKind> row_kind = {};
+  std::optional<SortedRows> sorted_rows = {};
+  std::int64_t tile_tokens = 0;
+  std::int64_t expert_alignment = 0;
+  std::int64_t num_valid_ids = 0;
 };
 
 struct Description {
@@ -263,6 +332,16 @@ inline Description describe(const Tensors& tensors, const Options& options = {})
   chosen.has_expected_rows = options.expected_rows.has_value();
   chosen.expected_rows = options.expected_rows.value_or(0);
   chosen.workspace_limit = options.workspace_limit;
+  chosen.x_scale_format = detail::value_or_default(options.x_scale_format);
+  chosen.out_scale_format = detail::value_or_default(options.out_scale_format);
+  chosen.x_block = options.x_block;
+  chosen.out_block = options.out_block;
+  chosen.scale_rounding = detail::value_or_default(options.scale_rounding);
+  chosen.row_kind = detail::value_or_default(options.row_kind);
+  chosen.sorted_rows = detail::value_or_default(options.sorted_rows);
+  chosen.tile_tokens = options.tile_tokens;
+  chosen.expert_alignment = options.expert_alignment;
+  chosen.num_valid_ids = options.num_valid_ids;
   auto problem = detail::sized<moe_act_problem>();
   auto buffers = detail::sized<moe_act_buffers>();
   detail::check(moe_act_describe(&given, &chosen, &problem, &buffers));

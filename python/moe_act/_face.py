@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from . import _core
-from ._frameworks import Result
+from ._frameworks import Result, RowConvention
 
-Format = Literal["e4m3", "bf16", "fp16", "fp32"]
-ScaleLayout = Literal["column_major", "row_major"]
-Scaling = Literal["block", "tensor", "none"]
+Format = Literal["e4m3", "e5m2", "bf16", "fp16", "fp32"]
+ScaleLayout = Literal["column_major", "row_major", "tma_column_major", "packed_ue8m0", "swizzled_128x4"]
+ScaleFormat = Literal["fp32", "ue8m0"]
+ScaleRounding = Literal["none", "power_of_two"]
+Block = Literal[32, 64, 128]
+Scaling = Literal["block", "row", "tensor", "none"]
 Gate = Literal["second_half", "first_half"]
 Padding = Literal["skip", "zero"]
 Pdl = Literal["off", "on", "metadata_ready"]
@@ -24,11 +27,17 @@ def gated_act_quant(
     static_scale: Any = None,
     expanded_idx_to_permuted_idx: Any = None,
     total_num_padded_tokens: Any = None,
+    rows: RowConvention | None = None,
     x_format: Format | None = None,
     x_scale_layout: ScaleLayout = "column_major",
+    x_scale_format: ScaleFormat | None = None,
+    x_block: Block | None = None,
     out_format: Format = "e4m3",
     out_scaling: Scaling | None = None,
     out_scale_layout: ScaleLayout = "column_major",
+    out_scale_format: ScaleFormat | None = None,
+    out_block: Block | None = None,
+    scale_rounding: ScaleRounding | None = None,
     activation: Literal["swiglu"] = "swiglu",
     gate: Gate = "second_half",
     padding: Padding | None = None,
@@ -96,11 +105,17 @@ def gated_act_quant(
         static_scale,
         expanded_idx_to_permuted_idx,
         total_num_padded_tokens,
+        rows,
         x_format,
         x_scale_layout,
+        x_scale_format,
+        x_block,
         out_format,
         out_scaling,
         out_scale_layout,
+        out_scale_format,
+        out_block,
+        scale_rounding,
         activation,
         gate,
         padding,
@@ -120,11 +135,17 @@ def plan(
     static_scale: Any = None,
     expanded_idx_to_permuted_idx: Any = None,
     total_num_padded_tokens: Any = None,
+    rows: RowConvention | None = None,
     x_format: Format | None = None,
     x_scale_layout: ScaleLayout = "column_major",
+    x_scale_format: ScaleFormat | None = None,
+    x_block: Block | None = None,
     out_format: Format = "e4m3",
     out_scaling: Scaling | None = None,
     out_scale_layout: ScaleLayout = "column_major",
+    out_scale_format: ScaleFormat | None = None,
+    out_block: Block | None = None,
+    scale_rounding: ScaleRounding | None = None,
     activation: Literal["swiglu"] = "swiglu",
     gate: Gate = "second_half",
     padding: Padding | None = None,
@@ -155,11 +176,17 @@ def plan(
         static_scale,
         expanded_idx_to_permuted_idx,
         total_num_padded_tokens,
+        rows,
         x_format,
         x_scale_layout,
+        x_scale_format,
+        x_block,
         out_format,
         out_scaling,
         out_scale_layout,
+        out_scale_format,
+        out_block,
+        scale_rounding,
         activation,
         gate,
         padding,

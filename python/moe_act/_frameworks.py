@@ -22,9 +22,46 @@ class Result(NamedTuple):
     out_scale: Any
 
 
-_TORCH_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "e4m3": "float8_e4m3fn"}
-# NumPy and CuPy have no dtype of their own for the last two: integers of the same width hold the codes.
-_ARRAY_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "uint16", "e4m3": "uint8"}
+class Said(NamedTuple):
+    """What a row convention says to the compiled module: names are the C interface's."""
+
+    kind: str
+    index_name: str = "row_index"
+    index: Any = None
+    count_name: str = "row_count"
+    count: Any = None
+    tile_tokens: int = 0
+    expert_alignment: int = 0
+    num_valid_ids: int = 0
+    sorted_rows: str = "position"
+
+
+class RowConvention:
+    """What every class of :mod:`moe_act.rows` is."""
+
+    def _said(self) -> Said:
+        raise NotImplementedError("rows: expected an object of a class in moe_act.rows")
+
+
+_TORCH_DTYPES = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "e4m3": "float8_e4m3fn",
+    "e5m2": "float8_e5m2",
+    "ue8m0": "float8_e8m0fnu",
+    "int32": "int32",
+}
+# NumPy and CuPy have no dtype of their own for some: integers of the same width hold the codes.
+_ARRAY_DTYPES = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "bf16": "uint16",
+    "e4m3": "uint8",
+    "e5m2": "uint8",
+    "ue8m0": "uint8",
+    "int32": "int32",
+}
 
 
 def _framework(x: Any) -> str:
@@ -45,6 +82,29 @@ def empty_like(x: Any, shape: tuple[int, ...], format: str) -> Any:
     if device_type not in (1, 3):  # DLPack: CPU, pinned host memory
         raise TypeError(f"out: cannot allocate CUDA memory with {framework}; pass out= and out_scale=")
     return np.empty(shape, dtype=_numpy_dtype(x, format))
+
+
+def empty_scale_like(x: Any, layout: str, format: str, rows: int, blocks: int, experts: int | None) -> Any:
+    """Uninitialized memory for scales; layouts for TMA come as the view ``[rows, columns]`` that their consumers take.
+
+    layout: of :func:`moe_act.gated_act_quant`; "row": one for each row; "flat": column major, its stride known later.
+    rows: of an expert, where there are any; swizzled: the padded number of them.
+    """
+    first = () if experts is None else (experts,)
+    if layout == "row":
+        return empty_like(x, (*first, rows), format)
+    if layout == "flat":
+        return empty_like(x, (blocks * rows,), format)
+    if layout == "row_major":
+        return empty_like(x, (*first, rows, blocks), format)
+    if layout == "column_major":
+        return empty_like(x, (*first, blocks, rows), format)
+    if layout == "swizzled_128x4":
+        return empty_like(x, (*first, rows, -(-blocks // 4) * 4), format)
+    packed = layout == "packed_ue8m0"
+    columns, aligned_rows = -(-blocks // 4) if packed else blocks, -(-rows // 4) * 4
+    buffer = empty_like(x, (*first, columns, aligned_rows), "int32" if packed else "fp32")
+    return buffer[..., :rows].swapaxes(-1, -2)
 
 
 def allocates_workspace(x: Any) -> bool:

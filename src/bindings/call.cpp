@@ -73,7 +73,7 @@ struct DescriptionKey {
     std::uint8_t address;  // modulo the largest alignment that a problem promises; that alignment itself for null
   };
   moe_act_options options;
-  Layout layouts[7];
+  Layout layouts[8];
 };
 
 DescriptionKey::Layout layout_of(const moe_act_tensor* tensor) {
@@ -102,20 +102,21 @@ DescriptionKey::Layout layout_of(const moe_act_tensor* tensor) {
 DescriptionKey key_of(const moe_act_tensors& tensors, const moe_act_options& options) {
   return {options,
           {layout_of(tensors.x), layout_of(tensors.x_scale), layout_of(tensors.out), layout_of(tensors.out_scale),
-           layout_of(tensors.static_scale), layout_of(tensors.expanded_idx_to_permuted_idx),
-           layout_of(tensors.total_num_padded_tokens)}};
+           layout_of(tensors.static_scale), layout_of(tensors.row_index), layout_of(tensors.total_num_padded_tokens),
+           layout_of(tensors.row_count)}};
 }
 
 moe_act_buffers buffers_of(const moe_act_tensors& tensors) {
   const auto data = [](const moe_act_tensor* tensor) { return tensor != nullptr ? tensor->data : nullptr; };
   auto buffers = sized<moe_act_buffers>();
   buffers.x = data(tensors.x);
-  buffers.x_scale = static_cast<const float*>(data(tensors.x_scale));
+  buffers.x_scale = data(tensors.x_scale);
   buffers.out = data(tensors.out);
-  buffers.out_scale = static_cast<float*>(data(tensors.out_scale));
+  buffers.out_scale = data(tensors.out_scale);
   buffers.static_scale = static_cast<const float*>(data(tensors.static_scale));
-  buffers.expanded_idx_to_permuted_idx = static_cast<const std::int32_t*>(data(tensors.expanded_idx_to_permuted_idx));
+  buffers.row_index = data(tensors.row_index);
   buffers.total_num_padded_tokens = static_cast<const std::int32_t*>(data(tensors.total_num_padded_tokens));
+  buffers.row_count = data(tensors.row_count);
   return buffers;
 }
 
@@ -127,6 +128,13 @@ std::int64_t parse_int(const char* option, nb::handle number) {
   if (!nb::try_cast(integer, value))
     raise(PyExc_ValueError, option, "expected at most 2^63 - 1, got " + nb::cast<std::string>(nb::str(integer)));
   return value;
+}
+
+std::int32_t parse_block(const char* option, nb::handle number) {
+  if (number.is_none()) return 0;
+  const std::int64_t block = parse_int(option, number);
+  constexpr std::int64_t no_block = -1;  // which is refused by name, as 0 would not be
+  return static_cast<std::int32_t>(block > 0 && block <= 1024 ? block : no_block);
 }
 
 }  // namespace
@@ -152,6 +160,11 @@ moe_act_options parse(const OptionNames& names) {
   parse_one<&moe_act_options::gate>(options, "gate", names.gate);
   parse_one<&moe_act_options::padding>(options, "padding", names.padding);
   parse_one<&moe_act_options::pdl>(options, "pdl", names.pdl);
+  parse_one<&moe_act_options::x_scale_format>(options, "x_scale_format", names.x_scale_format);
+  parse_one<&moe_act_options::out_scale_format>(options, "out_scale_format", names.out_scale_format);
+  parse_one<&moe_act_options::scale_rounding>(options, "scale_rounding", names.scale_rounding);
+  options.x_block = parse_block("x_block", names.x_block);
+  options.out_block = parse_block("out_block", names.out_block);
   if (!names.expected_rows.is_none()) {
     options.has_expected_rows = 1;
     options.expected_rows = parse_int("expected_rows", names.expected_rows);
@@ -173,6 +186,11 @@ moe_act_options options_of(const moe_act_problem& problem) {
   options.has_expected_rows = problem.expected_rows >= 0 ? 1 : 0;
   options.expected_rows = problem.expected_rows;
   options.workspace_limit = problem.workspace_limit;
+  options.x_scale_format = problem.x_scale_format;
+  options.out_scale_format = problem.out_scale_format;
+  options.x_block = problem.x_block;
+  options.out_block = problem.out_block;
+  options.scale_rounding = problem.scale_rounding;
   return options;
 }
 
@@ -190,7 +208,39 @@ std::int64_t workspace_limit_of(nb::handle x) {
   return allocates ? std::numeric_limits<std::int64_t>::max() : 0;
 }
 
-Call::Call(const Arguments& arguments, nb::handle stream) : arguments_(arguments) {
+RowArguments::RowArguments(const Arguments& arguments) {
+  if (!arguments.expanded_idx_to_permuted_idx.is_none()) index = nb::borrow(arguments.expanded_idx_to_permuted_idx);
+  if (arguments.rows.is_none()) return;
+  if (index.is_valid())
+    raise(PyExc_ValueError, "rows", "expected None: expanded_idx_to_permuted_idx says which rows there are");
+  if (!nb::isinstance(arguments.rows, frameworks().attr("RowConvention")))
+    raise(PyExc_TypeError, "rows", "expected an object of moe_act.rows, got " + type_name_of(arguments.rows));
+  const nb::object said = arguments.rows.attr("_said")();
+  const auto text = [&](const char* name) { return nb::cast<std::string>(said.attr(name)); };
+  check(moe_act_parse_option("row_kind", text("kind").c_str(), &kind));
+  check(moe_act_parse_option("sorted_rows", text("sorted_rows").c_str(), &sorted_rows));
+  index_name = text("index_name");
+  count_name = text("count_name");
+  index = said.attr("index");
+  count = said.attr("count");
+  tile_tokens = parse_int("tile_tokens", said.attr("tile_tokens"));
+  expert_alignment = parse_int("expert_alignment", said.attr("expert_alignment"));
+  num_valid_ids = parse_int("num_valid_ids", said.attr("num_valid_ids"));
+}
+
+void RowArguments::apply_to(moe_act_options& options) const {
+  options.row_kind = kind;
+  options.sorted_rows = sorted_rows;
+  options.tile_tokens = tile_tokens;
+  options.expert_alignment = expert_alignment;
+  options.num_valid_ids = num_valid_ids;
+}
+
+bool RowArguments::padding_is_known() const {
+  return kind != 0 && !(kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS && sorted_rows == MOE_ACT_SORTED_ROWS_ID);
+}
+
+Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stream) : arguments_(arguments) {
   // The device of x says which stream is current, and the stream how a producer makes its data ready.
   const bool imported = x_.import_by_exchange_api("x", arguments_.x);
   stream_ = resolve_stream(arguments_.x, imported ? x_.device() : device_of("x", arguments_.x), stream);
@@ -199,8 +249,9 @@ Call::Call(const Arguments& arguments, nb::handle stream) : arguments_(arguments
   out_.import("out", arguments_.out, stream_);
   out_scale_.import("out_scale", arguments_.out_scale, stream_);
   static_scale_.import("static_scale", arguments_.static_scale, stream_);
-  map_.import("expanded_idx_to_permuted_idx", arguments_.expanded_idx_to_permuted_idx, stream_);
+  if (rows.index.is_valid()) row_index_.import(rows.index_name.c_str(), rows.index, stream_);
   total_.import("total_num_padded_tokens", arguments_.total_num_padded_tokens, stream_);
+  if (rows.count.is_valid()) row_count_.import(rows.count_name.c_str(), rows.count, stream_);
 }
 
 moe_act_problem Call::describe(const moe_act_options& options) {
@@ -210,8 +261,9 @@ moe_act_problem Call::describe(const moe_act_options& options) {
   tensors.out = out_.get();
   tensors.out_scale = out_scale_.get();
   tensors.static_scale = static_scale_.get();
-  tensors.expanded_idx_to_permuted_idx = map_.get();
+  tensors.row_index = row_index_.get();
   tensors.total_num_padded_tokens = total_.get();
+  tensors.row_count = row_count_.get();
   buffers_ = buffers_of(tensors);
 
   // Calls come in long rows of the same: what the last one was found to be need not be found again.
@@ -229,22 +281,32 @@ moe_act_problem Call::describe(const moe_act_options& options) {
 }
 
 bool Call::allocate(const moe_act_problem& problem) {
+  const bool per_row = problem.out_scaling == MOE_ACT_SCALING_ROW;
   const bool needs_out = arguments_.out.is_none();
-  const bool needs_out_scale = problem.out_scaling == MOE_ACT_SCALING_BLOCK && arguments_.out_scale.is_none();
+  const bool needs_out_scale =
+      (problem.out_scaling == MOE_ACT_SCALING_BLOCK || per_row) && arguments_.out_scale.is_none();
+  const nb::object experts =
+      problem.row_kind == MOE_ACT_ROWS_MASKED ? nb::object(nb::int_(problem.experts)) : nb::object(nb::none());
   if (needs_out) {
-    allocated_out_ = frameworks().attr("empty_like")(arguments_.x, nb::make_tuple(problem.rows, problem.columns),
-                                                     moe_act_option_name("format", problem.out_format));
+    const nb::tuple shape = experts.is_none() ? nb::make_tuple(problem.rows, problem.columns)
+                                              : nb::make_tuple(experts, problem.rows, problem.columns);
+    allocated_out_ =
+        frameworks().attr("empty_like")(arguments_.x, shape, moe_act_option_name("format", problem.out_format));
     arguments_.out = allocated_out_;
     out_.import("out", arguments_.out, stream_);
   }
   if (needs_out_scale) {
-    const std::int64_t blocks = (problem.columns + 127) / 128;
     const bool flat = problem.out_scale_stride == MOE_ACT_STRIDE_ON_DEVICE;
-    const bool column_major = problem.out_scale_layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
-    const nb::tuple shape = flat           ? nb::make_tuple(blocks * problem.rows)
-                            : column_major ? nb::make_tuple(blocks, problem.rows)
-                                           : nb::make_tuple(problem.rows, blocks);
-    allocated_out_scale_ = frameworks().attr("empty_like")(arguments_.x, shape, "fp32");
+    const char* layout = per_row ? "row"
+                         : flat  ? "flat"
+                                 : moe_act_option_name("scale_layout", problem.out_scale_layout);
+    // The compact stride of swizzled scales is their number of rows.
+    const std::int64_t rows =
+        problem.out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4 ? problem.out_scale_stride : problem.rows;
+    const std::int64_t blocks = (problem.columns + problem.out_block - 1) / problem.out_block;
+    allocated_out_scale_ = frameworks().attr("empty_scale_like")(
+        arguments_.x, layout, moe_act_option_name("scale_format", problem.out_scale_format),
+        per_row ? problem.rows : rows, blocks, experts);
     arguments_.out_scale = allocated_out_scale_;
     out_scale_.import("out_scale", arguments_.out_scale, stream_);
   }

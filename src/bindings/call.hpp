@@ -36,13 +36,26 @@ using PlanHandle = std::unique_ptr<moe_act_plan, PlanDeleter>;
 
 // The tensor arguments under their public names; None where there is none. Held by the caller.
 struct Arguments {
-  nb::handle x, x_scale, out, out_scale, static_scale, expanded_idx_to_permuted_idx, total_num_padded_tokens;
+  nb::handle x, x_scale, out, out_scale, static_scale, expanded_idx_to_permuted_idx, total_num_padded_tokens, rows;
 };
 
-// The options under their public names: a str each but for the last, an int; None for the default.
+// The options under their public names: a str each but for the last three, which are ints; None for the default.
 struct OptionNames {
   nb::handle x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
-      expected_rows;
+      x_scale_format, out_scale_format, scale_rounding, x_block, out_block, expected_rows;
+};
+
+// What a moe_act.rows object says, or a map, or nothing.
+struct RowArguments {
+  std::int32_t kind = 0;  // moe_act_row_kind; 0: dense, or a map's
+  std::int32_t sorted_rows = 0;
+  std::string index_name = "expanded_idx_to_permuted_idx", count_name = "row_count";
+  nb::object index, count;  // null: none
+  std::int64_t tile_tokens = 0, expert_alignment = 0, num_valid_ids = 0;
+
+  explicit RowArguments(const Arguments& arguments);
+  void apply_to(moe_act_options& options) const;
+  bool padding_is_known() const;
 };
 
 moe_act_options parse(const OptionNames& names);
@@ -57,7 +70,7 @@ class Call {
  public:
   // stream: an int, an object with __cuda_stream__, a framework's stream, or None for the current stream of x's
   // framework.
-  Call(const Arguments& arguments, nb::handle stream);
+  Call(const Arguments& arguments, const RowArguments& rows, nb::handle stream);
 
   // The problem that the tensors and options give. Results that are not given are described as contiguous.
   moe_act_problem describe(const moe_act_options& options);
@@ -72,7 +85,7 @@ class Call {
   Arguments arguments_;
   nb::object allocated_out_, allocated_out_scale_;
   void* stream_ = nullptr;
-  Tensor x_, x_scale_, out_, out_scale_, static_scale_, map_, total_;
+  Tensor x_, x_scale_, out_, out_scale_, static_scale_, row_index_, total_, row_count_;
   moe_act_buffers buffers_{};
 };
 

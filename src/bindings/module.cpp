@@ -58,12 +58,18 @@ nb::dict problem_dict(const moe_act_problem& problem) {
   dict["pdl"] = text_or_none(moe_act_option_name("pdl", problem.pdl));
   dict["rows"] = problem.rows;
   dict["columns"] = problem.columns;
-  dict["expanded_rows"] = problem.expanded_rows;
+  dict["entries"] = problem.entries;
+  dict["experts"] = problem.experts;
   dict["expected_rows"] = problem.expected_rows;
   dict["x_row_stride"] = problem.x_row_stride;
   dict["out_row_stride"] = problem.out_row_stride;
   dict["x_scale_stride"] = problem.x_scale_stride;
   dict["out_scale_stride"] = problem.out_scale_stride;
+  dict["x_scale_format"] = text_or_none(moe_act_option_name("scale_format", problem.x_scale_format));
+  dict["out_scale_format"] = text_or_none(moe_act_option_name("scale_format", problem.out_scale_format));
+  dict["scale_rounding"] = text_or_none(moe_act_option_name("scale_rounding", problem.scale_rounding));
+  dict["x_block"] = problem.x_block;
+  dict["out_block"] = problem.out_block;
   dict["x_alignment"] = problem.x_alignment;
   dict["out_alignment"] = problem.out_alignment;
   return dict;
@@ -76,24 +82,42 @@ bool truth(nb::handle value) {
 }
 
 Result run(const Plan& plan, nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale,
-           nb::handle static_scale, nb::handle map, nb::handle total, nb::handle stream, nb::handle validate) {
-  Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
-  const moe_act_options options = options_of(plan.problem());
+           nb::handle static_scale, nb::handle map, nb::handle total, nb::handle rows, nb::handle stream,
+           nb::handle validate) {
+  const Arguments arguments{x, x_scale, out, out_scale, static_scale, map, total, rows};
+  const RowArguments row_arguments(arguments);
+  Call call(arguments, row_arguments, stream);
+  moe_act_options options = options_of(plan.problem());
+  row_arguments.apply_to(options);
   moe_act_problem problem = call.describe(options);
   if (call.allocate(problem)) problem = call.describe(options);
   if (!same(problem, plan.problem())) check(moe_act_plan_accepts(plan.handle(), &problem));
   return call.launch(plan.handle(), plan.info().workspace_bytes, truth(validate));
 }
 
+// Results that the library allocates hold nothing of what memory held before, where padding can be told.
+void choose_padding(moe_act_options& options, const Arguments& arguments, const RowArguments& rows) {
+  const bool padded = rows.padding_is_known() || (rows.kind == 0 && !rows.index.is_valid() &&
+                                                  options.out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4);
+  if (options.padding == 0 && arguments.out.is_none() && padded) options.padding = MOE_ACT_PADDING_ZERO;
+}
+
 Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale, nb::handle static_scale,
-                       nb::handle map, nb::handle total, nb::handle x_format, nb::handle x_scale_layout,
-                       nb::handle out_format, nb::handle out_scaling, nb::handle out_scale_layout,
-                       nb::handle activation, nb::handle gate, nb::handle padding, nb::handle pdl,
-                       nb::handle expected_rows, nb::handle stream, nb::handle validate) {
-  moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation,
-                                   gate, padding, pdl, expected_rows});
+                       nb::handle map, nb::handle total, nb::handle rows, nb::handle x_format,
+                       nb::handle x_scale_layout, nb::handle x_scale_format, nb::handle x_block, nb::handle out_format,
+                       nb::handle out_scaling, nb::handle out_scale_layout, nb::handle out_scale_format,
+                       nb::handle out_block, nb::handle scale_rounding, nb::handle activation, nb::handle gate,
+                       nb::handle padding, nb::handle pdl, nb::handle expected_rows, nb::handle stream,
+                       nb::handle validate) {
+  moe_act_options options =
+      parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
+             x_scale_format, out_scale_format, scale_rounding, x_block, out_block, expected_rows});
   options.workspace_limit = workspace_limit_of(x);
-  Call call({x, x_scale, out, out_scale, static_scale, map, total}, stream);
+  const Arguments arguments{x, x_scale, out, out_scale, static_scale, map, total, rows};
+  const RowArguments row_arguments(arguments);
+  row_arguments.apply_to(options);
+  choose_padding(options, arguments, row_arguments);
+  Call call(arguments, row_arguments, stream);
   moe_act_problem problem = call.describe(options);
   if (call.allocate(problem)) problem = call.describe(options);
   const auto plan = recent_plan(problem);
@@ -101,20 +125,26 @@ Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::han
 }
 
 Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale, nb::handle static_scale,
-                        nb::handle map, nb::handle total, nb::handle x_format, nb::handle x_scale_layout,
-                        nb::handle out_format, nb::handle out_scaling, nb::handle out_scale_layout,
-                        nb::handle activation, nb::handle gate, nb::handle padding, nb::handle pdl,
-                        nb::handle expected_rows, nb::handle device_or_none) {
-  moe_act_options options = parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation,
-                                   gate, padding, pdl, expected_rows});
+                        nb::handle map, nb::handle total, nb::handle rows, nb::handle x_format,
+                        nb::handle x_scale_layout, nb::handle x_scale_format, nb::handle x_block, nb::handle out_format,
+                        nb::handle out_scaling, nb::handle out_scale_layout, nb::handle out_scale_format,
+                        nb::handle out_block, nb::handle scale_rounding, nb::handle activation, nb::handle gate,
+                        nb::handle padding, nb::handle pdl, nb::handle expected_rows, nb::handle device_or_none) {
+  moe_act_options options =
+      parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
+             x_scale_format, out_scale_format, scale_rounding, x_block, out_block, expected_rows});
   const DeviceInfo* device = nullptr;
   if (!device_or_none.is_none() && !nb::try_cast(device_or_none, device))
     raise(PyExc_TypeError, "device", "expected a DeviceInfo, got " + type_name_of(device_or_none));
   options.workspace_limit = workspace_limit_of(x);
+  const Arguments arguments{x, x_scale, out, out_scale, static_scale, map, total, rows};
+  const RowArguments row_arguments(arguments);
+  row_arguments.apply_to(options);
+  choose_padding(options, arguments, row_arguments);
   // For a device that need not be there, the tensors only stand in: what they say of sizes counts.
   const std::int32_t asked_pdl = options.pdl;
   if (device != nullptr) options.pdl = 0;
-  moe_act_problem problem = Call({x, x_scale, out, out_scale, static_scale, map, total}, nb::none()).describe(options);
+  moe_act_problem problem = Call(arguments, row_arguments, nb::none()).describe(options);
   if (device != nullptr) {
     problem.device_type = MOE_ACT_DEVICE_CUDA;
     problem.pdl = asked_pdl != 0 ? asked_pdl : problem.pdl;
@@ -219,11 +249,12 @@ Results do not depend on which one runs. Empty on the CPU.)")
       .def("run", &run, nb::arg("x").none(), nb::arg("x_scale") = nb::none(), nb::kw_only(),
            nb::arg("out") = nb::none(), nb::arg("out_scale") = nb::none(), nb::arg("static_scale") = nb::none(),
            nb::arg("expanded_idx_to_permuted_idx") = nb::none(), nb::arg("total_num_padded_tokens") = nb::none(),
-           nb::arg("stream") = nb::none(), nb::arg("validate") = false,
+           nb::arg("rows") = nb::none(), nb::arg("stream") = nb::none(), nb::arg("validate") = false,
            nb::sig("def run(self, x: typing.Any, x_scale: typing.Any = None, *, out: typing.Any = None, "
                    "out_scale: typing.Any = None, static_scale: typing.Any = None, "
                    "expanded_idx_to_permuted_idx: typing.Any = None, total_num_padded_tokens: typing.Any = None, "
-                   "stream: typing.Any = None, validate: bool = False) "
+                   "rows: moe_act._frameworks.RowConvention | None = None, stream: typing.Any = None, validate: bool = "
+                   "False) "
                    "-> moe_act._frameworks.Result"),
            R"(Launch the plan for these tensors; the arguments are those of :func:`moe_act.gated_act_quant`.
 
@@ -238,15 +269,19 @@ Raises:
   module.def("gated_act_quant", &gated_act_quant, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
              nb::arg("out_scale").none(), nb::arg("static_scale").none(),
              nb::arg("expanded_idx_to_permuted_idx").none(), nb::arg("total_num_padded_tokens").none(),
-             nb::arg("x_format").none(), nb::arg("x_scale_layout").none(), nb::arg("out_format").none(),
-             nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(), nb::arg("activation").none(),
+             nb::arg("rows").none(), nb::arg("x_format").none(), nb::arg("x_scale_layout").none(),
+             nb::arg("x_scale_format").none(), nb::arg("x_block").none(), nb::arg("out_format").none(),
+             nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(), nb::arg("out_scale_format").none(),
+             nb::arg("out_block").none(), nb::arg("scale_rounding").none(), nb::arg("activation").none(),
              nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(), nb::arg("expected_rows").none(),
              nb::arg("stream").none(), nb::arg("validate"));
   module.def("plan", &make_reusable_plan, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
              nb::arg("out_scale").none(), nb::arg("static_scale").none(),
              nb::arg("expanded_idx_to_permuted_idx").none(), nb::arg("total_num_padded_tokens").none(),
-             nb::arg("x_format").none(), nb::arg("x_scale_layout").none(), nb::arg("out_format").none(),
-             nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(), nb::arg("activation").none(),
+             nb::arg("rows").none(), nb::arg("x_format").none(), nb::arg("x_scale_layout").none(),
+             nb::arg("x_scale_format").none(), nb::arg("x_block").none(), nb::arg("out_format").none(),
+             nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(), nb::arg("out_scale_format").none(),
+             nb::arg("out_block").none(), nb::arg("scale_rounding").none(), nb::arg("activation").none(),
              nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(), nb::arg("expected_rows").none(),
              nb::arg("device").none());
 

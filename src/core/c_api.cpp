@@ -168,7 +168,8 @@ void moe_act_problem_init(moe_act_problem* problem, int32_t x_format, int32_t ou
   problem->x_format = x_format;
   problem->x_scale_layout = MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
   problem->out_format = out_format;
-  problem->out_scaling = out_format == MOE_ACT_FORMAT_E4M3 ? MOE_ACT_SCALING_BLOCK : MOE_ACT_SCALING_NONE;
+  const bool scaled = out_format == MOE_ACT_FORMAT_E4M3 || out_format == MOE_ACT_FORMAT_E5M2;
+  problem->out_scaling = scaled ? MOE_ACT_SCALING_BLOCK : MOE_ACT_SCALING_NONE;
   problem->out_scale_layout = MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
   problem->activation = MOE_ACT_ACTIVATION_SWIGLU;
   problem->gate = MOE_ACT_GATE_SECOND_HALF;
@@ -279,7 +280,7 @@ moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* b
     const moe_act_buffers pointers = checked_buffers(checked_plan, buffers);
     check_workspace(checked_plan, pointers, workspace);
     const KernelArguments arguments = checked_plan.arguments(pointers);
-    if (arguments.source.units == 0) return;
+    if (arguments.rows.units == 0 && !checked_plan.problem().pads_with_zero()) return;
     if (checked_plan.problem().on_cuda())
       cuda::launch(checked_plan, arguments, workspace, stream);
     else

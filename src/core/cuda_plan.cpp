@@ -14,7 +14,19 @@ constexpr int warp_lanes = 32;
 constexpr std::int64_t max_grid_x = (std::int64_t{1} << 31) - 1;
 constexpr std::int64_t max_grid_y = 65535;  // and z
 
-constexpr std::int32_t max_entries_per_cta = 64;
+// Entries that a CTA looks at, at most; 0 where it looks at none.
+constexpr std::int32_t max_entries_per_cta(Schedule schedule) {
+  return schedule == Schedule::sparse ? 64 : schedule == Schedule::list ? warp_lanes : 0;
+}
+
+// The schedules of src/cuda/conventions.cuh, which loop over what their grid does not cover.
+constexpr bool knows_everything(Schedule schedule) {
+  return schedule == Schedule::list || schedule == Schedule::segments;
+}
+
+bool has_segments(const Problem& problem) {
+  return problem->experts > 0 || problem->row_kind >= MOE_ACT_ROWS_EXPERT_OFFSETS;
+}
 
 std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) {
   return value / divisor + (value % divisor != 0 ? 1 : 0);
@@ -69,7 +81,7 @@ std::int64_t units_of(const Problem& problem, const LaunchChoice& choice) {
 
 // Is every unit and chunk covered by a grid that the device takes? Only the loop schedule goes on where it is not.
 bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
-  if (choice.schedule == Schedule::loop) return true;
+  if (choice.schedule == Schedule::loop || knows_everything(choice.schedule)) return true;
   if (choice.schedule == Schedule::tiles)
     return ceil_div(problem->rows, rows_per_warp(choice)) <= max_grid_y * max_grid_y;
   const std::int32_t along_row = warps_along_row(problem, choice);
@@ -81,6 +93,12 @@ bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
 
 bool possible(const Problem& problem, const LaunchChoice& choice) {
   if (!supported(key_of(problem, choice)) || !can_vectorize(problem, choice.columns_per_lane)) return false;
+  if (knows_everything(choice.schedule) == problem.is_simple()) return false;
+  if (choice.schedule == Schedule::segments && !has_segments(problem)) return false;
+  if (choice.schedule == Schedule::list && has_segments(problem)) return false;
+  if (knows_everything(choice.schedule) && choice.marks_rows) return false;
+  // One scale for a row: the CTA's warps all work on the same one.
+  if (problem.scale_per_row() && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
   const bool tiles = choice.schedule == Schedule::tiles;
   // Row-major scales of a row are adjacent already.
   if (tiles && problem->x_scale_layout != MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return false;
@@ -113,8 +131,8 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
     if (key.input != problem.input() || key.output != problem.output_kind()) continue;
     for (std::int32_t warps = 1; warps <= max_warps_per_cta; warps *= 2) {
       LaunchChoice choice{key.schedule, key.columns_per_lane, key.vectors_per_lane, warps, 0, false};
-      if (key.schedule == Schedule::sparse) {
-        for (choice.entries_per_cta = 8; choice.entries_per_cta <= max_entries_per_cta; choice.entries_per_cta *= 2)
+      if (const std::int32_t most = max_entries_per_cta(key.schedule); most > 0) {
+        for (choice.entries_per_cta = most / 8; choice.entries_per_cta <= most; choice.entries_per_cta *= 2)
           add(choice);
       } else {
         add(choice);
@@ -126,9 +144,54 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
   return choices;
 }
 
+namespace {
+
+// Of rows, layouts and formats that only these schedules know.
+LaunchChoice choose_for_conventions(const Problem& problem, const DeviceInfo& device) {
+  const std::int64_t expected =
+      problem->expected_rows >= 0 ? std::min(problem->expected_rows, problem.units()) : problem.units();
+  const double outputs_per_sm =
+      static_cast<double>(expected) * static_cast<double>(problem->columns) / device.multiprocessors;
+  const bool row_scaled = problem.output_kind() == OutputKind::row_scaled;
+  const Schedule schedule = has_segments(problem) ? Schedule::segments : Schedule::list;
+  const LaunchChoice lanes[] = {
+      {schedule, 4, 1, 4, 0, false},
+      {schedule, full_width(problem), 2, 4, 0, false},
+      {schedule, 1, 4, 4, 0, false},
+  };
+  for (LaunchChoice choice : lanes) {
+    // Narrow lanes are for few rows, as above.
+    if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && outputs_per_sm > 3'000) continue;
+    if (schedule == Schedule::list) choice.entries_per_cta = 1;
+    if (row_scaled) {
+      // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
+      choice.warps_per_cta = max_warps_per_cta;
+      choice.warps_per_cta = warps_along_row(problem, choice);
+    } else if (schedule == Schedule::segments) {
+      choice.warps_per_cta = 8;  // every CTA counts all experts: few large ones
+    }
+    if (!possible(problem, choice)) continue;
+    if (schedule == Schedule::list) {
+      const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
+      const bool few_live = expected <= problem.units() / 4 && row_count_name(problem->row_kind) == nullptr;
+      // A warp that does several rows spares the start of CTAs: 346 instead of 410 us for 131072 rows of e4m3, 438
+      // instead of 451 of bf16 (H100, 2026-11-23, H 2048, packed ue8m0 scales).
+      const std::int32_t rows_per_warp = outputs_per_sm < 20'000 || row_scaled                  ? 1
+                                         : problem.has_x_scale() && outputs_per_sm >= 1'000'000 ? 8
+                                                                                                : 2;
+      choice.entries_per_cta = few_live ? warp_lanes : std::min(rows_per_warp * rows_per_cta, warp_lanes);
+    }
+    return choice;
+  }
+  fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for any alignment");
+}
+
+}  // namespace
+
 // Thresholds are outputs (rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its workloads,
 // e4m3 and bf16: H100 and H200, 2026-11-23, bench/results/search.
 LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
+  if (!problem.is_simple()) return choose_for_conventions(problem, device);
   const Rows rows = rows_of(problem);
   const std::int8_t width = full_width(problem);
   const auto per_sm = [&](std::int64_t count) {
@@ -152,7 +215,8 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   if (few_live) {
     // About one live row for each CTA, and a few CTAs for each multiprocessor.
     const std::int64_t wanted = std::min(entries_per_live_row, rows.units / (std::int64_t{4} * device.multiprocessors));
-    const auto bounded = static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, 8, max_entries_per_cta));
+    const auto bounded =
+        static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, 8, max_entries_per_cta(Schedule::sparse)));
     const auto entries = static_cast<std::int32_t>(std::bit_ceil(bounded));
     const bool many_ctas = rows.units / entries > 16 * std::int64_t{device.multiprocessors};
     preferred.push_back({Schedule::sparse, width, 2, many_ctas ? 4 : 8, entries, false});
@@ -188,7 +252,7 @@ void require_choice(const Problem& problem, const LaunchChoice& choice) {
   if (choice.warps_per_cta < 1 || choice.warps_per_cta > max_warps_per_cta || !std::has_single_bit(warps))
     invalid("warps_per_cta", "expected a power of two up to " + std::to_string(max_warps_per_cta) + ", got " +
                                  std::to_string(choice.warps_per_cta));
-  const std::int32_t most = choice.schedule == Schedule::sparse ? max_entries_per_cta : 0;
+  const std::int32_t most = max_entries_per_cta(choice.schedule);
   if (choice.entries_per_cta < (most > 0 ? 1 : 0) || choice.entries_per_cta > most)
     invalid("entries_per_cta", "expected " + (most > 0 ? "1 to " + std::to_string(most) : "0 for this schedule") +
                                    ", got " + std::to_string(choice.entries_per_cta));
@@ -198,7 +262,29 @@ void require_choice(const Problem& problem, const LaunchChoice& choice) {
                           std::to_string(choice.vectors_per_lane) + " vectors per lane cannot run this problem");
 }
 
-CudaLaunch cover(const Problem& problem, const LaunchChoice& choice) {
+namespace {
+
+// CTAs of a kernel that loops over what they do not cover: as many as the rows that are expected need, and where the
+// device alone knows how many there are, no more than are at work at the same time, or nearly so.
+std::int32_t grid_for_conventions(const Problem& problem, const CudaLaunch& launch, std::int64_t ctas_along_row,
+                                  const DeviceInfo& device) {
+  const bool segments = launch.key.schedule == Schedule::segments;
+  const std::int32_t warps = launch.warps_per_row * launch.row_warps;
+  const bool device_knows = segments || row_count_name(problem->row_kind) != nullptr;
+  const std::int64_t units = problem.units();
+  const std::int64_t expected =
+      problem->expected_rows >= 0 && device_knows ? std::min(problem->expected_rows, units) : units;
+  const std::int64_t needed = ceil_div(std::max<std::int64_t>(expected, 1), launch.units_per_cta);
+  // 32 warps fit a multiprocessor at 64 registers a thread.
+  const std::int64_t resident =
+      ceil_div(std::int64_t{device.multiprocessors} * std::max(32 / warps, 1), ctas_along_row);
+  const std::int64_t most = !device_knows ? max_grid_x : segments ? resident : 8 * resident;
+  return static_cast<std::int32_t>(std::min(needed, most));
+}
+
+}  // namespace
+
+CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const DeviceInfo& device) {
   CudaLaunch launch{};
   launch.key = key_of(problem, choice);
   launch.kernel_index =
@@ -209,9 +295,13 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice) {
   launch.warps_per_row = warps_along_row(problem, choice);
   launch.row_warps = choice.schedule == Schedule::tiles ? 1 : choice.warps_per_cta / launch.warps_per_row;
   launch.rows_per_cta = launch.row_warps * rows_per_warp(choice);
-  launch.units_per_cta = choice.schedule == Schedule::sparse ? choice.entries_per_cta : launch.rows_per_cta;
+  launch.units_per_cta = choice.entries_per_cta > 0 ? choice.entries_per_cta : launch.rows_per_cta;
   const std::int64_t chunks = ceil_div(problem->columns, launch.warps_per_row * chunk_columns(choice));
-  if (choice.schedule == Schedule::tiles) {
+  if (knows_everything(choice.schedule)) {
+    launch.grid_x = grid_for_conventions(problem, launch, chunks, device);
+    launch.grid_y = problem.scale_per_row() ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
+    launch.grid_z = 1;
+  } else if (choice.schedule == Schedule::tiles) {
     // Columns fastest: CTAs that run together read adjacent memory.
     const std::int64_t tiles = ceil_div(problem->rows, launch.units_per_cta);
     launch.grid_x = static_cast<std::int32_t>(chunks);

@@ -24,7 +24,7 @@ struct LaunchChoice {
   std::int8_t columns_per_lane;
   std::int8_t vectors_per_lane;
   std::int32_t warps_per_cta;    // a power of two
-  std::int32_t entries_per_cta;  // sparse: map entries that a CTA looks at, up to 64; else 0
+  std::int32_t entries_per_cta;  // sparse: map entries that a CTA looks at, up to 64; list: entries, up to 32; else 0
   bool marks_rows;               // a map's rows are done in their own order, after two small kernels have marked them
 
   constexpr bool operator==(const LaunchChoice&) const = default;
@@ -52,6 +52,6 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device);
 void require_choice(const Problem& problem, const LaunchChoice& choice);
 
 // The launch that a choice amounts to.
-CudaLaunch cover(const Problem& problem, const LaunchChoice& choice);
+CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const DeviceInfo& device);
 
 }  // namespace moe_act

@@ -5,6 +5,8 @@
 
 #include "core/error.hpp"
 #include "core/options.hpp"
+#include "core/rows.hpp"
+#include "core/scale_spec.hpp"
 #include "core/tensor_view.hpp"
 
 namespace moe_act {
@@ -37,40 +39,52 @@ Format require_format(const TensorView& tensor, const char* argument, std::int32
           ", got " + tensor.text());
 }
 
-struct ScaleArgument {
-  const char* name;
-  std::int64_t rows;
-  std::int64_t blocks;
-  std::int32_t layout;
-  bool stride_on_device;
-};
-
-// The stride that the problem states for a scale tensor of these sizes.
-std::int64_t scale_stride(const ScaleArgument& scale, const OptionalTensor& tensor) {
-  const bool column_major = scale.layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
-  const bool on_device = column_major && scale.stride_on_device;
-  if (!tensor) return on_device ? MOE_ACT_STRIDE_ON_DEVICE : column_major ? scale.rows : scale.blocks;
-  tensor->require_dtype(dlpack_float, 32, "float32");
+// What the problem states of a scale tensor: its own strides, or those of a compact one that is still to be made.
+void read_scale(ScaleSpec spec, const OptionalTensor& tensor, bool stride_on_device, std::int64_t& stride,
+                std::int64_t& expert_stride) {
+  const bool on_device =
+      stride_on_device && !spec.per_row() && spec.layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR && !spec.masked;
   if (on_device) {
-    // The host cannot know the stride: the buffer has to hold the largest one.
-    tensor->require_contiguous();
-    if (tensor->elements() / scale.blocks < scale.rows)
-      tensor->mismatch("float32 with at least " + std::to_string(scale.blocks) + " x " + std::to_string(scale.rows) +
-                       " elements");
-    return MOE_ACT_STRIDE_ON_DEVICE;
+    spec.stride = MOE_ACT_STRIDE_ON_DEVICE;
+    if (tensor) {
+      // The host cannot know the stride: the buffer has to hold the largest one.
+      tensor->require_dtype(dlpack_float, 32, "float32");
+      tensor->require_contiguous();
+      if (tensor->elements() / spec.blocks < spec.rows)
+        tensor->mismatch("float32 with at least " + std::to_string(spec.blocks) + " x " + std::to_string(spec.rows) +
+                         " elements");
+    }
+  } else if (tensor) {
+    read_strides(spec, *tensor);
+  } else {
+    spec.stride = spec.compact_stride();
+    spec.expert_stride = spec.compact_expert_stride();
   }
-  const bool fits = tensor->rank() == 2 &&
-                    (column_major ? tensor->dimension(0) == scale.blocks && tensor->dimension(1) >= scale.rows
-                                  : tensor->dimension(0) == scale.rows && tensor->dimension(1) == scale.blocks);
-  if (!fits) tensor->mismatch(expected_scale(scale.rows, scale.blocks, scale.layout));
-  tensor->require_addressable_rows();
-  return tensor->row_stride();
+  stride = spec.stride;
+  expert_stride = spec.expert_stride;
 }
 
 std::int32_t output_scaling(Format output, std::int32_t given, bool has_static_scale) {
   if (given != MOE_ACT_SCALING_DEFAULT) return given;
   if (!is_scaled(output)) return MOE_ACT_SCALING_NONE;
   return has_static_scale ? MOE_ACT_SCALING_TENSOR : MOE_ACT_SCALING_BLOCK;
+}
+
+std::int32_t row_kind_of(const moe_act_tensors& tensors, const moe_act_options& options) {
+  if (options.row_kind == 0)
+    return tensors.row_index != nullptr ? MOE_ACT_ROWS_EXPANDED_TO_PERMUTED : MOE_ACT_ROWS_DENSE;
+  require_option("row_kind", options.row_kind);
+  return options.row_kind;
+}
+
+const char* name_or(const char* name, const char* otherwise) {
+  return name != nullptr ? name : otherwise;
+}
+
+// "[4, 128, 512]"
+std::string shape_text(const moe_act_problem& problem, std::int64_t columns) {
+  const std::string part = std::to_string(problem.rows) + ", " + std::to_string(columns) + "]";
+  return (problem.row_kind == MOE_ACT_ROWS_MASKED ? "[" + std::to_string(problem.experts) + ", " : "[") + part;
 }
 
 // A tensor that the problem needs and one that it has no use for are both errors. why: pieces of one text.
@@ -90,7 +104,9 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   const OptionalTensor out = view("out", tensors.out);
   const OptionalTensor out_scale = view("out_scale", tensors.out_scale);
   const OptionalTensor static_scale = view("static_scale", tensors.static_scale);
-  const OptionalTensor map = view("expanded_idx_to_permuted_idx", tensors.expanded_idx_to_permuted_idx);
+  const std::int32_t row_kind = row_kind_of(tensors, options);
+  const OptionalTensor row_index = view(name_or(row_index_name(row_kind), "row_index"), tensors.row_index);
+  const OptionalTensor row_count = view(name_or(row_count_name(row_kind), "row_count"), tensors.row_count);
   const OptionalTensor total = view("total_num_padded_tokens", tensors.total_num_padded_tokens);
 
   moe_act_problem problem{};
@@ -106,8 +122,10 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   problem.out_format = or_default<std::int32_t>(options.out_format, MOE_ACT_FORMAT_E4M3);
   problem.expected_rows = options.has_expected_rows != 0 ? options.expected_rows : -1;
   problem.workspace_limit = options.workspace_limit;
+  problem.row_kind = row_kind;
+  const bool masked = row_kind == MOE_ACT_ROWS_MASKED;
 
-  for (const OptionalTensor* other : {&x_scale, &out, &out_scale, &static_scale, &map, &total})
+  for (const OptionalTensor* other : {&x_scale, &out, &out_scale, &static_scale, &row_index, &total, &row_count})
     if (*other) (*other)->require_device_of(x);
 
   // Before what the formats imply: whoever asks for one that has no kernel should read that, not how it is scaled.
@@ -121,42 +139,67 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   const Format input = require_format(x, "x", options.x_format, "x_format");
   require_input_kernel(input);
   problem.x_format = static_cast<std::int32_t>(input);
-  x.require_rank(2, "[rows, 2H]");
-  if (x.dimension(1) % 2 != 0 || x.dimension(1) == 0) x.mismatch("[rows, 2H] with an even, positive number of columns");
-  x.require_addressable_rows();
-  problem.rows = x.dimension(0);
-  problem.columns = x.dimension(1) / 2;
+  const char* shape = masked ? "[experts, rows, 2H]" : "[rows, 2H]";
+  x.require_rank(masked ? 3 : 2, shape);
+  const int row_axis = masked ? 1 : 0;
+  const std::int64_t x_columns = x.dimension(row_axis + 1);
+  if (x_columns % 2 != 0 || x_columns == 0)
+    x.mismatch(std::string(shape) + " with an even, positive number of columns");
+  x.require_lines(row_axis, row_axis + 1);
+  if (masked) x.require_parts();
+  problem.experts = masked ? x.dimension(0) : 0;
+  problem.rows = x.dimension(row_axis);
+  problem.columns = x_columns / 2;
   require_columns("x", problem.columns);
   problem.x_row_stride = x.row_stride();
-  problem.x_alignment = alignment_bytes(x.data(), problem.x_row_stride, bytes_per_element(input));
+  problem.x_expert_stride = masked ? x.stride(0) : 0;
+  problem.x_alignment =
+      alignment_bytes(x.data(), problem.x_row_stride | problem.x_expert_stride, bytes_per_element(input));
 
   problem.out_scaling = output_scaling(output, options.out_scaling, static_scale.has_value());
   problem.out_row_stride = problem.columns;
+  problem.out_expert_stride = masked ? problem.rows * problem.columns : 0;
   if (out) {
     require_format(*out, "out", problem.out_format, "out_format");
-    if (out->rank() != 2 || out->dimension(0) != problem.rows || out->dimension(1) != problem.columns)
-      out->mismatch("[" + std::to_string(problem.rows) + ", " + std::to_string(problem.columns) + "]");
-    out->require_addressable_rows();
+    if (out->rank() != row_axis + 2 || (masked && out->dimension(0) != problem.experts) ||
+        out->dimension(row_axis) != problem.rows || out->dimension(row_axis + 1) != problem.columns)
+      out->mismatch(shape_text(problem, problem.columns));
+    out->require_lines(row_axis, row_axis + 1);
+    if (masked) out->require_parts();
     out->require_writable();
     problem.out_row_stride = out->row_stride();
+    problem.out_expert_stride = masked ? out->stride(0) : 0;
   }
-  problem.out_alignment =
-      alignment_bytes(out ? out->data() : nullptr, problem.out_row_stride, bytes_per_element(output));
+  problem.out_alignment = alignment_bytes(
+      out ? out->data() : nullptr, problem.out_row_stride | problem.out_expert_stride, bytes_per_element(output));
 
-  problem.row_kind = map ? MOE_ACT_ROWS_EXPANDED_TO_PERMUTED : MOE_ACT_ROWS_DENSE;
-  if (map) {
-    map->require_dtype(dlpack_int, 32, "int32");
-    if (map->rank() != 1 && map->rank() != 2) map->mismatch("int32 [expanded_rows] or [tokens, top_k]");
-    map->require_contiguous();
-    problem.expanded_rows = map->elements();
-  }
+  problem.tile_tokens = options.tile_tokens;
+  problem.expert_alignment = options.expert_alignment;
+  problem.num_valid_ids = options.num_valid_ids;
+  problem.sorted_rows = options.sorted_rows;
+  read_rows(problem, row_index, row_count);
+  require_presence(name_or(row_index_name(row_kind), "row_index"), row_index_name(row_kind) != nullptr,
+                   row_index.has_value(), {"rows are '", option_name("row_kind", row_kind), "'"});
+  if (row_count_name(row_kind) == nullptr || requires_row_count(row_kind))
+    require_presence(name_or(row_count_name(row_kind), "row_count"), row_count_name(row_kind) != nullptr,
+                     row_count.has_value(), {"rows are '", option_name("row_kind", row_kind), "'"});
+
+  problem.x_scale_format = options.x_scale_format;
+  problem.out_scale_format = options.out_scale_format;
+  problem.x_block = options.x_block;
+  problem.out_block = options.out_block;
+  problem.scale_rounding = options.scale_rounding;
+  problem = normalized(problem);
 
   require_presence("x_scale", is_scaled(input), x_scale.has_value(),
                    {traits(input).name, is_scaled(input) ? " input needs its scales" : " input has no scale"});
   require_presence("static_scale", problem.out_scaling == MOE_ACT_SCALING_TENSOR, static_scale.has_value(),
                    {"only out_scaling='tensor' takes a given scale"});
-  if (problem.out_scaling != MOE_ACT_SCALING_BLOCK)
-    require_presence("out_scale", false, out_scale.has_value(), {"only out_scaling='block' delivers scales"});
+  const bool delivers_scales =
+      problem.out_scaling == MOE_ACT_SCALING_BLOCK || problem.out_scaling == MOE_ACT_SCALING_ROW;
+  if (!delivers_scales)
+    require_presence("out_scale", false, out_scale.has_value(),
+                     {"only out_scaling='block' and out_scaling='row' deliver scales"});
   if (static_scale) {
     static_scale->require_dtype(dlpack_float, 32, "float32");
     static_scale->require_one_element("float32 with one element");
@@ -165,12 +208,17 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
     total->require_dtype(dlpack_int, 32, "int32");
     total->require_one_element("int32 with one element");
   }
-  if (is_scaled(input))
-    problem.x_scale_stride = scale_stride(
-        {"x_scale", problem.rows, blocks(2 * problem.columns), problem.x_scale_layout, total.has_value()}, x_scale);
-  if (problem.out_scaling == MOE_ACT_SCALING_BLOCK) {
-    problem.out_scale_stride = scale_stride(
-        {"out_scale", problem.rows, blocks(problem.columns), problem.out_scale_layout, total.has_value()}, out_scale);
+  if (is_scaled(input)) {
+    require_scale_options("x_scale_layout", problem.x_scale_layout, "x_scale_format", problem.x_scale_format, "x_block",
+                          problem.x_block);
+    read_scale(x_scale_spec(problem), x_scale, total.has_value(), problem.x_scale_stride,
+               problem.x_scale_expert_stride);
+  }
+  if (delivers_scales) {
+    require_scale_options("out_scale_layout", problem.out_scale_layout, "out_scale_format", problem.out_scale_format,
+                          "out_block", problem.out_block);
+    read_scale(out_scale_spec(problem), out_scale, total.has_value(), problem.out_scale_stride,
+               problem.out_scale_expert_stride);
     if (out_scale) out_scale->require_writable();
   }
 
@@ -182,12 +230,13 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   buffers.struct_size = sizeof(buffers);
   const auto data = [](const OptionalTensor& tensor) { return tensor ? tensor->data() : nullptr; };
   buffers.x = x.data();
-  buffers.x_scale = static_cast<const float*>(data(x_scale));
+  buffers.x_scale = data(x_scale);
   buffers.out = data(out);
-  buffers.out_scale = static_cast<float*>(data(out_scale));
+  buffers.out_scale = data(out_scale);
   buffers.static_scale = static_cast<const float*>(data(static_scale));
-  buffers.expanded_idx_to_permuted_idx = static_cast<const std::int32_t*>(data(map));
+  buffers.row_index = data(row_index);
   buffers.total_num_padded_tokens = static_cast<const std::int32_t*>(data(total));
+  buffers.row_count = data(row_count);
   return {problem, buffers};
 }
 

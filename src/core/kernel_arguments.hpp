@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "math/formats.hpp"
-#include "math/row_source.hpp"
-#include "math/scale.hpp"
+#include "math/row_addressing.hpp"
+#include "math/scale_view.hpp"
 
 namespace moe_act {
 
@@ -21,7 +21,7 @@ struct KernelArguments {
   Pdl pdl;
   Format out_format;
   const void* x;                         // [rows, 2H], input format of the key
-  const float* x_scale;                  // e4m3 input: one per row and 128 stored columns
+  const void* x_scale;                   // e4m3 input: one per row and block of stored columns
   std::int64_t x_row_stride;             // elements
   std::uint32_t columns;                 // H
   std::uint32_t gate_offset;             // stored column where the gate begins: 0 or H
@@ -30,9 +30,18 @@ struct KernelArguments {
   math::ScaleStrides x_scale_strides;    // a negative block stride stands for total_num_padded_tokens[0]
   math::ScaleStrides out_scale_strides;  // likewise
   void* out;                             // [rows, H], out_format
-  float* out_scale;                      // block scaling: one per row and 128 columns; else null
+  void* out_scale;                       // block or row scaling; else null
   std::int64_t out_row_stride;           // elements
   const float* static_scale;             // [1] tensor scaling; else null
+  // From here on what the kernels for rows as in `source` and fp32 scales of 128 columns never look at.
+  RowAddressing rows;
+  math::ScaleView x_scale_view;
+  math::ScaleView out_scale_view;
+  std::int64_t x_expert_stride;    // elements; masked rows only
+  std::int64_t out_expert_stride;  // likewise
+  std::int64_t out_padded_rows;    // rows that out_scale has room for, of each part
+  bool rounds_to_power_of_two;     // out_scale
+  bool scale_per_row;              // one scale of out for a whole row
 };
 
 // The block stride that a kernel uses, once total_num_padded_tokens[0] is known.

@@ -12,16 +12,20 @@
 namespace moe_act {
 
 enum class OutputKind : std::int8_t {
-  plain,  // fp32, fp16 or bf16, switched at run time
-  e4m3,   // block or tensor scale, switched at run time
+  plain,       // fp32, fp16 or bf16, switched at run time
+  scaled,      // e4m3 or e5m2 with block or tensor scales, switched at run time
+  row_scaled,  // the same with one scale for a row
 };
 
-// How work is laid over warps; src/cuda/kernel.cuh says how each runs.
+// How work is laid over warps. The first four, src/cuda/kernel.cuh, know dense rows and int32 maps, fp32 scales at
+// strides, one for 128 columns, and e4m3; the last two, src/cuda/conventions.cuh, know everything.
 enum class Schedule : std::int8_t {
-  rows = 1,    // a warp does one chunk of one row, all there are or those a map names
-  tiles = 2,   // a warp does one block of several consecutive rows
-  sparse = 3,  // a CTA shares out the few live rows among many map entries
-  loop = 4,    // as rows, for any alignment and any grid
+  rows = 1,      // a warp does one chunk of one row, all there are or those a map names
+  tiles = 2,     // a warp does one block of several consecutive rows
+  sparse = 3,    // a CTA shares out the few live rows among many map entries
+  loop = 4,      // as rows, for any alignment and any grid
+  list = 5,      // CTAs look at entries that name rows, or rows that may be live
+  segments = 6,  // CTAs count the experts' rows and share them out
 };
 
 inline constexpr int max_warps_per_cta = 16;
@@ -39,14 +43,15 @@ struct KernelKey {
 // Which kernels write a format, if any do.
 constexpr std::optional<OutputKind> output_kind_of(Format format) {
   if (format == Format::fp32 || format == Format::fp16 || format == Format::bf16) return OutputKind::plain;
-  if (format == Format::e4m3) return OutputKind::e4m3;
+  if (format == Format::e4m3 || format == Format::e5m2) return OutputKind::scaled;
   return std::nullopt;
 }
 
 namespace kernel_axes {
 inline constexpr Format inputs[] = {Format::e4m3, Format::bf16, Format::fp16, Format::fp32};
-inline constexpr OutputKind outputs[] = {OutputKind::plain, OutputKind::e4m3};
-inline constexpr Schedule schedules[] = {Schedule::rows, Schedule::tiles, Schedule::sparse, Schedule::loop};
+inline constexpr OutputKind outputs[] = {OutputKind::plain, OutputKind::scaled, OutputKind::row_scaled};
+inline constexpr Schedule schedules[] = {Schedule::rows, Schedule::tiles, Schedule::sparse,
+                                         Schedule::loop, Schedule::list,  Schedule::segments};
 inline constexpr std::int8_t columns_per_lane[] = {1, 4, 8, 16};
 inline constexpr std::int8_t vectors_per_lane[] = {1, 2, 4};
 }  // namespace kernel_axes
@@ -59,6 +64,8 @@ constexpr bool is_input(Format format) {
 constexpr bool supported(const KernelKey& key) {
   if (!is_input(key.input)) return false;
   const bool full_width = key.columns_per_lane * bytes_per_element(key.input) == 16;
+  const bool by_row = key.output == OutputKind::row_scaled;
+  if (by_row && key.schedule != Schedule::list && key.schedule != Schedule::segments) return false;
   switch (key.schedule) {
     // Narrow lanes are for few rows, where the time is one lane's chain of arithmetic.
     case Schedule::rows:
@@ -66,6 +73,10 @@ constexpr bool supported(const KernelKey& key) {
     // Only inputs with scales have something to gain.
     case Schedule::tiles: return is_scaled(key.input) && full_width && key.vectors_per_lane == 2;
     case Schedule::sparse: return full_width && key.vectors_per_lane == 2;
+    case Schedule::list:
+    case Schedule::segments:
+      return (key.columns_per_lane == 1 && key.vectors_per_lane == 4) || (full_width && key.vectors_per_lane == 2) ||
+             (!by_row && key.columns_per_lane == 4 && key.vectors_per_lane == 1);
     case Schedule::loop: return key.columns_per_lane == 1 && key.vectors_per_lane == 4;  // a whole block per warp
   }
   return false;

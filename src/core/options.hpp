@@ -17,10 +17,23 @@ struct OptionValue {
 
 struct Option {
   std::string_view name;
-  std::array<OptionValue, 6> values;  // the rest unnamed
+  std::array<OptionValue, 9> values;  // the rest unnamed
 };
 
 inline constexpr Option known_options[] = {
+    {"out_scaling",
+     {{{"none", MOE_ACT_SCALING_NONE},
+       {"block", MOE_ACT_SCALING_BLOCK},
+       {"tensor", MOE_ACT_SCALING_TENSOR},
+       {"row", MOE_ACT_SCALING_ROW}}}},
+    {"scale_layout",
+     {{{"column_major", MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR},
+       {"row_major", MOE_ACT_SCALE_LAYOUT_ROW_MAJOR},
+       {"tma_column_major", MOE_ACT_SCALE_LAYOUT_TMA_COLUMN_MAJOR},
+       {"packed_ue8m0", MOE_ACT_SCALE_LAYOUT_PACKED_UE8M0},
+       {"swizzled_128x4", MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4}}}},
+    // Before "format", whose name ends alike.
+    {"scale_format", {{{"fp32", MOE_ACT_FORMAT_FP32}, {"ue8m0", MOE_ACT_FORMAT_UE8M0}}}},
     {"format",
      {{{"fp32", MOE_ACT_FORMAT_FP32},
        {"fp16", MOE_ACT_FORMAT_FP16},
@@ -28,10 +41,9 @@ inline constexpr Option known_options[] = {
        {"e4m3", MOE_ACT_FORMAT_E4M3},
        {"e5m2", MOE_ACT_FORMAT_E5M2},
        {"e2m1", MOE_ACT_FORMAT_E2M1}}}},
-    {"out_scaling",
-     {{{"none", MOE_ACT_SCALING_NONE}, {"block", MOE_ACT_SCALING_BLOCK}, {"tensor", MOE_ACT_SCALING_TENSOR}}}},
-    {"scale_layout",
-     {{{"column_major", MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR}, {"row_major", MOE_ACT_SCALE_LAYOUT_ROW_MAJOR}}}},
+    {"scale_rounding",
+     {{{"none", MOE_ACT_SCALE_ROUNDING_NONE}, {"power_of_two", MOE_ACT_SCALE_ROUNDING_POWER_OF_TWO}}}},
+    {"sorted_rows", {{{"position", MOE_ACT_SORTED_ROWS_POSITION}, {"id", MOE_ACT_SORTED_ROWS_ID}}}},
     {"gate", {{{"second_half", MOE_ACT_GATE_SECOND_HALF}, {"first_half", MOE_ACT_GATE_FIRST_HALF}}}},
     {"activation", {{{"swiglu", MOE_ACT_ACTIVATION_SWIGLU}}}},
     {"padding", {{{"skip", MOE_ACT_PADDING_SKIP}, {"zero", MOE_ACT_PADDING_ZERO}}}},
@@ -41,8 +53,19 @@ inline constexpr Option known_options[] = {
      {{{"rows", MOE_ACT_SCHEDULE_ROWS},
        {"tiles", MOE_ACT_SCHEDULE_TILES},
        {"sparse", MOE_ACT_SCHEDULE_SPARSE},
-       {"loop", MOE_ACT_SCHEDULE_LOOP}}}},
-    {"row_kind", {{{"dense", MOE_ACT_ROWS_DENSE}, {"expanded_to_permuted", MOE_ACT_ROWS_EXPANDED_TO_PERMUTED}}}},
+       {"loop", MOE_ACT_SCHEDULE_LOOP},
+       {"list", MOE_ACT_SCHEDULE_LIST},
+       {"segments", MOE_ACT_SCHEDULE_SEGMENTS}}}},
+    {"row_kind",
+     {{{"dense", MOE_ACT_ROWS_DENSE},
+       {"expanded_to_permuted", MOE_ACT_ROWS_EXPANDED_TO_PERMUTED},
+       {"valid_prefix", MOE_ACT_ROWS_VALID_PREFIX},
+       {"tile_limits", MOE_ACT_ROWS_TILE_LIMITS},
+       {"row_to_expert", MOE_ACT_ROWS_ROW_TO_EXPERT},
+       {"sorted_token_ids", MOE_ACT_ROWS_SORTED_TOKEN_IDS},
+       {"expert_offsets", MOE_ACT_ROWS_EXPERT_OFFSETS},
+       {"expert_ends", MOE_ACT_ROWS_EXPERT_ENDS},
+       {"masked", MOE_ACT_ROWS_MASKED}}}},
 };
 
 // The option behind an argument, or null. Several arguments share one: "x_format" and "out_format" are formats.

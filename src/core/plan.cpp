@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/options.hpp"
+#include "core/scale_spec.hpp"
 
 namespace moe_act {
 namespace {
@@ -24,9 +25,9 @@ CudaLaunch plan_cuda(const Problem& problem, const DeviceInfo& device, const std
     fail(MOE_ACT_UNSUPPORTED, "pdl",
          "expected 'off' below compute capability 9.0, got '" + std::string(option_name("pdl", problem->pdl)) +
              "' on " + capability());
-  if (!choice) return cover(problem, choose_launch(problem, device));
+  if (!choice) return cover(problem, choose_launch(problem, device), device);
   require_choice(problem, *choice);
-  return cover(problem, *choice);
+  return cover(problem, *choice, device);
 }
 
 std::string describe_text(const Problem& problem, const DeviceInfo& device, const CudaLaunch& launch) {
@@ -38,7 +39,8 @@ std::string describe_text(const Problem& problem, const DeviceInfo& device, cons
   if (is_scaled(problem.output())) text += " (" + name("out_scaling", problem->out_scaling) + " scale)";
   text += ", gate in the " + std::string(problem->gate == MOE_ACT_GATE_FIRST_HALF ? "first" : "second") + " half";
   text += "\nRows:    " + name("row_kind", problem->row_kind);
-  if (problem.has_map()) text += ", " + number(problem->expanded_rows) + " entries";
+  if (problem->entries > 0) text += ", " + number(problem->entries) + " entries";
+  if (problem->experts > 0) text += ", " + number(problem->experts) + " experts";
   if (problem.stride_on_device()) text += ", scale stride on the device";
   if (!problem.on_cuda()) return text + "\nPlan:    CPU";
   text += "\nDevice:  cuda:" + number(problem->device_id) + ", compute capability " +
@@ -55,8 +57,8 @@ std::string describe_text(const Problem& problem, const DeviceInfo& device, cons
 }
 
 math::ScaleStrides scale_strides(std::int32_t layout, std::int64_t stride) {
-  if (layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return {1, stride};
-  return {stride, 1};
+  if (layout == MOE_ACT_SCALE_LAYOUT_ROW_MAJOR) return {stride, 1};
+  return {1, stride};
 }
 
 }  // namespace
@@ -94,7 +96,10 @@ moe_act_plan_info Plan::info() const {
 KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
   const bool gate_first = problem_->gate == MOE_ACT_GATE_FIRST_HALF;
   KernelArguments arguments{};
-  arguments.source = {buffers.expanded_idx_to_permuted_idx, nullptr, problem_.units(), problem_->rows};
+  if (problem_.is_simple()) {
+    const auto* map = static_cast<const std::int32_t*>(buffers.row_index);
+    arguments.source = {map, nullptr, problem_.units(), problem_->rows};
+  }
   arguments.x = buffers.x;
   arguments.x_scale = buffers.x_scale;
   arguments.out = buffers.out;
@@ -111,6 +116,15 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
   arguments.out_format = problem_.output();
   arguments.pdl = problem_.pdl();
   arguments.entries_per_cta = cuda_.units_per_cta;
+  arguments.rows = addressing_of(problem_.description(), buffers);
+  if (problem_.has_x_scale()) arguments.x_scale_view = view_of(x_scale_spec(problem_.description()));
+  if (problem_.has_out_scale()) arguments.out_scale_view = view_of(out_scale_spec(problem_.description()));
+  arguments.x_expert_stride = problem_->x_expert_stride;
+  arguments.out_expert_stride = problem_->out_expert_stride;
+  arguments.out_padded_rows =
+      problem_->out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4 ? problem_->out_scale_stride : problem_->rows;
+  arguments.rounds_to_power_of_two = problem_->scale_rounding == MOE_ACT_SCALE_ROUNDING_POWER_OF_TWO;
+  arguments.scale_per_row = problem_.scale_per_row();
   return arguments;
 }
 

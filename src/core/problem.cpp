@@ -4,6 +4,8 @@
 
 #include "core/error.hpp"
 #include "core/options.hpp"
+#include "core/rows.hpp"
+#include "core/scale_spec.hpp"
 
 namespace moe_act {
 namespace {
@@ -17,12 +19,18 @@ static_assert(MOE_ACT_FORMAT_E2M1 == static_cast<int>(Format::e2m1));
 static_assert(MOE_ACT_FORMAT_UE8M0 == static_cast<int>(Format::ue8m0));
 static_assert(MOE_ACT_ROWS_DENSE == static_cast<int>(RowKind::dense));
 static_assert(MOE_ACT_ROWS_EXPANDED_TO_PERMUTED == static_cast<int>(RowKind::expanded_to_permuted));
+static_assert(MOE_ACT_ROWS_VALID_PREFIX == static_cast<int>(RowKind::valid_prefix));
+static_assert(MOE_ACT_ROWS_TILE_LIMITS == static_cast<int>(RowKind::tile_limits));
+static_assert(MOE_ACT_ROWS_ROW_TO_EXPERT == static_cast<int>(RowKind::row_to_expert));
+static_assert(MOE_ACT_ROWS_SORTED_TOKEN_IDS == static_cast<int>(RowKind::sorted_token_ids));
+static_assert(MOE_ACT_ROWS_EXPERT_OFFSETS == static_cast<int>(RowKind::expert_offsets));
+static_assert(MOE_ACT_ROWS_EXPERT_ENDS == static_cast<int>(RowKind::expert_ends));
+static_assert(MOE_ACT_ROWS_MASKED == static_cast<int>(RowKind::masked));
 static_assert(MOE_ACT_PDL_OFF == static_cast<int>(Pdl::off));
 static_assert(MOE_ACT_PDL_ON == static_cast<int>(Pdl::on));
 static_assert(MOE_ACT_PDL_METADATA_READY == static_cast<int>(Pdl::metadata_ready));
 
-// Sizes whose byte offsets, even multiplied out, stay inside 63 bits; and rows within which offsets fit 32.
-constexpr std::int64_t max_extent_bytes = std::int64_t{1} << 56;
+// Rows within which offsets fit 32 bits.
 constexpr std::int64_t max_columns = std::int64_t{1} << 28;
 
 std::string number(std::int64_t value) {
@@ -31,25 +39,6 @@ std::string number(std::int64_t value) {
 
 void require_at_least(const char* argument, std::int64_t value, std::int64_t least) {
   if (value < least) invalid(argument, "expected at least " + number(least) + ", got " + number(value));
-}
-
-// outer * stride + inner elements, or an error naming the argument if that leaves the address space.
-std::int64_t extent_bytes(const char* argument, std::int64_t outer, std::int64_t stride, std::int64_t inner,
-                          int bytes) {
-  if (outer <= 0) return 0;
-  std::int64_t extent = 0;
-  if (__builtin_mul_overflow(outer - 1, stride, &extent) || __builtin_add_overflow(extent, inner, &extent) ||
-      __builtin_mul_overflow(extent, bytes, &extent) || extent > max_extent_bytes)
-    invalid(argument,
-            "its extent of " + number(outer) + " x " + number(stride) + " elements exceeds the address space");
-  return extent;
-}
-
-std::int64_t scale_bytes(const char* argument, std::int64_t rows, std::int64_t blocks, std::int32_t layout,
-                         std::int64_t stride) {
-  if (layout == MOE_ACT_SCALE_LAYOUT_ROW_MAJOR) return extent_bytes(argument, rows, stride, blocks, sizeof(float));
-  const std::int64_t ld = stride == MOE_ACT_STRIDE_ON_DEVICE ? rows : stride;
-  return rows == 0 ? 0 : extent_bytes(argument, blocks, ld, rows, sizeof(float));
 }
 
 void require_alignment(const char* argument, std::int32_t alignment, Format format, std::int64_t rows,
@@ -61,19 +50,6 @@ void require_alignment(const char* argument, std::int32_t alignment, Format form
   if (rows > 1 && row_stride % (alignment / least) != 0)
     invalid(argument, "the promised alignment of " + number(alignment) + " bytes does not hold for rows " +
                           number(row_stride) + " elements apart");
-}
-
-void require_scale_stride(const char* argument, std::int64_t stride, std::int32_t layout, std::int64_t rows,
-                          std::int64_t blocks) {
-  const bool column_major = layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
-  if (stride == MOE_ACT_STRIDE_ON_DEVICE) {
-    if (!column_major) invalid(argument, "a stride that lies on the device needs the column_major layout");
-    return;
-  }
-  const std::int64_t least = column_major ? rows : blocks;
-  if (stride < least)
-    invalid(argument, "expected a stride of at least " + number(least) + " floats (" +
-                          (column_major ? "rows" : "blocks") + "), got " + number(stride));
 }
 
 // "'fp32', 'fp16'"
@@ -93,7 +69,7 @@ void require_formats(const moe_act_problem& problem) {
   require_output_kernel(output);
   require_option("out_scaling", problem.out_scaling);
   if (is_scaled(output) && problem.out_scaling == MOE_ACT_SCALING_NONE)
-    invalid("out_scaling", "e4m3 output expects 'block' or 'tensor', got 'none'");
+    invalid("out_scaling", std::string(traits(output).name) + " output expects 'block', 'tensor' or 'row', got 'none'");
   if (!is_scaled(output) && problem.out_scaling != MOE_ACT_SCALING_NONE)
     invalid("out_scaling", std::string("plain ") + traits(output).name + " output expects 'none', got '" +
                                option_name("out_scaling", problem.out_scaling) + "'");
@@ -120,13 +96,38 @@ void require_output_kernel(Format format) {
          std::string(traits(format).name) + " output has no kernel; supported: " + names_of_formats(is_output));
 }
 
-std::string expected_scale(std::int64_t rows, std::int64_t blocks, std::int32_t layout) {
-  if (layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR)
-    return "float32 [" + number(blocks) + ", " + number(rows) + "] (column major)";
-  return "float32 [" + number(rows) + ", " + number(blocks) + "] (row major)";
+void require_scale_options(OptionArgument layout_argument, std::int32_t layout, OptionArgument format_argument,
+                           std::int32_t format, const char* block_argument, std::int32_t block) {
+  require_option(layout_argument, layout);
+  require_option(format_argument, format);
+  if (block != 32 && block != 64 && block != 128)
+    invalid(block_argument, "expected 32, 64 or 128 columns that share a scale, got " + number(block));
 }
 
-Problem::Problem(const moe_act_problem& description) : description_(description) {
+// What a field left at 0 means.
+void resolve_scale(std::int32_t layout, std::int32_t& format, std::int32_t& block) {
+  const bool exponents = layout == MOE_ACT_SCALE_LAYOUT_PACKED_UE8M0 || layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
+  if (format == MOE_ACT_FORMAT_NONE) format = exponents ? MOE_ACT_FORMAT_UE8M0 : MOE_ACT_FORMAT_FP32;
+  if (block == 0) block = block_columns;
+}
+
+moe_act_problem normalized(moe_act_problem problem) {
+  resolve_scale(problem.x_scale_layout, problem.x_scale_format, problem.x_block);
+  if (problem.out_scaling == MOE_ACT_SCALING_ROW && problem.out_scale_format == MOE_ACT_FORMAT_NONE)
+    problem.out_scale_format = MOE_ACT_FORMAT_FP32;
+  resolve_scale(problem.out_scale_layout, problem.out_scale_format, problem.out_block);
+  if (problem.scale_rounding == MOE_ACT_SCALE_ROUNDING_DEFAULT) {
+    const bool exponents =
+        problem.out_scaling == MOE_ACT_SCALING_BLOCK && problem.out_scale_format == MOE_ACT_FORMAT_UE8M0;
+    problem.scale_rounding = exponents ? MOE_ACT_SCALE_ROUNDING_POWER_OF_TWO : MOE_ACT_SCALE_ROUNDING_NONE;
+  }
+  if (problem.sorted_rows == MOE_ACT_SORTED_ROWS_DEFAULT) problem.sorted_rows = MOE_ACT_SORTED_ROWS_POSITION;
+  if (problem.index_bits == 0) problem.index_bits = 32;
+  if (problem.count_bits == 0) problem.count_bits = 32;
+  return problem;
+}
+
+Problem::Problem(const moe_act_problem& description) : description_(normalized(description)) {
   const moe_act_problem& problem = description_;
   if (problem.device_type != MOE_ACT_DEVICE_CPU && problem.device_type != MOE_ACT_DEVICE_CUDA)
     fail(MOE_ACT_UNSUPPORTED, "device",
@@ -135,48 +136,90 @@ Problem::Problem(const moe_act_problem& description) : description_(description)
   require_formats(problem);
   require_option("activation", problem.activation);
   require_option("gate", problem.gate);
-  require_option("row_kind", problem.row_kind);
   require_option("padding", problem.padding);
   require_option("pdl", problem.pdl);
+  require_option("scale_rounding", problem.scale_rounding);
 
-  require_at_least("rows", problem.rows, 0);
+  require_rows(problem);
   require_columns("columns", problem.columns);
   require_at_least("expected_rows", problem.expected_rows, -1);
   require_at_least("workspace_limit", problem.workspace_limit, 0);
-  require_at_least("expanded_rows", problem.expanded_rows, 0);
-  if (!has_map() && problem.expanded_rows != 0)
-    invalid("expanded_rows", "expected 0 for dense rows, got " + number(problem.expanded_rows));
-  if (has_map() && problem.padding == MOE_ACT_PADDING_ZERO)
+  if (problem.padding == MOE_ACT_PADDING_ZERO && !padding_is_known())
     fail(MOE_ACT_UNSUPPORTED, "padding",
-         "'zero' needs rows whose padding can be identified; "
-         "expanded_idx_to_permuted_idx names the valid rows alone: use 'skip'");
+         "'zero' needs rows whose padding can be identified; " + std::string(row_index_name(problem.row_kind)) +
+             " names the valid rows alone: use 'skip'");
   if (!on_cuda() && problem.pdl != MOE_ACT_PDL_OFF)
     fail(MOE_ACT_UNSUPPORTED, "pdl",
          "expected 'off' on the CPU, got '" + std::string(option_name("pdl", problem.pdl)) + "'");
 
   require_at_least("x", problem.x_row_stride, 2 * problem.columns);
   require_at_least("out", problem.out_row_stride, problem.columns);
-  require_alignment("x", problem.x_alignment, input(), problem.rows, problem.x_row_stride);
-  require_alignment("out", problem.out_alignment, output(), problem.rows, problem.out_row_stride);
+  const std::int64_t x_stride = distance("x", problem.x_row_stride, problem.x_expert_stride, 2 * problem.columns);
+  const std::int64_t out_stride = distance("out", problem.out_row_stride, problem.out_expert_stride, problem.columns);
+  require_alignment("x", problem.x_alignment, input(), total_rows(problem), x_stride);
+  require_alignment("out", problem.out_alignment, output(), total_rows(problem), out_stride);
+  const std::int64_t parts = masked() ? problem.experts : 1;
+  const auto bytes = [&](const char* name, std::int64_t stride, std::int64_t expert_stride, std::int64_t columns,
+                         Format format) {
+    const std::int64_t part = extent_bytes(name, problem.rows, stride, columns, 1);
+    return extent_bytes(name, parts, expert_stride, part, bytes_per_element(format));
+  };
+  x_bytes_ = bytes("x", problem.x_row_stride, problem.x_expert_stride, 2 * problem.columns, input());
+  out_bytes_ = bytes("out", problem.out_row_stride, problem.out_expert_stride, problem.columns, output());
   if (has_x_scale()) {
-    require_option("x_scale_layout", problem.x_scale_layout);
-    require_scale_stride("x_scale", problem.x_scale_stride, problem.x_scale_layout, problem.rows,
-                         blocks(2 * problem.columns));
+    require_scale_options("x_scale_layout", problem.x_scale_layout, "x_scale_format", problem.x_scale_format, "x_block",
+                          problem.x_block);
+    require_scale(x_scale_spec(problem));
+    x_scale_bytes_ = scale_bytes(x_scale_spec(problem));
   }
   if (has_out_scale()) {
-    require_option("out_scale_layout", problem.out_scale_layout);
-    require_scale_stride("out_scale", problem.out_scale_stride, problem.out_scale_layout, problem.rows,
-                         blocks(problem.columns));
+    require_scale_options("out_scale_layout", problem.out_scale_layout, "out_scale_format", problem.out_scale_format,
+                          "out_block", problem.out_block);
+    require_scale(out_scale_spec(problem));
+    out_scale_bytes_ = scale_bytes(out_scale_spec(problem));
+    const bool exponents = !scale_per_row() && problem.out_scale_format == MOE_ACT_FORMAT_UE8M0;
+    if (exponents && problem.scale_rounding != MOE_ACT_SCALE_ROUNDING_POWER_OF_TWO)
+      invalid("scale_rounding", "ue8m0 scales are powers of two: expected 'power_of_two', got 'none'");
   }
-  x_bytes_ = extent_bytes("x", problem.rows, problem.x_row_stride, 2 * problem.columns, bytes_per_element(input()));
-  if (has_x_scale())
-    x_scale_bytes_ = scale_bytes("x_scale", problem.rows, blocks(2 * problem.columns), problem.x_scale_layout,
-                                 problem.x_scale_stride);
-  out_bytes_ = extent_bytes("out", problem.rows, problem.out_row_stride, problem.columns, bytes_per_element(output()));
-  if (has_out_scale())
-    out_scale_bytes_ = scale_bytes("out_scale", problem.rows, blocks(problem.columns), problem.out_scale_layout,
-                                   problem.out_scale_stride);
-  (void)extent_bytes("expanded_idx_to_permuted_idx", problem.expanded_rows, 1, 1, sizeof(std::int32_t));
+}
+
+// The largest power of two that every distance between rows, whole experts apart or not, is a multiple of.
+std::int64_t Problem::distance(const char* argument, std::int64_t row_stride, std::int64_t expert_stride,
+                               std::int64_t columns) const {
+  if (!masked()) return row_stride;
+  const std::int64_t extent = extent_bytes(argument, description_.rows, row_stride, columns, 1);
+  if (description_.experts > 1 && expert_stride < extent)
+    invalid(argument, "expected experts at least " + number(extent) + " elements apart, got " + number(expert_stride));
+  const std::int64_t both = row_stride | (description_.experts > 1 ? expert_stride : 0);
+  return both & -both;
+}
+
+bool Problem::padding_is_known() const {
+  const std::int32_t kind = description_.row_kind;
+  return kind != MOE_ACT_ROWS_EXPANDED_TO_PERMUTED &&
+         !(kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS && description_.sorted_rows == MOE_ACT_SORTED_ROWS_ID);
+}
+
+bool Problem::pads_with_zero() const {
+  const bool padded = description_.row_kind != MOE_ACT_ROWS_DENSE ||
+                      (has_out_scale() && description_.out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4);
+  return padded && description_.padding == MOE_ACT_PADDING_ZERO;
+}
+
+bool Problem::is_simple() const {
+  const bool known_rows = description_.row_kind == MOE_ACT_ROWS_DENSE || (has_map() && description_.index_bits == 32);
+  return known_rows && scales_are_plain() && output() != Format::e5m2 && !pads_with_zero();
+}
+
+bool Problem::scales_are_plain() const {
+  const auto plain = [](std::int32_t layout, std::int32_t format, std::int32_t block) {
+    return format == MOE_ACT_FORMAT_FP32 && block == block_columns && layout != MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
+  };
+  if (has_x_scale() && !plain(description_.x_scale_layout, description_.x_scale_format, description_.x_block))
+    return false;
+  if (!has_out_scale()) return true;
+  return !scale_per_row() && description_.scale_rounding == MOE_ACT_SCALE_ROUNDING_NONE &&
+         plain(description_.out_scale_layout, description_.out_scale_format, description_.out_block);
 }
 
 bool Problem::stride_on_device() const {

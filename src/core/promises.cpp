@@ -14,30 +14,49 @@ struct Buffer {
   std::int64_t bytes;
   bool needed;
   std::int64_t alignment;
+  bool may_be_null = false;
 };
+
+const char* name_or(const char* name, const char* otherwise) {
+  return name != nullptr ? name : otherwise;
+}
+
+// What consumers of a layout rely on, or what an element needs.
+std::int64_t scale_alignment(std::int32_t layout, std::int32_t format) {
+  const bool for_tma = layout == MOE_ACT_SCALE_LAYOUT_TMA_COLUMN_MAJOR || layout == MOE_ACT_SCALE_LAYOUT_PACKED_UE8M0;
+  if (for_tma || layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4) return 16;
+  return format == MOE_ACT_FORMAT_UE8M0 ? 1 : 4;
+}
 
 // Every pointer of a launch, with what the problem says of it.
 struct BufferList {
-  Buffer inputs[5];
+  Buffer inputs[6];
   Buffer results[2];
 
   BufferList(const Problem& problem, const moe_act_buffers& buffers)
       : inputs{
             {"x", buffers.x, problem.x_bytes(), true, problem->x_alignment},
-            {"x_scale", buffers.x_scale, problem.x_scale_bytes(), problem.has_x_scale(), 4},
+            {"x_scale", buffers.x_scale, problem.x_scale_bytes(), problem.has_x_scale(),
+             scale_alignment(problem->x_scale_layout, problem->x_scale_format)},
             {"static_scale", buffers.static_scale, 4, problem->out_scaling == MOE_ACT_SCALING_TENSOR, 4},
-            {"expanded_idx_to_permuted_idx", buffers.expanded_idx_to_permuted_idx,
-             problem->expanded_rows * std::int64_t{sizeof(std::int32_t)}, problem.has_map(), 4},
+            {name_or(row_index_name(problem->row_kind), "row_index"), buffers.row_index,
+             row_index_elements(problem.description()) * (problem->index_bits / 8),
+             row_index_name(problem->row_kind) != nullptr, problem->index_bits / 8},
+            {name_or(row_count_name(problem->row_kind), "row_count"), buffers.row_count, problem->count_bits / 8,
+             row_count_name(problem->row_kind) != nullptr, problem->count_bits / 8,
+             !requires_row_count(problem->row_kind)},
             {"total_num_padded_tokens", buffers.total_num_padded_tokens, 4, problem.stride_on_device(), 4},
         },
         results{
             {"out", buffers.out, problem.out_bytes(), true, problem->out_alignment},
-            {"out_scale", buffers.out_scale, problem.out_scale_bytes(), problem.has_out_scale(), 4},
+            {"out_scale", buffers.out_scale, problem.out_scale_bytes(), problem.has_out_scale(),
+             scale_alignment(problem.scale_per_row() ? 0 : problem->out_scale_layout, problem->out_scale_format)},
         } {}
 };
 
 void check_promises(const Buffer& buffer) {
-  if (buffer.needed && buffer.bytes > 0 && buffer.data == nullptr) invalid(buffer.name, "expected data, got null");
+  if (buffer.needed && buffer.bytes > 0 && buffer.data == nullptr && !buffer.may_be_null)
+    invalid(buffer.name, "expected data, got null");
   if (!buffer.needed && buffer.data != nullptr) invalid(buffer.name, "the plan has no use for it, expected null");
   const auto address = reinterpret_cast<std::uintptr_t>(buffer.data);
   const auto remainder_mask = static_cast<std::uintptr_t>(buffer.alignment) - 1;  // of a power of two
@@ -47,7 +66,7 @@ void check_promises(const Buffer& buffer) {
 }
 
 void require_apart(const Buffer& written, const Buffer& other) {
-  if (!written.needed || !other.needed || written.bytes == 0 || other.bytes == 0) return;
+  if (!written.needed || !other.needed || written.bytes == 0 || other.bytes == 0 || other.data == nullptr) return;
   const auto begin = reinterpret_cast<std::uintptr_t>(written.data);
   const auto other_begin = reinterpret_cast<std::uintptr_t>(other.data);
   if (begin < other_begin + static_cast<std::uintptr_t>(other.bytes) &&
@@ -57,7 +76,8 @@ void require_apart(const Buffer& written, const Buffer& other) {
 
 }  // namespace
 
-void check_accepts(const Plan& plan, const moe_act_problem& problem) {
+void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
+  const moe_act_problem problem = normalized(given_problem);
   struct Field {
     const char* name;
     std::int64_t planned;
@@ -67,7 +87,9 @@ void check_accepts(const Plan& plan, const moe_act_problem& problem) {
   };
   const bool x_scaled = plan.problem().has_x_scale();
   const bool out_scaled = plan.problem().has_out_scale();
+  const bool out_blocks = out_scaled && !plan.problem().scale_per_row();
   const moe_act_problem& planned = plan.problem().description();
+  const std::string length = std::string(name_or(row_index_name(planned.row_kind), "row_index")) + " length";
   const Field fields[] = {
       {"device", planned.device_type, problem.device_type, "device"},
       {"device_id", planned.device_id, problem.device_id},
@@ -75,7 +97,12 @@ void check_accepts(const Plan& plan, const moe_act_problem& problem) {
       {"out_format", planned.out_format, problem.out_format, "format"},
       {"out_scaling", planned.out_scaling, problem.out_scaling, "out_scaling"},
       {"x_scale_layout", planned.x_scale_layout, problem.x_scale_layout, "scale_layout", x_scaled},
-      {"out_scale_layout", planned.out_scale_layout, problem.out_scale_layout, "scale_layout", out_scaled},
+      {"out_scale_layout", planned.out_scale_layout, problem.out_scale_layout, "scale_layout", out_blocks},
+      {"x_scale_format", planned.x_scale_format, problem.x_scale_format, "scale_format", x_scaled},
+      {"out_scale_format", planned.out_scale_format, problem.out_scale_format, "scale_format", out_blocks},
+      {"x_block", planned.x_block, problem.x_block, nullptr, x_scaled},
+      {"out_block", planned.out_block, problem.out_block, nullptr, out_blocks},
+      {"scale_rounding", planned.scale_rounding, problem.scale_rounding, "scale_rounding", out_scaled},
       {"activation", planned.activation, problem.activation, "activation"},
       {"gate", planned.gate, problem.gate, "gate"},
       {"row_kind", planned.row_kind, problem.row_kind, "row_kind"},
@@ -83,11 +110,23 @@ void check_accepts(const Plan& plan, const moe_act_problem& problem) {
       {"pdl", planned.pdl, problem.pdl, "pdl"},
       {"x rows", planned.rows, problem.rows},
       {"x columns / 2", planned.columns, problem.columns},
-      {"expanded_idx_to_permuted_idx length", planned.expanded_rows, problem.expanded_rows},
+      {length.c_str(), planned.entries, problem.entries},
+      {"experts", planned.experts, problem.experts},
+      {"tile_tokens", planned.tile_tokens, problem.tile_tokens},
+      {"expert_alignment", planned.expert_alignment, problem.expert_alignment},
+      {"num_valid_ids", planned.num_valid_ids, problem.num_valid_ids},
+      {"sorted_rows", planned.sorted_rows, problem.sorted_rows, "sorted_rows"},
+      {"bits of the row index", planned.index_bits, problem.index_bits},
+      {"bits of the row count", planned.count_bits, problem.count_bits},
       {"x row stride", planned.x_row_stride, problem.x_row_stride},
       {"out row stride", planned.out_row_stride, problem.out_row_stride},
       {"x_scale stride", planned.x_scale_stride, problem.x_scale_stride, nullptr, x_scaled},
       {"out_scale stride", planned.out_scale_stride, problem.out_scale_stride, nullptr, out_scaled},
+      {"x expert stride", planned.x_expert_stride, problem.x_expert_stride},
+      {"out expert stride", planned.out_expert_stride, problem.out_expert_stride},
+      {"x_scale expert stride", planned.x_scale_expert_stride, problem.x_scale_expert_stride, nullptr, x_scaled},
+      {"out_scale expert stride", planned.out_scale_expert_stride, problem.out_scale_expert_stride, nullptr,
+       out_scaled},
   };
   const auto text = [](const Field& field, std::int64_t value) {
     const char* name = field.option != nullptr ? option_name(field.option, static_cast<std::int32_t>(value)) : nullptr;

@@ -119,8 +119,11 @@ void TensorView::mismatch(const std::string& expected) const {
 }
 
 void TensorView::require_dtype(std::uint8_t code, std::uint8_t bits, const char* expected) const {
-  if (tensor_.dtype_code != code || tensor_.dtype_bits != bits || tensor_.dtype_lanes != 1)
-    fail(MOE_ACT_WRONG_TYPE, name_, std::string("expected ") + expected + ", got " + text());
+  if (!has_dtype(code, bits)) fail(MOE_ACT_WRONG_TYPE, name_, std::string("expected ") + expected + ", got " + text());
+}
+
+bool TensorView::has_dtype(std::uint8_t code, std::uint8_t bits) const {
+  return tensor_.dtype_code == code && tensor_.dtype_bits == bits && tensor_.dtype_lanes == 1;
 }
 
 void TensorView::require_rank(int rank, const char* expected) const {
@@ -131,10 +134,10 @@ void TensorView::require_one_element(const char* expected) const {
   if (elements() != 1) mismatch(expected);
 }
 
-void TensorView::require_contiguous() const {
+void TensorView::require_contiguous(int first_axis) const {
   if (elements() == 0) return;  // whatever its strides say
   std::int64_t compact = 1;
-  for (int axis = tensor_.ndim - 1; axis >= 0; --axis) {
+  for (int axis = tensor_.ndim - 1; axis >= first_axis; --axis) {
     if (tensor_.shape[axis] > 1 && stride(axis) != compact)
       invalid(name_, "expected a contiguous tensor, got stride " + std::to_string(stride(axis)) + " along axis " +
                          std::to_string(axis) + " of " + text());
@@ -142,13 +145,21 @@ void TensorView::require_contiguous() const {
   }
 }
 
-void TensorView::require_addressable_rows() const {
+void TensorView::require_lines(int line, int adjacent) const {
   if (elements() == 0) return;
-  if (dimension(1) > 1 && stride(1) != 1)
-    invalid(name_,
-            "expected adjacent elements within a row, got stride " + std::to_string(stride(1)) + " of " + text());
-  if (dimension(0) > 1 && stride(0) < dimension(1))
-    invalid(name_, "expected rows at least " + std::to_string(dimension(1)) + " elements apart, got stride " +
+  if (dimension(adjacent) > 1 && stride(adjacent) != 1)
+    invalid(name_, "expected adjacent elements within a row, got stride " + std::to_string(stride(adjacent)) + " of " +
+                       text());
+  if (dimension(line) > 1 && stride(line) < dimension(adjacent))
+    invalid(name_, "expected rows at least " + std::to_string(dimension(adjacent)) + " elements apart, got stride " +
+                       std::to_string(stride(line)) + " of " + text());
+}
+
+void TensorView::require_parts() const {
+  if (elements() == 0 || dimension(0) < 2) return;
+  const std::int64_t extent = (dimension(1) - 1) * stride(1) + dimension(2);
+  if (stride(0) < extent)
+    invalid(name_, "expected experts at least " + std::to_string(extent) + " elements apart, got stride " +
                        std::to_string(stride(0)) + " of " + text());
 }
 

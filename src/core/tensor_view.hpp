@@ -25,16 +25,22 @@ class TensorView {
   Format format(Format given) const;
   std::string text() const;  // "float32 [1024, 32]"
 
+  bool has_dtype(std::uint8_t code, std::uint8_t bits) const;
   void require_dtype(std::uint8_t code, std::uint8_t bits, const char* expected) const;
   void require_rank(int rank, const char* expected) const;
   void require_one_element(const char* expected) const;
-  void require_contiguous() const;
-  void require_addressable_rows() const;  // rank 2: elements of a row adjacent, rows not overlapping
+  void require_contiguous(int first_axis = 0) const;  // from that axis on
+  void require_lines(int line,
+                     int adjacent) const;  // elements adjacent along one axis, not overlapping along the other
+  void require_parts() const;              // rank 3: the first axis' parts do not overlap
   void require_writable() const;
   void require_device_of(const TensorView& x) const;
 
-  // Elements between rows; a single row is as good as contiguous.
-  std::int64_t row_stride() const { return dimension(0) > 1 ? stride(0) : dimension(1); }
+  // Elements between rows, the last axis but one; a single row is as good as contiguous.
+  std::int64_t row_stride() const {
+    const int axis = rank() - 2;
+    return dimension(axis) > 1 ? stride(axis) : dimension(axis + 1);
+  }
 
   [[noreturn]] void mismatch(const std::string& expected) const;  // expected ..., got text()
 

@@ -45,11 +45,16 @@ void decode_block(const Bits<input>* codes, float* values) {
   }
 }
 
+// Where a row lies: offsets of its first element, and of its scales, which are in bytes.
+struct Place {
+  std::int64_t x, out, x_scale, out_scale;
+};
+
 // `count` stored columns of one row from `first` on, as fp32, and zeros after them.
 template <Format input>
-void load_block(const KernelArguments& arguments, math::ScaleStrides strides, RowUnit row, std::int64_t first,
+void load_block(const KernelArguments& arguments, const math::ScaleView& scales, const Place& place, std::int64_t first,
                 int count, float* values) {
-  const auto* codes = static_cast<const Bits<input>*>(arguments.x) + row.in_row * arguments.x_row_stride + first;
+  const auto* codes = static_cast<const Bits<input>*>(arguments.x) + place.x + first;
   if (count == block_columns) {
     decode_block<input>(codes, values);
   } else {
@@ -58,15 +63,19 @@ void load_block(const KernelArguments& arguments, math::ScaleStrides strides, Ro
     decode_block<input>(padded, values);
   }
   if constexpr (is_scaled(input)) {
-    // Input blocks count stored columns, so a half that does not begin on a block boundary sees two scales.
-    const std::int64_t block = first / block_columns;
-    const auto in_first = static_cast<int>((block + 1) * block_columns - first);
-    const auto scale_columns = [&](int begin, int end, std::int64_t scale_block) {
-      const float scale = arguments.x_scale[math::scale_offset(strides, row.scale_row, scale_block)];
-      for (int i = begin; i < end; ++i) values[i] = scale * (values[i] * (1.0f / decoded_fraction));
-    };
-    scale_columns(0, in_first, block);
-    if (count > in_first) scale_columns(in_first, block_columns, block + 1);
+    // Input blocks count stored columns, so a half that does not begin on a block boundary sees one more of them.
+    const std::int64_t columns = std::int64_t{1} << scales.block_log2;
+    for (std::int64_t block = first >> scales.block_log2; block * columns < first + count; ++block) {
+      const float scale = math::load_scale(arguments.x_scale, scales, place.x_scale + scales.block_offset(block));
+      const auto begin = static_cast<int>(block * columns > first ? block * columns - first : 0);
+      const std::int64_t past = (block + 1) * columns - first;
+      const int end = past < count ? static_cast<int>(past) : block_columns;  // the last one's zeros, too
+      if (begin == 0 && end == block_columns) {  // the usual case has a loop of its own: its length is known
+        for (int i = 0; i < block_columns; ++i) values[i] = scale * (values[i] * (1.0f / decoded_fraction));
+      } else {
+        for (int i = begin; i < end; ++i) values[i] = scale * (values[i] * (1.0f / decoded_fraction));
+      }
+    }
   }
 }
 
@@ -77,6 +86,14 @@ void store_codes(void* out, std::int64_t offset, const std::uint32_t* codes, int
   for (int i = 0; i < count; ++i) target[i] = static_cast<Bits<output>>(codes[i]);
 }
 
+// The codes of values * inverse.
+template <Format output>
+void store_as(void* out, std::int64_t offset, const float* values, float inverse, int count) {
+  alignas(64) std::uint32_t codes[block_columns];
+  for (int i = 0; i < block_columns; ++i) codes[i] = Encoding<output>::encode(values[i] * inverse);
+  store_codes<output>(out, offset, codes, count);
+}
+
 template <Format output>
 void store_plain(void* out, std::int64_t offset, const float* values, int count) {
   alignas(64) std::uint32_t codes[block_columns];
@@ -84,11 +101,15 @@ void store_plain(void* out, std::int64_t offset, const float* values, int count)
   store_codes<output>(out, offset, codes, count);
 }
 
-void store_divided(void* out, std::int64_t offset, const float* values, int count, float scale) {
-  alignas(64) std::uint32_t codes[block_columns];
-  const float inverse = 1.0f / scale;
-  for (int i = 0; i < block_columns; ++i) codes[i] = Encoding<Format::e4m3>::encode(values[i] * inverse);
-  store_codes<Format::e4m3>(out, offset, codes, count);
+// inverse: 1 / scale, of formats that have one.
+void store(const KernelArguments& arguments, std::int64_t offset, const float* values, float inverse, int count) {
+  switch (arguments.out_format) {
+    case Format::fp32: return store_plain<Format::fp32>(arguments.out, offset, values, count);
+    case Format::fp16: return store_plain<Format::fp16>(arguments.out, offset, values, count);
+    case Format::bf16: return store_plain<Format::bf16>(arguments.out, offset, values, count);
+    case Format::e5m2: return store_as<Format::e5m2>(arguments.out, offset, values, inverse, count);
+    default: return store_as<Format::e4m3>(arguments.out, offset, values, inverse, count);
+  }
 }
 
 // values = silu(gate) * up; returns their amax.
@@ -104,12 +125,47 @@ float activate_block(const float* gate, const float* up, float* values) {
   return amax;
 }
 
-// `count` columns of one row from `first` on.
-template <Format input, OutputKind output>
-void run_strip(const KernelArguments& arguments, math::ScaleStrides x_scale_strides,
-               math::ScaleStrides out_scale_strides, RowUnit row, std::int64_t first, int count) {
+float amax_of(const float* values, int begin, int end) {
+  float amax = 0.0f;
+#pragma omp simd reduction(max : amax)
+  for (int i = begin; i < end; ++i) amax = math::larger_magnitude(amax, values[i]);
+  return amax;
+}
+
+float scale_of(const KernelArguments& arguments, float amax) {
+  const float in_e4m3 = arguments.out_format == Format::e5m2 ? amax * (1.0f / math::e5m2_over_e4m3) : amax;
+  const float scale = math::block_scale(in_e4m3);
+  return arguments.rounds_to_power_of_two ? math::power_of_two_above(scale) : scale;
+}
+
+// The scales of up to 128 columns, delivered. Returns what the values are still to be multiplied by: where several
+// scales share them, that has happened here. amax: of all of them.
+float scale_block(const KernelArguments& arguments, const Place& place, std::int64_t column, float amax, float* values,
+                  int count) {
+  const math::ScaleView& scales = arguments.out_scale_view;
+  const auto deliver = [&](std::int64_t first, float of_block) {
+    const float scale = scale_of(arguments, of_block);
+    const std::int64_t block = first >> scales.block_log2;
+    math::store_scale(arguments.out_scale, scales, place.out_scale + scales.block_offset(block), scale);
+    return 1.0f / scale;
+  };
+  const int columns = 1 << scales.block_log2;
+  if (columns == block_columns) return deliver(column, amax);
+  for (int begin = 0; begin < count; begin += columns) {
+    const float inverse = deliver(column + begin, amax_of(values, begin, begin + columns));
+    for (int i = begin; i < begin + columns; ++i) values[i] *= inverse;
+  }
+  return 1.0f;
+}
+
+// The amax of `count` columns of one row from `first` on, and unless only that is asked for, their results.
+// row_inverse: 1 / scale where the whole row has one.
+template <Format input>
+float run_strip(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place,
+                std::int64_t first, int count, bool only_amax, float row_inverse) {
   alignas(64) float values[strip_blocks][block_columns];
   float amax[strip_blocks];
+  float strip_amax = 0.0f;
   const auto columns = [&](int block) {
     const int left = count - block * block_columns;
     return left < block_columns ? left : block_columns;
@@ -119,60 +175,79 @@ void run_strip(const KernelArguments& arguments, math::ScaleStrides x_scale_stri
     alignas(64) float gate[block_columns];
     alignas(64) float up[block_columns];
     const std::int64_t column = first + block * block_columns;
-    load_block<input>(arguments, x_scale_strides, row, arguments.gate_offset + column, columns(block), gate);
-    load_block<input>(arguments, x_scale_strides, row, arguments.up_offset + column, columns(block), up);
+    load_block<input>(arguments, x_scales, place, arguments.gate_offset + column, columns(block), gate);
+    load_block<input>(arguments, x_scales, place, arguments.up_offset + column, columns(block), up);
     amax[block] = activate_block(gate, up, values[block]);
+    strip_amax = amax[block] > strip_amax ? amax[block] : strip_amax;
   }
+  if (only_amax) return strip_amax;
   for (int block = 0; block < count_blocks; ++block) {
     const std::int64_t column = first + block * block_columns;
-    const std::int64_t offset = row.out_row * arguments.out_row_stride + column;
-    if constexpr (output == OutputKind::plain) {
-      switch (arguments.out_format) {
-        case Format::fp32: store_plain<Format::fp32>(arguments.out, offset, values[block], columns(block)); break;
-        case Format::fp16: store_plain<Format::fp16>(arguments.out, offset, values[block], columns(block)); break;
-        default: store_plain<Format::bf16>(arguments.out, offset, values[block], columns(block));
-      }
-    } else if (arguments.static_scale != nullptr) {
-      store_divided(arguments.out, offset, values[block], columns(block), *arguments.static_scale);
-    } else {
-      const float scale = math::block_scale(amax[block]);
-      arguments.out_scale[math::scale_offset(out_scale_strides, row.scale_row, column / block_columns)] = scale;
-      store_divided(arguments.out, offset, values[block], columns(block), scale);
-    }
+    float inverse = row_inverse;
+    if (!arguments.scale_per_row && arguments.out_scale != nullptr)
+      inverse = scale_block(arguments, place, column, amax[block], values[block], columns(block));
+    store(arguments, place.out + column, values[block], inverse, columns(block));
   }
+  return strip_amax;
 }
 
-template <Format input, OutputKind output>
-void run_rows(const KernelArguments& arguments, std::int64_t begin, std::int64_t end) {
-  const std::int64_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
-  const math::ScaleStrides x_scale_strides = resolve(arguments.x_scale_strides, total);
-  const math::ScaleStrides out_scale_strides = resolve(arguments.out_scale_strides, total);
-  for (std::int64_t unit = begin; unit < end; ++unit) {
-    const RowUnit row = arguments.source.unit_of(unit, arguments.source.look_up(unit));
-    if (!row.is_live()) continue;
+template <Format input>
+void run_row(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place) {
+  const auto strips = [&](bool only_amax, float row_inverse) {
+    float amax = 0.0f;
     for (std::int64_t first = 0; first < arguments.columns; first += strip_columns) {
       const std::int64_t left = arguments.columns - first;
       const int count = left < strip_columns ? static_cast<int>(left) : strip_columns;
-      run_strip<input, output>(arguments, x_scale_strides, out_scale_strides, row, first, count);
+      const float of_strip = run_strip<input>(arguments, x_scales, place, first, count, only_amax, row_inverse);
+      amax = of_strip > amax ? of_strip : amax;
     }
+    return amax;
+  };
+  float row_scale = arguments.static_scale != nullptr ? *arguments.static_scale : 1.0f;
+  if (arguments.scale_per_row) {  // the row stays in the cache; its activation is computed twice
+    row_scale = scale_of(arguments, strips(true, 1.0f));
+    math::store_scale(arguments.out_scale, arguments.out_scale_view, place.out_scale, row_scale);
+  }
+  strips(false, 1.0f / row_scale);
+  if (arguments.out_scale != nullptr) {
+    const math::ScaleView& scales = arguments.out_scale_view;
+    math::fill_quad(arguments.out_scale, scales, place.out_scale, scales.blocks_of(arguments.columns));
   }
 }
 
-template <OutputKind output>
-RowsFunction find_kernel(Format input) {
-  switch (input) {
-    case Format::e4m3: return &run_rows<Format::e4m3, output>;
-    case Format::bf16: return &run_rows<Format::bf16, output>;
-    case Format::fp16: return &run_rows<Format::fp16, output>;
-    case Format::fp32: return &run_rows<Format::fp32, output>;
-    default: return nullptr;
+template <Format input>
+void run_rows(const KernelArguments& arguments, const Rows& rows) {
+  const std::int64_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
+  const math::ScaleView x_scales = math::resolve(arguments.x_scale_view, total);
+  KernelArguments resolved = arguments;
+  resolved.out_scale_view = math::resolve(arguments.out_scale_view, total);
+  const RowAddressing& addressing = arguments.rows;
+  const std::int64_t part = addressing.kind == RowKind::masked ? rows.expert : 0;
+  for (std::int64_t i = rows.begin; i < rows.end; ++i) {
+    const std::int64_t row = addressing.is_list() ? addressing.row_of(i) : rows.first_row + i;
+    if (row < 0) continue;
+    // Only the swizzled layout pads segments.
+    const auto scale_offset = [&](const math::ScaleView& view) {
+      const bool padded = view.swizzled && !addressing.is_list();
+      return view.row_offset(part, padded ? rows.first_scale_row + i : row);
+    };
+    run_row<input>(resolved, x_scales,
+                   {part * arguments.x_expert_stride + row * arguments.x_row_stride,
+                    part * arguments.out_expert_stride + row * arguments.out_row_stride, scale_offset(x_scales),
+                    scale_offset(resolved.out_scale_view)});
   }
 }
 
 }  // namespace
 
-RowsFunction find_kernel(Format input, OutputKind output) {
-  return output == OutputKind::plain ? find_kernel<OutputKind::plain>(input) : find_kernel<OutputKind::e4m3>(input);
+RowsFunction find_kernel(Format input) {
+  switch (input) {
+    case Format::e4m3: return &run_rows<Format::e4m3>;
+    case Format::bf16: return &run_rows<Format::bf16>;
+    case Format::fp16: return &run_rows<Format::fp16>;
+    case Format::fp32: return &run_rows<Format::fp32>;
+    default: return nullptr;
+  }
 }
 
 }  // namespace moe_act::cpu::MOE_ACT_CPU_NAMESPACE

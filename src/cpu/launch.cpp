@@ -4,6 +4,8 @@
 #endif
 #include <pthread.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <string>
@@ -11,6 +13,7 @@
 #include "core/backend.hpp"
 #include "core/error.hpp"
 #include "cpu/kernels.hpp"
+#include "cpu/padding.hpp"
 
 namespace moe_act::cpu {
 namespace {
@@ -43,7 +46,7 @@ bool has_v4() {
 struct Level {
   const char* name;
   bool (*usable)();
-  RowsFunction (*find_kernel)(Format input, OutputKind output);
+  RowsFunction (*find_kernel)(Format input);
 };
 
 // Best last.
@@ -81,25 +84,80 @@ void watch_forks() {
 // Below this many outputs, waking threads costs more than they save.
 constexpr std::int64_t outputs_worth_threads = std::int64_t{1} << 15;
 
-}  // namespace
-
-void launch(const Plan& plan, const KernelArguments& arguments) {
-  const RowsFunction run_rows = current_level().find_kernel(plan.problem().input(), plan.problem().output_kind());
-  if (run_rows == nullptr) fail(MOE_ACT_INTERNAL_ERROR, "plan", "no CPU kernel is compiled for its formats");
-  const std::int64_t units = arguments.source.units;
-  const std::int64_t units_per_task = 1 + outputs_worth_threads / 4 / arguments.columns;
-  const std::int64_t tasks = (units + units_per_task - 1) / units_per_task;
+// Calls task(0) to task(tasks - 1), by several threads if that is worth it. Later ones are taken by whoever is free.
+template <typename Task>
+void for_each_task(std::int64_t tasks, bool worth_threads, Task task) {
   watch_forks();
-  [[maybe_unused]] const bool threads =
-      tasks > 1 && units >= outputs_worth_threads / arguments.columns && !forked.load();
+  [[maybe_unused]] const bool threads = worth_threads && tasks > 1 && !forked.load();
 #if defined(_OPENMP)
 #pragma omp parallel for schedule(dynamic, 1) if (threads)
 #endif
-  for (std::int64_t task = 0; task < tasks; ++task) {
-    const std::int64_t begin = task * units_per_task;
-    const std::int64_t end = begin + units_per_task < units ? begin + units_per_task : units;
-    run_rows(arguments, begin, end);
+  for (std::int64_t i = 0; i < tasks; ++i) task(i);
+}
+
+// Units [0, units) of a list, or of an expert's segment, a few rows a task.
+template <typename Part>
+void for_each_part(std::int64_t units, std::int64_t columns, Part part) {
+  const std::int64_t units_per_task = 1 + outputs_worth_threads / 4 / columns;
+  const std::int64_t tasks = (units + units_per_task - 1) / units_per_task;
+  for_each_task(tasks, units >= outputs_worth_threads / columns, [&](std::int64_t i) {
+    const std::int64_t begin = i * units_per_task;
+    part(begin, begin + units_per_task < units ? begin + units_per_task : units);
+  });
+}
+
+std::int64_t padded_to_tiles(std::int64_t rows) {
+  return (rows + math::swizzle_rows - 1) / math::swizzle_rows * math::swizzle_rows;
+}
+
+// Live rows of all segments, numbered one after the other, some hundred experts at a time: nothing is allocated.
+void run_segments(RowsFunction run_rows, const KernelArguments& arguments) {
+  constexpr std::int64_t experts_at_once = 512;
+  const RowAddressing& addressing = arguments.rows;
+  const bool pads = addressing.kind != RowKind::masked;  // the swizzled layout, every segment for itself
+  std::int64_t scale_rows = 0;
+  for (std::int64_t first = 0; first < addressing.experts; first += experts_at_once) {
+    const std::int64_t left = addressing.experts - first;
+    const std::int64_t experts = left < experts_at_once ? left : experts_at_once;
+    std::array<std::int64_t, experts_at_once> ends, first_scale_row;
+    std::int64_t live = 0;
+    for (std::int64_t e = 0; e < experts; ++e) {
+      const std::int64_t rows = addressing.segment_of(first + e).rows;
+      ends[static_cast<std::size_t>(e)] = live += rows;
+      first_scale_row[static_cast<std::size_t>(e)] = scale_rows;
+      if (pads) scale_rows += padded_to_tiles(rows);
+    }
+    for_each_part(live, arguments.columns, [&](std::int64_t begin, std::int64_t end) {
+      auto e = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.begin() + experts, begin) - ends.begin());
+      for (; begin < end; ++e) {
+        const std::int64_t before = e == 0 ? 0 : ends[e - 1];
+        const std::int64_t last = end < ends[e] ? end : ends[e];
+        const std::int64_t expert = first + static_cast<std::int64_t>(e);
+        const Segment segment = addressing.segment_of(expert);
+        run_rows(arguments, {expert, segment.first_row, pads ? first_scale_row[e] : 0, begin - before, last - before});
+        begin = last;
+      }
+    });
   }
+}
+
+void run_list(RowsFunction run_rows, const KernelArguments& arguments) {
+  const RowAddressing& addressing = arguments.rows;
+  const std::int64_t count = addressing.count.data != nullptr ? addressing.count[0] : 0;
+  for_each_part(addressing.entries_in_use(count), arguments.columns,
+                [&](std::int64_t begin, std::int64_t end) { run_rows(arguments, {0, 0, 0, begin, end}); });
+}
+
+}  // namespace
+
+void launch(const Plan& plan, const KernelArguments& arguments) {
+  const RowsFunction run_rows = current_level().find_kernel(plan.problem().input());
+  if (run_rows == nullptr) fail(MOE_ACT_INTERNAL_ERROR, "plan", "no CPU kernel is compiled for its formats");
+  if (plan.problem().pads_with_zero()) pad_with_zero(plan.problem(), arguments);
+  if (arguments.rows.is_list())
+    run_list(run_rows, arguments);
+  else
+    run_segments(run_rows, arguments);
 }
 
 const char* level() {

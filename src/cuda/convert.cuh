@@ -101,13 +101,13 @@ struct Vector {
 
  private:
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 890
-  static constexpr bool has_e4m3_instructions = false;
+  static constexpr bool has_fp8_instructions = false;
 #else
-  static constexpr bool has_e4m3_instructions = true;
+  static constexpr bool has_fp8_instructions = true;
 #endif
   // Conversions of two elements at once, equal to math::Encoding's in every bit.
-  static constexpr bool has_instruction =
-      format == Format::fp16 || format == Format::bf16 || (format == Format::e4m3 && has_e4m3_instructions);
+  static constexpr bool has_instruction = format == Format::fp16 || format == Format::bf16 ||
+                                          ((format == Format::e4m3 || format == Format::e5m2) && has_fp8_instructions);
 
   __device__ __forceinline__ void put(int element, std::uint32_t bits) {
     const int shift = element % elements_per_word * 8 * element_bytes;
@@ -141,7 +141,7 @@ struct Vector {
     }
   }
 
-  // Every NaN becomes the canonical one; e4m3 saturates.
+  // Every NaN becomes the canonical one; e4m3 and e5m2 saturate.
   static __device__ __forceinline__ std::uint32_t encode_pair(float low, float high) {
     std::uint32_t word = 0;
     if constexpr (format == Format::bf16) {
@@ -151,7 +151,10 @@ struct Vector {
     } else {
 #if __CUDA_ARCH__ >= 890
       std::uint16_t pair;
-      asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+      if constexpr (format == Format::e5m2)
+        asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+      else
+        asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
       word = pair;
 #endif
     }

@@ -3,6 +3,7 @@
 // another row.
 #pragma once
 
+#include "cuda/conventions.cuh"
 #include "cuda/dependent_launch.cuh"
 #include "cuda/lanes.cuh"
 
@@ -156,7 +157,10 @@ struct Kernel {
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
 __global__ void __launch_bounds__(max_threads_per_cta, min_ctas_per_sm)
     gated_act_quant(const __grid_constant__ KernelArguments arguments) {
-  Kernel<input, output, schedule, columns, vectors>::run(arguments);
+  if constexpr (schedule == Schedule::list || schedule == Schedule::segments)
+    ConventionKernel<input, output, schedule, columns, vectors>::run(arguments);
+  else
+    Kernel<input, output, schedule, columns, vectors>::run(arguments);
 }
 
 }  // namespace moe_act::cuda

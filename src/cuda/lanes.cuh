@@ -41,6 +41,53 @@ __device__ __forceinline__ float max_over_lanes(float value) {
   }
 }
 
+// silu(gate) * up of one column, or of two adjacent ones, scaled first where inputs have scales.
+template <bool scaled_input>
+__device__ __forceinline__ void activate(const float (&gate)[1], const float (&up)[1], float gate_scale, float up_scale,
+                                         float* values) {
+  values[0] = scaled_input ? swiglu(gate[0] * gate_scale, up[0] * up_scale) : swiglu(gate[0], up[0]);
+}
+template <bool scaled_input>
+__device__ __forceinline__ void activate(const float (&gate)[2], const float (&up)[2], float gate_scale, float up_scale,
+                                         float* values) {
+  float2 gates = {gate[0], gate[1]}, ups = {up[0], up[1]};
+  if constexpr (scaled_input) {
+    gates = multiply(gates, {gate_scale, gate_scale});
+    ups = multiply(ups, {up_scale, up_scale});
+  }
+  const float2 pair = swiglu(gates, ups);
+  values[0] = pair.x;
+  values[1] = pair.y;
+}
+
+// The same of whole vectors.
+template <bool scaled_input, typename Input, int columns>
+__device__ __forceinline__ void activate(const Input& gate, const Input& up, float gate_scale, float up_scale,
+                                         float (&values)[columns]) {
+#pragma unroll
+  for (int c = 0; c < columns; c += Input::step) {
+    float gate_values[Input::step], up_values[Input::step];
+    gate.decode(c, gate_values);
+    up.decode(c, up_values);
+    activate<scaled_input>(gate_values, up_values, gate_scale, up_scale, &values[c]);
+  }
+}
+
+// values * inverse: codes are products with the reciprocal, inside the contract's interval.
+template <int count>
+__device__ __forceinline__ void scale_by(float (&values)[count], float inverse) {
+  if constexpr (count == 1) {
+    values[0] *= inverse;
+  } else {
+#pragma unroll
+    for (int c = 0; c < count; c += 2) {
+      const float2 pair = multiply({values[c], values[c + 1]}, {inverse, inverse});
+      values[c] = pair.x;
+      values[c + 1] = pair.y;
+    }
+  }
+}
+
 template <Format format, int count>
 __device__ __forceinline__ void store_as(void* out, std::int64_t offset, const float (&values)[count]) {
   Vector<format, count> vector;
@@ -97,8 +144,9 @@ struct Lanes {
         : left(arguments.columns - column),
           gate_column(arguments.gate_offset + column),
           up_column(arguments.up_offset + column),
-          x_scale(arguments.x_scale + row.scale_row * strides.x_scale.row),
-          out_scale(arguments.out_scale + math::scale_offset(strides.out_scale, row.scale_row, column / block_columns)),
+          x_scale(static_cast<const float*>(arguments.x_scale) + row.scale_row * strides.x_scale.row),
+          out_scale(static_cast<float*>(arguments.out_scale) +
+                    math::scale_offset(strides.out_scale, row.scale_row, column / block_columns)),
           x_scale_step(strides.x_scale.block),
           out_scale_step(strides.out_scale.block),
           out(row.out_row * arguments.out_row_stride + column) {
@@ -166,10 +214,11 @@ struct Lanes {
       const auto* x = static_cast<const Bits*>(arguments.x) + row * arguments.x_row_stride + column;
       gate = x + arguments.gate_offset;
       up = x + arguments.up_offset;
-      const float* x_scale = arguments.x_scale + row * strides.x_scale.row;
+      const float* x_scale = static_cast<const float*>(arguments.x_scale) + row * strides.x_scale.row;
       gate_scale = x_scale + (arguments.gate_offset + column) / block_columns * strides.x_scale.block;
       up_scale = x_scale + (arguments.up_offset + column) / block_columns * strides.x_scale.block;
-      out_scale = arguments.out_scale + math::scale_offset(strides.out_scale, row, column / block_columns);
+      out_scale =
+          static_cast<float*>(arguments.out_scale) + math::scale_offset(strides.out_scale, row, column / block_columns);
       out = row * arguments.out_row_stride + column;
     }
     __device__ __forceinline__ bool inside(int v) const { return (live >> v & 1u) != 0; }
@@ -210,13 +259,7 @@ struct Lanes {
 #pragma unroll
       for (int i = 0; i < vectors_per_block; ++i) {
         const int v = first + i;
-#pragma unroll
-        for (int c = 0; c < columns; c += Input::step) {
-          float gate_values[Input::step], up_values[Input::step];
-          gate[v].decode(c, gate_values);
-          up[v].decode(c, up_values);
-          activate(gate_values, up_values, gate_scale[v], up_scale[v], &values[i][c]);
-        }
+        activate<scaled_input>(gate[v], up[v], gate_scale[v], up_scale[v], values[i]);
       }
       if constexpr (output == OutputKind::plain) {
 #pragma unroll
@@ -229,38 +272,6 @@ struct Lanes {
   }
 
  private:
-  // One column, or two adjacent ones.
-  static __device__ __forceinline__ void activate(const float (&gate)[1], const float (&up)[1], float gate_scale,
-                                                  float up_scale, float* values) {
-    values[0] = scaled_input ? swiglu(gate[0] * gate_scale, up[0] * up_scale) : swiglu(gate[0], up[0]);
-  }
-  static __device__ __forceinline__ void activate(const float (&gate)[2], const float (&up)[2], float gate_scale,
-                                                  float up_scale, float* values) {
-    float2 gates = {gate[0], gate[1]}, ups = {up[0], up[1]};
-    if constexpr (scaled_input) {
-      gates = multiply(gates, {gate_scale, gate_scale});
-      ups = multiply(ups, {up_scale, up_scale});
-    }
-    const float2 pair = swiglu(gates, ups);
-    values[0] = pair.x;
-    values[1] = pair.y;
-  }
-
-  // values * inverse: codes are products with the reciprocal, inside the contract's interval.
-  template <int count>
-  static __device__ __forceinline__ void scale_by(float (&values)[count], float inverse) {
-    if constexpr (count == 1) {
-      values[0] *= inverse;
-    } else {
-#pragma unroll
-      for (int c = 0; c < count; c += 2) {
-        const float2 pair = multiply({values[c], values[c + 1]}, {inverse, inverse});
-        values[c] = pair.x;
-        values[c + 1] = pair.y;
-      }
-    }
-  }
-
   // One block's worth of a lane's values, and its scale.
   template <typename Place>
   static __device__ __forceinline__ void store_scaled(const KernelArguments& arguments, const Place& place, int first,

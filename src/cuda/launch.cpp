@@ -10,6 +10,7 @@
 #include "core/error.hpp"
 #include "cuda/kernels.hpp"
 #include "cuda/marks.hpp"
+#include "cuda/padding.hpp"
 
 namespace moe_act::cuda {
 namespace {
@@ -83,6 +84,18 @@ unsigned mark_ctas(std::int64_t items) {
   return static_cast<unsigned>(std::min<std::int64_t>((items + mark_threads - 1) / mark_threads, 1 << 12));
 }
 
+// A warp for each row of the buffers; the kernel loops over what is left.
+unsigned padding_ctas(const Plan& plan) {
+  const std::int64_t rows = std::max(total_rows(plan.problem().description()), plan.problem()->out_scale_stride);
+  return static_cast<unsigned>(std::clamp<std::int64_t>(rows / padding_warps, 1, 16 * plan.device().multiprocessors));
+}
+
+PaddingArguments padding_of(const Plan& plan, const KernelArguments& arguments) {
+  const Problem& problem = plan.problem();
+  const std::int32_t element_bytes = bytes_per_element(problem.output());
+  return {arguments, problem.masked() ? problem->experts : 1, problem->columns * element_bytes, element_bytes};
+}
+
 }  // namespace
 
 const char* build_text() {
@@ -123,25 +136,31 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
   const CudaLaunch& launch = plan.cuda();
   const dim3 grid(static_cast<unsigned>(launch.grid_x), static_cast<unsigned>(launch.grid_y),
                   static_cast<unsigned>(launch.grid_z));
-  if (grid.x == 0 || grid.y == 0 || arguments.source.rows == 0) return;  // no row to do
+  const bool pads = plan.problem().pads_with_zero();
+  if (grid.x == 0 || grid.y == 0 || (arguments.rows.rows == 0 && !pads)) return;  // no row to do
   const DeviceGuard guard(plan.problem()->device_id);
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   const dim3 block(32, static_cast<unsigned>(launch.warps_per_row), static_cast<unsigned>(launch.row_warps));
-  if (!launch.marks_rows) return start(kernel_for(launch), grid, block, arguments, cuda_stream, arguments.pdl);
+  if (!launch.marks_rows && !pads) return start(kernel_for(launch), grid, block, arguments, cuda_stream, arguments.pdl);
 
-  // Three kernels in a row, each of which may start while the one before still runs, and waits for it.
+  // Kernels in a row, each of which may start while the one before still runs, and waits for it.
   const Pdl chained = plan.device().capability() >= 90 ? Pdl::on : Pdl::off;
+  KernelArguments last = arguments;
+  // Without the caller's word, whatever follows in the stream must not start before the last kernel has ended.
+  if (arguments.pdl == Pdl::off) last.pdl = Pdl::waits;
+  if (arguments.pdl == Pdl::metadata_ready) last.pdl = Pdl::on;
+  if (pads) {
+    start(padding_kernel(), dim3(padding_ctas(plan)), dim3(32, padding_warps), padding_of(plan, arguments), cuda_stream,
+          arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
+    return start(kernel_for(launch), grid, block, last, cuda_stream, chained);
+  }
   const MarkArguments marks{arguments.source.map, static_cast<std::uint8_t*>(workspace), arguments.source.units,
                             arguments.source.rows};
   start(clear_marks_kernel(), dim3(mark_ctas(launch.workspace_bytes / 16)), dim3(mark_threads), marks, cuda_stream,
         arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
   start(mark_rows_kernel(), dim3(mark_ctas((marks.units + 3) / 4)), dim3(mark_threads), marks, cuda_stream, chained);
-  KernelArguments in_row_order = arguments;
-  in_row_order.source = {nullptr, marks.marks, marks.rows, marks.rows};
-  // Without the caller's word, whatever follows in the stream must not start before this kernel has ended.
-  if (arguments.pdl == Pdl::off) in_row_order.pdl = Pdl::waits;
-  if (arguments.pdl == Pdl::metadata_ready) in_row_order.pdl = Pdl::on;
-  start(kernel_for(launch), grid, block, in_row_order, cuda_stream, chained);
+  last.source = {nullptr, marks.marks, marks.rows, marks.rows};
+  start(kernel_for(launch), grid, block, last, cuda_stream, chained);
 }
 
 void copy_to_host(void* host, const void* device, std::size_t bytes, int device_id, void* stream) {

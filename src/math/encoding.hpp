@@ -97,4 +97,23 @@ struct Encoding<Format::e4m3> {
   }
 };
 
+template <>
+struct Encoding<Format::e5m2> {
+  using Bits = std::uint8_t;
+
+  // fp16 with 2 of its 10 mantissa bits. Saturates at 57344, infinities included; every NaN becomes 0x7F.
+  MOE_ACT_HOST_DEVICE static std::uint32_t encode(float value) {
+    const std::uint32_t bits = to_bits(value);
+    const std::uint32_t magnitude = bits & magnitude_mask;
+    // Adding 2^7 leaves a value below 2^-14 rounded to multiples of 2^-16 in the low mantissa bits.
+    const std::uint32_t subnormal = to_bits(from_bits(magnitude) + 128.0f) - to_bits(128.0f);
+    const std::uint32_t normal =
+        (magnitude + 0xfffffu + ((magnitude >> 21) & 1u) - (std::uint32_t{127 - 15} << 23)) >> 21;
+    std::uint32_t code = magnitude < (std::uint32_t{127 - 14} << 23) ? subnormal : normal;
+    code = magnitude >= to_bits(57344.0f) ? 0x7bu : code;
+    code |= (bits & sign_mask) >> 24;
+    return magnitude > infinity_bits ? 0x7fu : code;
+  }
+};
+
 }  // namespace moe_act::math

@@ -7,7 +7,17 @@
 
 namespace moe_act {
 
-enum class RowKind : std::int32_t { dense = 1, expanded_to_permuted = 2 };
+enum class RowKind : std::int32_t {
+  dense = 1,
+  expanded_to_permuted = 2,
+  valid_prefix = 3,
+  tile_limits = 4,
+  row_to_expert = 5,
+  sorted_token_ids = 6,
+  expert_offsets = 7,  // from here on experts own segments of rows
+  expert_ends = 8,
+  masked = 9,
+};
 
 // One unit of work: where its row lies in each buffer. The three agree in the kinds there are now; layouts that pad
 // scales per expert, and kinds that gather, are told apart here and nowhere else.

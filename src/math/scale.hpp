@@ -8,6 +8,7 @@
 namespace moe_act::math {
 
 inline constexpr float e4m3_max = 448.0f;
+inline constexpr float e5m2_over_e4m3 = 128.0f;     // 57344 / 448, so that one division serves both
 inline constexpr float smallest_scale = 0x1p-126f;  // FLT_MIN: a scale is never 0, nor subnormal
 
 // The larger of amax and |value|; amax if that is NaN, which must not touch its block's scale.

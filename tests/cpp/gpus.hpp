@@ -35,7 +35,7 @@ inline moe_act_problem problem_of(Format input, Format output, std::int64_t rows
 
 inline moe_act_problem with_map(moe_act_problem problem, std::int64_t entries) {
   problem.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
-  problem.expanded_rows = entries;
+  problem.entries = entries;
   return problem;
 }
 
@@ -55,7 +55,7 @@ inline std::optional<Error> refusal(const moe_act_problem& problem, const Device
 inline std::string text(const moe_act_problem& problem, const Gpu& gpu) {
   return check::text(gpu.name, ", ", traits(static_cast<Format>(problem.x_format)).name, " [", problem.rows, ", 2 x ",
                      problem.columns, "] -> ", traits(static_cast<Format>(problem.out_format)).name, ", ",
-                     problem.expanded_rows, " map entries, ", problem.expected_rows, " expected rows");
+                     problem.entries, " map entries, ", problem.expected_rows, " expected rows");
 }
 
 inline int load_bytes(const moe_act_problem& problem, const moe_act_plan_info& info) {

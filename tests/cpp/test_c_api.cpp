@@ -40,7 +40,7 @@ struct ByHand {
   alignas(16) std::uint8_t out[4] = {0xaa, 0xaa, 0xaa, 0xaa};
   float out_scale[1] = {-1};
   moe_act_problem problem = problem_of(MOE_ACT_FORMAT_FP32, MOE_ACT_FORMAT_E4M3, 1, 4);
-  moe_act_buffers buffers = {sizeof(buffers), x, nullptr, out, out_scale, nullptr, nullptr, nullptr};
+  moe_act_buffers buffers = {sizeof(buffers), x, nullptr, out, out_scale, nullptr, nullptr, nullptr, nullptr};
 
   ByHand() { problem.out_alignment = 1; }
   void check_result() const {
@@ -81,9 +81,9 @@ TEST("a map names the rows, nothing else is written, the scale stride comes from
   const std::int32_t total[1] = {3};
   moe_act_problem problem = problem_of(MOE_ACT_FORMAT_E4M3, MOE_ACT_FORMAT_FP32, 3, 1);
   problem.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
-  problem.expanded_rows = 7;
+  problem.entries = 7;
   problem.x_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
-  const moe_act_buffers buffers = {sizeof(buffers), x, x_scale, out, nullptr, nullptr, map, total};
+  const moe_act_buffers buffers = {sizeof(buffers), x, x_scale, out, nullptr, nullptr, map, total, nullptr};
   const Plan plan(problem);
   CHECK_EQUAL(moe_act_launch(plan.handle, &buffers, nullptr, nullptr), MOE_ACT_OK, moe_act_last_error());
   CHECK_EQUAL(out[0], 32.0f);
@@ -98,7 +98,7 @@ TEST("validate looks at the data") {
   alignas(16) float out[3] = {};
   moe_act_problem problem = problem_of(MOE_ACT_FORMAT_FP32, MOE_ACT_FORMAT_FP32, 3, 1);
   problem.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
-  problem.expanded_rows = 3;
+  problem.entries = 3;
   const Plan plan(problem);
   struct Case {
     std::int32_t map[3];
@@ -107,7 +107,7 @@ TEST("validate looks at the data") {
   for (const Case& c :
        {Case{{0, 3, -1}, "entry 1 is 3, expected -1 or a row below 3"}, Case{{-2, 0, 1}, "entry 0 is -2"},
         Case{{1, -1, 1}, "entry 2 is 1, a row that an earlier entry names already"}}) {
-    const moe_act_buffers buffers = {sizeof(buffers), x, nullptr, out, nullptr, nullptr, c.map, nullptr};
+    const moe_act_buffers buffers = {sizeof(buffers), x, nullptr, out, nullptr, nullptr, c.map, nullptr, nullptr};
     check_status(moe_act_validate(plan.handle, &buffers, nullptr), MOE_ACT_INVALID_PROBLEM, c.words);
     CHECK_CONTAINS(moe_act_last_error(), "expanded_idx_to_permuted_idx: ");
   }
@@ -195,8 +195,8 @@ TEST("launch checks every pointer before anything is written") {
       {[](ByHand& row) { row.buffers.out_scale = nullptr; }, "out_scale: expected data, got null"},
       {[](ByHand& row) { row.buffers.x_scale = row.x; }, "x_scale: the plan has no use for it"},
       {[](ByHand& row) { row.buffers.static_scale = row.x; }, "static_scale: the plan has no use for it"},
-      {[](ByHand& row) { row.buffers.expanded_idx_to_permuted_idx = reinterpret_cast<std::int32_t*>(row.x); },
-       "expanded_idx_to_permuted_idx: the plan has no use for it"},
+      {[](ByHand& row) { row.buffers.row_index = reinterpret_cast<std::int32_t*>(row.x); },
+       "row_index: the plan has no use for it"},
       {[](ByHand& row) { row.buffers.total_num_padded_tokens = reinterpret_cast<std::int32_t*>(row.x); },
        "total_num_padded_tokens: the plan has no use for it"},
       {[](ByHand& row) { row.buffers.x = row.x + 1; }, "x: the plan was promised data aligned to 16 bytes"},

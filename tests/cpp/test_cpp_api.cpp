@@ -22,15 +22,17 @@ SAME_PLACE(Buffers, moe_act_buffers, x_scale);
 SAME_PLACE(Buffers, moe_act_buffers, out);
 SAME_PLACE(Buffers, moe_act_buffers, out_scale);
 SAME_PLACE(Buffers, moe_act_buffers, static_scale);
-SAME_PLACE(Buffers, moe_act_buffers, expanded_idx_to_permuted_idx);
+SAME_PLACE(Buffers, moe_act_buffers, row_index);
 SAME_PLACE(Buffers, moe_act_buffers, total_num_padded_tokens);
+SAME_PLACE(Buffers, moe_act_buffers, row_count);
 SAME_PLACE(Tensors, moe_act_tensors, x);
 SAME_PLACE(Tensors, moe_act_tensors, x_scale);
 SAME_PLACE(Tensors, moe_act_tensors, out);
 SAME_PLACE(Tensors, moe_act_tensors, out_scale);
 SAME_PLACE(Tensors, moe_act_tensors, static_scale);
-SAME_PLACE(Tensors, moe_act_tensors, expanded_idx_to_permuted_idx);
+SAME_PLACE(Tensors, moe_act_tensors, row_index);
 SAME_PLACE(Tensors, moe_act_tensors, total_num_padded_tokens);
+SAME_PLACE(Tensors, moe_act_tensors, row_count);
 
 template <typename Expected, typename Body>
 void check_throws(const char* words, Body body) {
@@ -61,10 +63,26 @@ TEST("the enum classes are the C enums") {
                                  {Format::e5m2, "e5m2"},
                                  {Format::e2m1, "e2m1"}});
   CHECK_EQUAL(static_cast<int>(Format::ue8m0), static_cast<int>(MOE_ACT_FORMAT_UE8M0));
-  check_names<Scaling>("out_scaling",
-                       {{Scaling::none, "none"}, {Scaling::block, "block"}, {Scaling::tensor, "tensor"}});
-  check_names<ScaleLayout>("x_scale_layout",
-                           {{ScaleLayout::column_major, "column_major"}, {ScaleLayout::row_major, "row_major"}});
+  check_names<Scaling>(
+      "out_scaling",
+      {{Scaling::none, "none"}, {Scaling::block, "block"}, {Scaling::tensor, "tensor"}, {Scaling::row, "row"}});
+  check_names<ScaleLayout>("x_scale_layout", {{ScaleLayout::column_major, "column_major"},
+                                              {ScaleLayout::row_major, "row_major"},
+                                              {ScaleLayout::tma_column_major, "tma_column_major"},
+                                              {ScaleLayout::packed_ue8m0, "packed_ue8m0"},
+                                              {ScaleLayout::swizzled_128x4, "swizzled_128x4"}});
+  check_names<ScaleRounding>("scale_rounding",
+                             {{ScaleRounding::none, "none"}, {ScaleRounding::power_of_two, "power_of_two"}});
+  check_names<SortedRows>("sorted_rows", {{SortedRows::position, "position"}, {SortedRows::id, "id"}});
+  check_names<RowKind>("row_kind", {{RowKind::dense, "dense"},
+                                    {RowKind::expanded_to_permuted, "expanded_to_permuted"},
+                                    {RowKind::valid_prefix, "valid_prefix"},
+                                    {RowKind::tile_limits, "tile_limits"},
+                                    {RowKind::row_to_expert, "row_to_expert"},
+                                    {RowKind::sorted_token_ids, "sorted_token_ids"},
+                                    {RowKind::expert_offsets, "expert_offsets"},
+                                    {RowKind::expert_ends, "expert_ends"},
+                                    {RowKind::masked, "masked"}});
   check_names<Gate>("gate", {{Gate::second_half, "second_half"}, {Gate::first_half, "first_half"}});
   check_names<Activation>("activation", {{Activation::swiglu, "swiglu"}});
   check_names<Padding>("padding", {{Padding::skip, "skip"}, {Padding::zero, "zero"}});
@@ -80,7 +98,7 @@ TEST("a problem is contiguous on the CPU until it is told otherwise") {
   CHECK_EQUAL(problem.device_type, static_cast<int>(MOE_ACT_DEVICE_CUDA));
   CHECK_EQUAL(problem.device_id, 3);
   CHECK_EQUAL(problem.row_kind, static_cast<int>(MOE_ACT_ROWS_EXPANDED_TO_PERMUTED));
-  CHECK_EQUAL(problem.expanded_rows, 320);
+  CHECK_EQUAL(problem.entries, 320);
   CHECK_EQUAL(problem.expected_rows, 17);
   CHECK_EQUAL(problem.gate, static_cast<int>(MOE_ACT_GATE_FIRST_HALF));
   CHECK_EQUAL(problem.pdl, static_cast<int>(MOE_ACT_PDL_ON));
@@ -172,12 +190,12 @@ TEST("tensors and options are described as the problem they are") {
                                     .x_scale = &x_scale,
                                     .out = &out,
                                     .static_scale = &static_scale,
-                                    .expanded_idx_to_permuted_idx = &map,
+                                    .row_index = &map,
                                     .total_num_padded_tokens = &total},
                                    {.x_format = Format::e4m3, .gate = Gate::first_half, .expected_rows = 0});
   CHECK_EQUAL(all.problem.out_scaling, static_cast<int>(MOE_ACT_SCALING_TENSOR));
   CHECK_EQUAL(all.problem.gate, static_cast<int>(MOE_ACT_GATE_FIRST_HALF));
-  CHECK_EQUAL(all.problem.expanded_rows, 6);
+  CHECK_EQUAL(all.problem.entries, 6);
   CHECK_EQUAL(all.problem.expected_rows, 0);
   CHECK_EQUAL(all.problem.x_scale_stride, MOE_ACT_STRIDE_ON_DEVICE);
   CHECK_EQUAL(all.buffers.x, x_data);
@@ -185,7 +203,7 @@ TEST("tensors and options are described as the problem they are") {
   CHECK_EQUAL(all.buffers.out, static_cast<void*>(out_data));
   CHECK_EQUAL(all.buffers.out_scale, nullptr);
   CHECK_EQUAL(all.buffers.static_scale, static_scale_data);
-  CHECK_EQUAL(all.buffers.expanded_idx_to_permuted_idx, map_data);
+  CHECK_EQUAL(all.buffers.row_index, map_data);
   CHECK_EQUAL(all.buffers.total_num_padded_tokens, total_data);
   const Plan plan(all.problem);
   plan.validate(all.buffers);

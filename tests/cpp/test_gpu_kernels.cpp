@@ -118,7 +118,7 @@ moe_act::Buffers buffers_of(const Case& test, const Host& host, void* out, void*
   if (test.input == Format::e4m3) buffers.x_scale = host.x_scale.data();
   if (block_scaled(test)) buffers.out_scale = static_cast<float*>(out_scale);
   if (test.tensor_scale) buffers.static_scale = &host.static_scale;
-  if (test.map) buffers.expanded_idx_to_permuted_idx = host.map.data();
+  if (test.map) buffers.row_index = host.map.data();
   if (test.stride_on_device) buffers.total_num_padded_tokens = &host.total;
   return buffers;
 }
@@ -176,7 +176,7 @@ void run_on_gpu(const Case& test, const Host& host, const moe_act::LaunchChoice&
   buffers.x = x.as<void>();
   if (buffers.x_scale != nullptr) buffers.x_scale = x_scale.as<float>();
   if (buffers.static_scale != nullptr) buffers.static_scale = static_scale.as<float>();
-  if (test.map) buffers.expanded_idx_to_permuted_idx = map.as<std::int32_t>();
+  if (test.map) buffers.row_index = map.as<std::int32_t>();
   if (test.stride_on_device) buffers.total_num_padded_tokens = total.as<std::int32_t>();
   plan.launch(buffers, nullptr, workspace_bytes > 0 ? workspace.as<void>() : nullptr);
   require(cudaDeviceSynchronize());

@@ -15,7 +15,7 @@ bool compiled(const KernelKey& key) {
 }
 
 std::string text(const KernelKey& key) {
-  return check::text(traits(key.input).name, " -> ", key.output == OutputKind::e4m3 ? "e4m3" : "plain", ", ",
+  return check::text(traits(key.input).name, " -> ", key.output == OutputKind::scaled ? "e4m3" : "plain", ", ",
                      "schedule ", static_cast<int>(key.schedule), ", ", int{key.columns_per_lane}, " x ",
                      int{key.vectors_per_lane});
 }
@@ -59,7 +59,7 @@ TEST("a combination is in the table exactly if it is supported") {
 
 TEST("every operation has a kernel for any alignment, for few rows, for many and for maps of few live rows") {
   for (const Format input : kernel_axes::inputs)
-    for (const OutputKind output : kernel_axes::outputs) {
+    for (const OutputKind output : {OutputKind::plain, OutputKind::scaled}) {
       const auto has = [&](Schedule schedule, int columns) {
         return std::ranges::any_of(kernel_keys, [&](const KernelKey& key) {
           return key.input == input && key.output == output && key.schedule == schedule &&
@@ -73,6 +73,16 @@ TEST("every operation has a kernel for any alignment, for few rows, for many and
       CHECK(has(Schedule::sparse, full_width), traits(input).name);
       CHECK_EQUAL(has(Schedule::tiles, full_width), is_scaled(input), traits(input).name);
     }
+}
+
+TEST("every operation has kernels for every row convention, for any alignment and for many rows") {
+  for (const Format input : kernel_axes::inputs)
+    for (const OutputKind output : kernel_axes::outputs)
+      for (const Schedule schedule : {Schedule::list, Schedule::segments}) {
+        CHECK(compiled({input, output, schedule, 1, 4}), traits(input).name);
+        const auto full_width = static_cast<std::int8_t>(16 / bytes_per_element(input));
+        CHECK(compiled({input, output, schedule, full_width, 2}), traits(input).name);
+      }
 }
 
 TEST("no lane loads more than 16 bytes at once, and a block's lanes are a power of two") {

@@ -47,12 +47,11 @@ const Refusal refusals[] = {
     {[](auto& p) { p.x_format = MOE_ACT_FORMAT_E2M1; }, unsupported, {"x: ", "e2m1", "supported"}},
     {[](auto& p) { p.out_format = 0; }, invalid, {"out_format: ", "got value 0"}},
     {[](auto& p) { p.out_format = 99; }, invalid, {"out_format: ", "got value 99"}},
-    {[](auto& p) { p.out_format = MOE_ACT_FORMAT_E5M2; }, unsupported, {"out_format: ", "e5m2", "supported"}},
     {[](auto& p) { p.out_format = MOE_ACT_FORMAT_E2M1; }, unsupported, {"out_format: ", "e2m1", "supported"}},
     {[](auto& p) { p.out_scaling = 0; }, invalid, {"out_scaling: ", "'none', 'block', 'tensor'", "got value 0"}},
     {[](auto& p) { p.out_scaling = MOE_ACT_SCALING_NONE; },
      invalid,
-     {"out_scaling: ", "'block' or 'tensor'", "got 'none'"}},
+     {"out_scaling: ", "'block', 'tensor' or 'row'", "got 'none'"}},
     {[](auto& p) { p.out_format = MOE_ACT_FORMAT_BF16; },
      invalid,
      {"out_scaling: ", "plain bf16", "'none'", "got 'block'"}},
@@ -72,28 +71,28 @@ const Refusal refusals[] = {
     {[](auto& p) { p.x_scale_layout = 0; },
      invalid,
      {"x_scale_layout: ", "'column_major', 'row_major'", "got value 0"}},
-    {[](auto& p) { p.out_scale_layout = 3; },
+    {[](auto& p) { p.out_scale_layout = 6; },
      invalid,
-     {"out_scale_layout: ", "'column_major', 'row_major'", "got value 3"}},
+     {"out_scale_layout: ", "'column_major', 'row_major'", "got value 6"}},
     // Sizes
     {[](auto& p) { p.rows = -1; }, invalid, {"rows: ", "at least 0", "got -1"}},
     {[](auto& p) { p.columns = 0; }, invalid, {"columns: ", "at least 1", "got 0"}},
     {[](auto& p) { p.columns = INT64_MIN; }, invalid, {"columns: ", "at least 1"}},
     {[](auto& p) { p.columns = INT64_MAX; }, invalid, {"columns: ", "at most", "got 9223372036854775807"}},
     {[](auto& p) { p.expected_rows = -2; }, invalid, {"expected_rows: ", "at least -1", "got -2"}},
-    {[](auto& p) { p.expanded_rows = 7; }, invalid, {"expanded_rows: ", "0 for dense rows", "got 7"}},
+    {[](auto& p) { p.entries = 7; }, invalid, {"entries: ", "0 for these rows", "got 7"}},
     {[](auto& p) {
        p.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
-       p.expanded_rows = -1;
+       p.entries = -1;
      },
      invalid,
-     {"expanded_rows: ", "at least 0", "got -1"}},
+     {"entries: ", "at least 0", "got -1"}},
     {[](auto& p) {
        p.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
-       p.expanded_rows = huge;
+       p.entries = huge;
      },
      invalid,
-     {"expanded_idx_to_permuted_idx: ", "exceeds the address space"}},
+     {"entries: ", "at most 2^53"}},
     // Combinations
     {[](auto& p) {
        p.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
@@ -106,27 +105,27 @@ const Refusal refusals[] = {
     // Strides
     {[](auto& p) { p.x_row_stride = 383; }, invalid, {"x: ", "at least 384", "got 383"}},
     {[](auto& p) { p.out_row_stride = 191; }, invalid, {"out: ", "at least 192", "got 191"}},
-    {[](auto& p) { p.x_scale_stride = 3; }, invalid, {"x_scale: ", "at least 4 floats (rows)", "got 3"}},
+    {[](auto& p) { p.x_scale_stride = 3; }, invalid, {"x_scale: ", "at least 4 elements (rows)", "got 3"}},
     {[](auto& p) { p.x_scale_stride = -2; }, invalid, {"x_scale: ", "at least 4", "got -2"}},
     {[](auto& p) {
        p.x_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR;
        p.x_scale_stride = 2;
      },
      invalid,
-     {"x_scale: ", "at least 3 floats (blocks)", "got 2"}},
+     {"x_scale: ", "at least 3 elements (blocks)", "got 2"}},
     {[](auto& p) {
        p.x_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR;
        p.x_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
      },
      invalid,
      {"x_scale: ", "on the device", "column_major"}},
-    {[](auto& p) { p.out_scale_stride = 3; }, invalid, {"out_scale: ", "at least 4 floats (rows)", "got 3"}},
+    {[](auto& p) { p.out_scale_stride = 3; }, invalid, {"out_scale: ", "at least 4 elements (rows)", "got 3"}},
     {[](auto& p) {
        p.out_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR;
        p.out_scale_stride = 1;
      },
      invalid,
-     {"out_scale: ", "at least 2 floats (blocks)", "got 1"}},
+     {"out_scale: ", "at least 2 elements (blocks)", "got 1"}},
     {[](auto& p) {
        p.out_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR;
        p.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;

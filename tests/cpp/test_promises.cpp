@@ -29,7 +29,7 @@ struct Launch {
     buffers.x_scale = address<float>(2);
     buffers.out = address<void>(3);
     buffers.out_scale = address<float>(4);
-    buffers.expanded_idx_to_permuted_idx = address<std::int32_t>(5);
+    buffers.row_index = address<std::int32_t>(5);
     buffers.total_num_padded_tokens = address<std::int32_t>(6);
     return buffers;
   }
@@ -70,7 +70,7 @@ TEST("a workspace that shares memory with any buffer is refused") {
       {"x_scale", launch.buffers.x_scale},
       {"out", launch.buffers.out},
       {"out_scale", launch.buffers.out_scale},
-      {"expanded_idx_to_permuted_idx", launch.buffers.expanded_idx_to_permuted_idx},
+      {"expanded_idx_to_permuted_idx", launch.buffers.row_index},
       {"total_num_padded_tokens", launch.buffers.total_num_padded_tokens},
   };
   for (const auto& [name, data] : all) {

@@ -7,6 +7,10 @@ import pytest
 from moe_act.command.devices import CpuRuntime, Rate
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full-walk", action="store_true", help="every combination of rows, inputs and outputs: minutes")
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command learns nothing from measuring this machine's memory again and again."""

@@ -70,7 +70,7 @@ def run(problem: cases.Problem, device: str, **extra: Any) -> tuple[np.ndarray, 
 
 def conforms(problem: cases.Problem, out: np.ndarray, out_scale: np.ndarray | None) -> oracle.Report:
     """The oracle's verdict on the live rows, and that nothing else was written."""
-    report = oracle.check(**problem.arguments, out=out, out_scale=out_scale, rows=problem.live)
+    report = oracle.check(**problem.arguments, out=out, out_scale=out_scale, only=problem.live)
     assert report.ok, report.message
     dead = np.setdiff1d(np.arange(len(out)), problem.live)
     assert (np.ascontiguousarray(out[dead]).view(np.uint8) == cases.POISON).all(), "a row that is not live was written"

@@ -36,25 +36,25 @@ PROBLEMS = [
     ({"columns": -5}, INVALID, "columns: expected at least 1, got -5"),
     ({"columns": 2**40}, INVALID, "columns: expected at most "),
     ({"columns": 2**62}, INVALID, "columns: expected at most "),
-    ({"expanded_rows": -1}, INVALID, "expanded_rows: expected at least 0, got -1"),
-    ({"expanded_rows": 7}, INVALID, "expanded_rows: expected 0 for dense rows, got 7"),
-    ({"expanded_rows": 2**62, "row_kind": MAP}, INVALID, "expanded_idx_to_permuted_idx: its extent of "),
+    ({"entries": -1}, INVALID, "entries: expected 0 for these rows, got -1"),
+    ({"entries": 7}, INVALID, "entries: expected 0 for these rows, got 7"),
+    ({"entries": 2**62, "row_kind": MAP}, INVALID, "entries: expected at most 2^53, got "),
     ({"expected_rows": -2}, INVALID, "expected_rows: expected at least -1, got -2"),
     ({"x_row_stride": 383}, INVALID, "x: expected at least 384, got 383"),
     ({"x_row_stride": -384}, INVALID, "x: expected at least 384, got -384"),
     ({"x_row_stride": 2**62}, INVALID, "x: its extent of 6 x 4611686018427387904 elements exceeds the address space"),
     ({"out_row_stride": 191}, INVALID, "out: expected at least 192, got 191"),
     ({"out_row_stride": 2**62}, INVALID, "out: its extent of "),
-    ({"x_scale_stride": 5}, INVALID, "x_scale: expected a stride of at least 6 floats (rows), got 5"),
-    ({"x_scale_stride": -2}, INVALID, "x_scale: expected a stride of at least 6 floats (rows), got -2"),
+    ({"x_scale_stride": 5}, INVALID, "x_scale: expected a stride of at least 6 elements (rows), got 5"),
+    ({"x_scale_stride": -2}, INVALID, "x_scale: expected a stride of at least 6 elements (rows), got -2"),
     ({"x_scale_stride": 2**62}, INVALID, "x_scale: its extent of "),
     ({"x_scale_stride": -1, "x_scale_layout": ROW_MAJOR}, INVALID, "x_scale: a stride that lies on the device needs "),
     (
         {"x_scale_stride": 2, "x_scale_layout": ROW_MAJOR},
         INVALID,
-        "x_scale: expected a stride of at least 3 floats (bl",
+        "x_scale: expected a stride of at least 3 elements (bl",
     ),
-    ({"out_scale_stride": 0}, INVALID, "out_scale: expected a stride of at least 6 floats (rows), got 0"),
+    ({"out_scale_stride": 0}, INVALID, "out_scale: expected a stride of at least 6 elements (rows), got 0"),
     ({"out_scale_stride": 2**62}, INVALID, "out_scale: its extent of "),
     ({"x_alignment": 0}, INVALID, "x: expected an alignment that is a power of two of at least 1 bytes, got 0"),
     ({"x_alignment": 24}, INVALID, "x: expected an alignment that is a power of two"),
@@ -106,7 +106,7 @@ def arguments() -> dict[str, np.ndarray]:
         "out": cases.poisoned((6, 192), np.uint8),
         "out_scale": cases.poisoned((2, 6), np.float32),
         "static_scale": np.ones(1, np.float32),
-        "expanded_idx_to_permuted_idx": np.arange(6, dtype=np.int32),
+        "row_index": np.arange(6, dtype=np.int32),
         "total_num_padded_tokens": np.array([6], np.int32),
     }
 
@@ -116,8 +116,8 @@ KINDS: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {
     "block": ({}, ("x", "x_scale", "out", "out_scale")),
     "tensor": ({"out_scaling": c.constants["MOE_ACT_SCALING_TENSOR"]}, ("x", "x_scale", "out", "static_scale")),
     "map": (
-        {"row_kind": MAP, "expanded_rows": 6},
-        ("x", "x_scale", "out", "out_scale", "expanded_idx_to_permuted_idx"),
+        {"row_kind": MAP, "entries": 6},
+        ("x", "x_scale", "out", "out_scale", "row_index"),
     ),
     "padded": (
         {"x_scale_stride": -1, "out_scale_stride": -1},
@@ -142,7 +142,8 @@ def prepared(kind: str) -> tuple[c.Plan, dict[str, Any]]:
 def test_null_pointers(kind: str, missing: str) -> None:
     plan, arrays = prepared(kind)
     status = plan.launch(c.buffers(**(arrays | {missing: None})))
-    assert_failed(status, INVALID, f"{missing}: expected data, got null")
+    name = "expanded_idx_to_permuted_idx" if missing == "row_index" else missing
+    assert_failed(status, INVALID, f"{name}: expected data, got null")
     assert_untouched(arrays)
     assert plan.launch(c.buffers(**arrays)) == 0
 

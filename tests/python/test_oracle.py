@@ -81,8 +81,8 @@ def test_given_rows_alone_are_looked_at():
     x, x_scale, options = inputs()
     out, out_scale = oracle.reference(x, x_scale, **options)
     out[3, 5] ^= 1
-    good = oracle.check(x, x_scale, out=out, out_scale=out_scale, rows=[5, 0, 0, 2], **options)
-    bad = oracle.check(x, x_scale, out=out, out_scale=out_scale, rows=np.int32([0, 3]), **options)
+    good = oracle.check(x, x_scale, out=out, out_scale=out_scale, only=[5, 0, 0, 2], **options)
+    bad = oracle.check(x, x_scale, out=out, out_scale=out_scale, only=np.int32([0, 3]), **options)
     assert (good.ok, good.rows, good.message) == (True, 3, "")
     assert (bad.ok, bad.rows, bad.differing) == (False, 2, 1)
     assert bad.message.startswith("row 3, column 5 (block 0)")
@@ -220,7 +220,7 @@ def test_a_message_has_all_values():
     ("changes", "message"),
     [
         ({"x": np.zeros((6, 383), np.float16)}, r"x: expected shape \[rows, 2H\]"),
-        ({"x": np.zeros((6, 384), np.float64)}, "x_format: expected e4m3 or bf16"),
+        ({"x": np.zeros((6, 384), np.float64)}, "x_format: expected e4m3 or e5m2 or bf16"),
         ({"x": np.zeros((6, 384), np.uint8)}, "x_format: expected"),
         ({"x": np.zeros((6, 384), np.uint8), "x_format": "bf16", "x_scale": None}, "x: expected bfloat16 or"),
         ({"x_scale": None}, "x_scale: goes with e4m3 input"),
@@ -241,8 +241,8 @@ def test_a_message_has_all_values():
         ({"out": np.zeros((6, 192), np.int8)}, "out: expected float8_e4m3fn or its codes, got int8"),
         ({"expanded_idx_to_permuted_idx": np.int32([6])}, "expanded_idx_to_permuted_idx: expected -1 or"),
         ({"expanded_idx_to_permuted_idx": np.int32([1, -2])}, "expanded_idx_to_permuted_idx: expected -1 or"),
-        ({"expanded_idx_to_permuted_idx": np.int32([1, -1]), "rows": [2]}, "rows: row 2 has no result"),
-        ({"rows": [6]}, "rows: row 6 has no result"),
+        ({"expanded_idx_to_permuted_idx": np.int32([1, -1]), "only": [2]}, "only: row 2 has no result"),
+        ({"only": [6]}, "only: row 6 has no result"),
     ],
 )
 def test_arguments_that_do_not_fit(changes, message):
@@ -255,7 +255,7 @@ def test_arguments_that_do_not_fit(changes, message):
 
 @pytest.mark.parametrize("function", [oracle.encode, oracle.decode])
 def test_unknown_formats(function):
-    with pytest.raises(ValueError, match="format: expected e4m3 or bf16 or fp16 or fp32, got 'int4'"):
+    with pytest.raises(ValueError, match="format: expected e4m3 or e5m2 or bf16 or fp16 or fp32, got 'int4'"):
         function(np.zeros(1, np.uint8), "int4")
 
 

@@ -88,8 +88,10 @@ def test_what_a_plan_says_of_its_problem() -> None:
         "device": "cpu", "x_format": "e4m3", "out_format": "e4m3", "out_scaling": "block",
         "x_scale_layout": "row_major", "out_scale_layout": "column_major", "activation": "swiglu",
         "gate": "first_half", "row_kind": "expanded_to_permuted", "padding": "skip", "pdl": "off",
-        "rows": 9, "columns": 192, "expanded_rows": 18, "expected_rows": 5,
+        "rows": 9, "columns": 192, "entries": 18, "experts": 0, "expected_rows": 5,
         "x_row_stride": 384, "out_row_stride": 192, "x_scale_stride": 3, "out_scale_stride": 9,
+        "x_scale_format": "fp32", "out_scale_format": "fp32",
+        "scale_rounding": "none", "x_block": 128, "out_block": 128,
     }  # fmt: skip
     text = str(plan)
     for words in ("swiglu", "e4m3 [9, 2 x 192] -> e4m3", "block", "first half", "18 entries", "CPU"):
@@ -200,11 +202,12 @@ def mismatches() -> dict[str, tuple[dict[str, Any], str]]:
         ),
         "map dtype": (
             {"expanded_idx_to_permuted_idx": np.zeros(6, np.int64)},
-            "expanded_idx_to_permuted_idx: expected int32, got int64 [6]",
+            "bits of the row index: the plan was made for 32, got 64",
         ),
         "map rank": (
             {"expanded_idx_to_permuted_idx": np.zeros((3, 2, 1), np.int32)},
-            "expanded_idx_to_permuted_idx: expected int32 [expanded_rows] or [tokens, top_k], got int32 [3, 2, 1]",
+            "expanded_idx_to_permuted_idx: expected int32 or int64 [expanded_rows] or [tokens, top_k], "
+            "got int32 [3, 2, 1]",
         ),
         "dtype": ({"x": ones(6, 384, dtype=np.float16)}, "x: expected e4m3 or an integer view of it"),
         "static_scale": ({"static_scale": ones(1)}, "static_scale: expected none"),

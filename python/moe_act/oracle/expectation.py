@@ -8,8 +8,6 @@ import numpy as np
 
 from .formats import Array, decode, encode, rn32
 
-BLOCK = 128  # columns per scale
-LARGEST_E4M3 = 448.0
 SMALLEST_NORMAL = 2.0**-126  # FLT_MIN: the smallest scale; what is below may be flushed to zero
 RELATIVE_ERROR = 2.0**-20
 LARGEST_ARGUMENT = 104.0  # beyond it exp is 0 or infinite in fp32: an error of its argument no longer shows
@@ -25,7 +23,7 @@ class Expectation:
     low: Array  # low and high are NaN where the product is NaN in any arithmetic
     high: Array
     may_be_nan: Array
-    scale_low: Array
+    scale_low: Array  # "row" scaling: of one block
     scale_middle: Array
     scale_high: Array
 
@@ -48,7 +46,10 @@ class Expectation:
 
 
 @np.errstate(all="ignore")
-def expectation(gate: Array, up: Array) -> Expectation:
+def expectation(
+    gate: Array, up: Array, block: int = 128, largest: float = 448.0, power_of_two: bool = False
+) -> Expectation:
+    """block: columns that share a scale; largest: what a block's amax becomes; power_of_two: scales are rounded up."""
     decay = np.exp(-np.abs(gate))  # of -|gate| rather than -gate: never overflows
     sigmoid = np.where(gate < 0, decay, 1.0) / (1 + decay)
     activation = gate * sigmoid  # -inf * 0 = NaN, as the contract has it
@@ -66,9 +67,10 @@ def expectation(gate: Array, up: Array) -> Expectation:
     middle = rn32(rn32(activation) * up)
 
     def block_scale(magnitude: Array, masked: Array) -> Array:
-        starts = np.arange(0, magnitude.shape[1], BLOCK)
+        starts = np.arange(0, magnitude.shape[1], block)
         amax = np.maximum.reduceat(np.where(masked, 0.0, magnitude), starts, axis=1)
-        return np.maximum(rn32(amax / LARGEST_E4M3), SMALLEST_NORMAL)
+        scale = np.maximum(rn32(amax / largest), SMALLEST_NORMAL)
+        return _power_of_two_above(scale) if power_of_two else scale
 
     return Expectation(
         gate, up, middle, low, high, may_be_nan,
@@ -77,6 +79,13 @@ def expectation(gate: Array, up: Array) -> Expectation:
         scale_middle=block_scale(np.abs(middle), np.isnan(middle)),
         scale_high=block_scale(np.maximum(np.abs(low), np.abs(high)), np.isnan(low)),
     )  # fmt: skip
+
+
+def _power_of_two_above(scale: Array) -> Array:
+    """Beyond 2^127 there is only infinity in fp32."""
+    fraction, exponent = np.frexp(scale)
+    power = rn32(np.ldexp(1.0, np.where(fraction == 0.5, exponent - 1, exponent)))
+    return np.where(np.isfinite(scale), power, scale)
 
 
 def span(low: float, high: float, may_be_nan: bool = False) -> str:

@@ -20,8 +20,13 @@ class Format:
     code_dtype: type[np.unsignedinteger[Any]]
     mantissa_bits: int
     bias: int
-    infinity: int | None  # None: what is beyond the largest value becomes the largest value
+    infinity: int | None  # None: there is none
     nan: int  # the NaN that results carry
+
+    @property
+    def saturates(self) -> bool:
+        """Does what is beyond the largest value become the largest value?"""
+        return self.code_dtype is np.uint8
 
     @cached_property
     def magnitudes(self) -> NDArray[np.float64]:
@@ -47,7 +52,7 @@ class Format:
     def thresholds(self) -> Array:
         """thresholds[i] is the smallest float64 that rounds to the magnitude of code i + 1 or above."""
         values = self.magnitudes
-        if self.infinity is not None:  # which begins halfway to the value that would come next
+        if self.infinity is not None and not self.saturates:  # which begins halfway to the value that would come next
             values = np.append(values, 2 * values[-1] - values[-2])
         midpoints = (values[:-1] + values[1:]) / 2
         midpoints[::2] = np.nextafter(midpoints[::2], np.inf)  # where i is even, a tie stays with it
@@ -61,6 +66,7 @@ class Format:
 
 FORMATS = {
     "e4m3": Format("float8_e4m3fn", np.uint8, mantissa_bits=3, bias=7, infinity=None, nan=0x7F),
+    "e5m2": Format("float8_e5m2", np.uint8, mantissa_bits=2, bias=15, infinity=0x7C, nan=0x7F),
     "bf16": Format("bfloat16", np.uint16, mantissa_bits=7, bias=127, infinity=0x7F80, nan=0x7FC0),
     "fp16": Format("float16", np.uint16, mantissa_bits=10, bias=15, infinity=0x7C00, nan=0x7E00),
     "fp32": Format("float32", np.uint32, mantissa_bits=23, bias=127, infinity=0x7F800000, nan=0x7FC00000),
@@ -77,7 +83,8 @@ def decode(codes: Array, format: str) -> Array:
 def encode(values: ArrayLike, format: str) -> Array:
     """The codes (uint8, uint16 or uint32) of values, any shape: to nearest even, once, from float64.
 
-    e4m3 saturates at +-448, infinities included; other formats overflow to infinity. NaN has one code.
+    e4m3 saturates at +-448 and e5m2 at +-57344, infinities included; other formats overflow to infinity. NaN has one
+    code.
     """
     chosen = FORMATS[known("format", format, *FORMATS)]
     values = to_float64(np.asarray(values))

@@ -1,0 +1,116 @@
+// Every row convention, as one tagged plain struct: which rows of the buffers are live, and whose they are. The kinds
+// of math/row_source.hpp are read there by the kernels that know only those.
+//
+// Two families. Lists: a unit of work is an entry (a row, a map entry, a position) that names a live row or none.
+// Segments: experts own ranges of rows whose lengths lie on the device. Counts and offsets are clamped to the
+// capacities: whatever they say, no memory outside the buffers is touched.
+#pragma once
+
+#include "math/row_source.hpp"
+
+namespace moe_act {
+
+// int32 or int64 values on the device.
+struct IndexArray {
+  const void* data;
+  bool is_64_bit;
+
+  MOE_ACT_HOST_DEVICE std::int64_t operator[](std::int64_t i) const {
+    return is_64_bit ? static_cast<const std::int64_t*>(data)[i] : static_cast<const std::int32_t*>(data)[i];
+  }
+};
+
+struct Segment {
+  std::int64_t first_row;  // in the buffers; in its own part of them where rows are masked
+  std::int64_t rows;       // live ones
+};
+
+struct RowAddressing {
+  RowKind kind;
+  IndexArray index;      // by kind: map, limits, experts, ids [units]; offsets [experts + 1], ends, counts [experts]
+  IndexArray count;      // [1] valid rows, live tiles, positions in use; null where the kind has none or none is given
+  std::int64_t units;    // lists: entries
+  std::int64_t rows;     // of the buffers; of each expert where rows are masked
+  std::int64_t experts;  // segments
+  std::int64_t parameter;           // tile_tokens, num_valid_ids or expert_alignment
+  bool by_id;                       // sorted token ids: the buffers' row is the id, not the position
+  IndexArray tile_to_expert;        // [tiles]; null: none
+  std::int64_t tile_tokens;         // of tile_to_expert
+  IndexArray permuted_to_expanded;  // [rows]; null: none
+
+  MOE_ACT_HOST_DEVICE bool is_list() const { return kind < RowKind::expert_offsets; }
+
+  MOE_ACT_HOST_DEVICE static std::int64_t clamp(std::int64_t value, std::int64_t largest) {
+    return value < 0 ? 0 : value > largest ? largest : value;
+  }
+
+  // Lists: entries at or past this one are dead. count_value: count[0], if there is one.
+  MOE_ACT_HOST_DEVICE std::int64_t entries_in_use(std::int64_t count_value) const {
+    if (count.data == nullptr) return units;
+    const std::int64_t tiles = kind == RowKind::tile_limits ? parameter : 1;
+    return count_value > units / tiles ? units : clamp(count_value * tiles, units);
+  }
+
+  // Lists: the row that an entry in use stands for, negative if there is none.
+  MOE_ACT_HOST_DEVICE std::int64_t row_of(std::int64_t entry) const {
+    switch (kind) {
+      case RowKind::expanded_to_permuted: {
+        const std::int64_t row = index[entry];
+        return row < rows ? row : -1;
+      }
+      case RowKind::tile_limits: return entry < index[entry / parameter] ? entry : -1;
+      case RowKind::row_to_expert: return index[entry] >= 0 ? entry : -1;
+      case RowKind::sorted_token_ids: {
+        const std::int64_t id = index[entry];
+        if (id < 0 || id >= parameter) return -1;
+        return by_id ? (id < rows ? id : -1) : entry;
+      }
+      default: return entry;
+    }
+  }
+
+  // Segments: that of an expert.
+  MOE_ACT_HOST_DEVICE Segment segment_of(std::int64_t expert) const {
+    if (kind == RowKind::masked) return {0, clamp(index[expert], rows)};
+    const std::int64_t end = clamp(index[kind == RowKind::expert_offsets ? expert + 1 : expert], rows);
+    std::int64_t first = 0;
+    if (kind == RowKind::expert_offsets)
+      first = clamp(index[expert], rows);
+    else if (expert > 0)
+      first = (clamp(index[expert - 1], rows) + parameter - 1) / parameter * parameter;
+    return {first, end > first ? end - first : 0};
+  }
+
+  // Is the buffers' row live? Not for the kinds whose padding cannot be told from the addressing. Masked: of an expert.
+  MOE_ACT_HOST_DEVICE bool is_live(std::int64_t expert, std::int64_t row, std::int64_t in_use) const {
+    if (is_list()) return row < in_use && row_of(row) >= 0;
+    if (kind == RowKind::masked) return row < segment_of(expert).rows;
+    // The first segment that ends behind the row: ends never decrease.
+    std::int64_t low = 0, high = experts;
+    while (low < high) {
+      const std::int64_t middle = (low + high) / 2;
+      const Segment segment = segment_of(middle);
+      if (segment.first_row + segment.rows > row)
+        high = middle;
+      else
+        low = middle + 1;
+    }
+    return low < experts && row >= segment_of(low).first_row;
+  }
+
+  // The expert of a list's entry, negative if the addressing does not say. row: what row_of said.
+  MOE_ACT_HOST_DEVICE std::int64_t expert_of(std::int64_t entry, std::int64_t row) const {
+    if (kind == RowKind::row_to_expert) return index[entry];
+    if (tile_to_expert.data == nullptr) return -1;
+    return tile_to_expert[(kind == RowKind::sorted_token_ids ? entry : row) / tile_tokens];
+  }
+
+  // Where the routing weight of a list's entry lies.
+  MOE_ACT_HOST_DEVICE std::int64_t weight_index_of(std::int64_t entry, std::int64_t row) const {
+    if (kind == RowKind::expanded_to_permuted) return entry;
+    if (kind == RowKind::sorted_token_ids) return index[entry];
+    return permuted_to_expanded.data != nullptr ? permuted_to_expanded[row] : row;
+  }
+};
+
+}  // namespace moe_act

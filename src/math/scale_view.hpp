@@ -1,0 +1,86 @@
+// Every scale layout, as one plain struct: where the scale of a row and a block lies, and what form it has.
+#pragma once
+
+#include "math/formats.hpp"
+#include "math/scale.hpp"
+
+namespace moe_act::math {
+
+inline constexpr int swizzle_rows = 128;  // of a tile of the swizzled layout, which has 4 blocks a row: 512 bytes
+inline constexpr int quad_blocks = 4;     // blocks that share a word (packed) or a tile (swizzled)
+
+// Strides in bytes. The layouts differ in strides alone, but for the swizzled one's order of rows within a tile:
+// column and row major have a quad stride of 4 blocks, packed words one of a column of words.
+struct ScaleView {
+  Format format;                // fp32 or ue8m0
+  bool swizzled;                // row_stride is then that of 128 rows
+  bool fills_quads;             // bytes behind a row's last block, up to a multiple of 4 blocks, are written as 0
+  std::int32_t block_log2;      // columns that share a scale: 5, 6, 7; 31 where the whole row does
+  std::int64_t segment_stride;  // between the experts' parts of a masked tensor
+  std::int64_t row_stride;
+  std::int64_t quad_stride;
+  std::int64_t block_stride;  // negative: 4 bytes times total_num_padded_tokens[0], and 16 of them a quad
+
+  MOE_ACT_HOST_DEVICE std::int64_t row_offset(std::int64_t segment, std::int64_t row) const {
+    const std::int64_t first = segment * segment_stride;
+    if (!swizzled) return first + row * row_stride;
+    const std::int64_t in_tile = row % swizzle_rows;
+    return first + row / swizzle_rows * row_stride + in_tile % 32 * 16 + in_tile / 32 * 4;
+  }
+  MOE_ACT_HOST_DEVICE std::int64_t blocks_of(std::int64_t columns) const { return ((columns - 1) >> block_log2) + 1; }
+  MOE_ACT_HOST_DEVICE std::int64_t block_offset(std::int64_t block) const {
+    return block / quad_blocks * quad_stride + block % quad_blocks * block_stride;
+  }
+};
+
+// With the stride that lies on the device, once it is known.
+MOE_ACT_HOST_DEVICE ScaleView resolve(ScaleView view, std::int64_t total_num_padded_tokens) {
+  if (view.block_stride < 0) {
+    view.block_stride = total_num_padded_tokens * static_cast<std::int64_t>(sizeof(float));
+    view.quad_stride = quad_blocks * view.block_stride;
+  }
+  return view;
+}
+
+// 2^(code - 127); 0xFF is NaN.
+MOE_ACT_HOST_DEVICE float decode_ue8m0(std::uint32_t code) {
+  const std::uint32_t normal = code << 23;
+  return from_bits(code == 0 ? 0x00400000u : code == 0xffu ? canonical_nan_bits : normal);
+}
+
+MOE_ACT_HOST_DEVICE float load_scale(const void* scale, const ScaleView& view, std::int64_t offset) {
+  const auto* place = static_cast<const unsigned char*>(scale) + offset;
+  if (view.format == Format::ue8m0) return decode_ue8m0(*place);
+  return *reinterpret_cast<const float*>(place);
+}
+
+MOE_ACT_HOST_DEVICE void store_scale(void* scale, const ScaleView& view, std::int64_t offset, float value) {
+  auto* place = static_cast<unsigned char*>(scale) + offset;
+  if (view.format == Format::ue8m0)
+    *place = static_cast<unsigned char>(to_bits(value) >> 23);  // of a power of two, or 0xFF of infinity
+  else
+    *reinterpret_cast<float*>(place) = value;
+}
+
+// Bytes of a row's scales behind its last block, up to a multiple of 4 blocks.
+MOE_ACT_HOST_DEVICE void fill_quad(void* scale, const ScaleView& view, std::int64_t row_offset, std::int64_t blocks) {
+  if (!view.fills_quads) return;
+  for (std::int64_t block = blocks; block % quad_blocks != 0; ++block)
+    static_cast<unsigned char*>(scale)[row_offset + view.block_offset(block)] = 0;
+}
+
+// What a row that is padding has for scales.
+MOE_ACT_HOST_DEVICE void store_scales_of_one(void* scale, const ScaleView& view, std::int64_t row_offset,
+                                             std::int64_t columns) {
+  const std::int64_t blocks = view.blocks_of(columns);
+  for (std::int64_t block = 0; block < blocks; ++block)
+    store_scale(scale, view, row_offset + view.block_offset(block), 1.0f);
+  fill_quad(scale, view, row_offset, blocks);
+}
+
+// Up to the next power of two, on the bits; infinity stays. scale is positive and normal.
+MOE_ACT_HOST_DEVICE float power_of_two_above(float scale) {
+  return from_bits((to_bits(scale) + 0x7fffffu) & infinity_bits);
+}
+
+}  // namespace moe_act::math

@@ -1,0 +1,273 @@
+"""Cases over every row convention, scale form, format and option; what is live is known from how they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cases
+import moe_act
+import numpy as np
+import scale_forms
+from moe_act import rows as conventions
+from moe_act.scales import to_rows
+from placed import Placed, back
+from scale_forms import FORMS, ScaleForm, ScaleTensor
+
+ROWS = (
+    "dense", "map", "prefix", "tile limits", "live tiles", "row to expert", "sorted ids", "sorted ids, by id",
+    "offsets", "ends", "masked",
+)  # fmt: skip
+OUTPUTS = ("e4m3 block", "e5m2 block", "e4m3 row", "e5m2 row", "e4m3 tensor", "e5m2 tensor", "bf16", "fp16", "fp32")
+AXES: dict[str, tuple[Any, ...]] = {
+    "rows": ROWS,
+    "input": cases.INPUTS,
+    "output": OUTPUTS,
+    "x_form": tuple(FORMS),
+    "out_form": tuple(FORMS),
+    "rounding": (None, "power_of_two"),
+    "index": (np.int32, np.int64),
+    "padding": ("skip", "zero"),
+    "gate": cases.GATES,
+    "capacity": (1, 37, 150),
+    "columns": (1, 80, 192, 640),
+    "odd": (False, True),
+    "expected_rows": (None, 0, 1 << 40),
+}
+
+
+@dataclass(frozen=True)
+class Combination:
+    rows: str = "dense"
+    input: str = "bf16"
+    output: str = "e4m3 block"
+    x_form: ScaleForm = FORMS[0]
+    out_form: ScaleForm = FORMS[0]
+    rounding: str | None = None
+    index: Any = np.int32
+    padding: str = "skip"
+    gate: str = "second_half"
+    capacity: int = 37
+    columns: int = 192
+    odd: bool = False
+    expected_rows: int | None = None
+
+    def __str__(self) -> str:
+        plain = Combination()
+        named = {"rows", "input", "output"}
+        text = f"{self.rows}, {self.input} -> {self.output}"
+        for name, value in vars(self).items():
+            if name not in named and value != getattr(plain, name):
+                text += f", {name} {getattr(value, '__name__', value)}"
+        return text
+
+    def sensible(self) -> Combination:
+        """The same without what its other values rule out or ignore."""
+        chosen: dict[str, Any] = {}
+        if self.input != "e4m3":
+            chosen["x_form"] = FORMS[0]
+        if "block" not in self.output:
+            chosen["out_form"] = FORMS[0]
+        scaled = "block" in self.output or "row" in self.output
+        if not scaled or ("block" in self.output and self.out_form.format == "ue8m0"):
+            chosen["rounding"] = None
+        if self.rows in ("map", "sorted ids, by id"):
+            chosen["padding"] = "skip"
+        if self.rows == "dense":
+            chosen["index"] = np.int32
+        return replace(self, **chosen)
+
+
+@dataclass(frozen=True)
+class Built:
+    x: Placed
+    x_scale: ScaleTensor | None
+    out: Placed
+    out_scale: ScaleTensor | None
+    options: dict[str, Any]
+    row_arguments: dict[str, Any]  # NumPy arrays, by the name of the argument or the convention's field
+    convention: type | None
+    live: np.ndarray  # bool [parts, rows]
+    scale_rows: np.ndarray  # int [parts, rows]: of live rows, in a swizzled tensor
+
+    def rows(self, place: Any = lambda array: array) -> dict[str, Any]:
+        placed = {name: place(v) if isinstance(v, np.ndarray) else v for name, v in self.row_arguments.items()}
+        return placed if self.convention is None else {"rows": self.convention(**placed)}
+
+
+def _rows(case: Combination, rng: np.random.Generator) -> tuple[dict[str, Any], type | None, np.ndarray, np.ndarray]:
+    capacity, integer = case.capacity, case.index
+    live = np.zeros((1, capacity), bool)
+    scale_rows = np.arange(capacity)[None]
+    count = capacity // 2 + 1 if capacity > 1 else 1
+    some = rng.random(capacity) < 0.6
+    arguments: dict[str, Any] = {}
+    convention: type | None = None
+    if case.rows == "dense":
+        live[:] = True
+    elif case.rows == "map":
+        entries = np.full(2 * capacity + 1, -1, integer)
+        entries[rng.permutation(len(entries))[: some.sum()]] = rng.permutation(np.flatnonzero(some))
+        arguments, live[0] = {"expanded_idx_to_permuted_idx": entries}, some
+    elif case.rows == "prefix":
+        arguments, convention = {"valid_rows": np.array([count], integer)}, conventions.ValidPrefix
+        live[0, :count] = True
+    elif case.rows in ("tile limits", "live tiles"):
+        tile, convention = 8, conventions.TileLimits
+        tiles = -(-capacity // tile)
+        limits = np.minimum(np.arange(tiles) * tile + rng.integers(0, tile + 1, tiles), capacity).astype(integer)
+        arguments = {"tile_limits": limits, "tile_tokens": tile}
+        used = tiles
+        if case.rows == "live tiles":
+            used = tiles // 2 + 1
+            arguments["num_live_tiles"] = np.array([used], integer)
+        for t in range(used):
+            live[0, t * tile : limits[t]] = True
+    elif case.rows == "row to expert":
+        arguments = {"row_to_expert": np.where(some, rng.integers(0, 9, capacity), -1).astype(integer)}
+        live[0], convention = some, conventions.RowToExpert
+    elif case.rows.startswith("sorted ids"):
+        valid, in_use, convention = capacity, max(1, 2 * capacity // 3), conventions.SortedTokenIds
+        ids = np.where(some, rng.permutation(capacity), valid + 3).astype(integer)
+        ids[rng.random(capacity) < 0.1] = -1
+        arguments = {"sorted_token_ids": ids, "num_valid_ids": valid}
+        arguments |= {"num_tokens_post_padded": np.array([in_use], integer)}
+        named = (np.arange(capacity) < in_use) & (ids >= 0) & (ids < valid)
+        if case.rows.endswith("id"):
+            arguments["buffer_row"] = "id"
+            live[0, ids[named]] = True
+        else:
+            live[0] = named
+    elif case.rows == "masked":
+        convention = conventions.Masked
+        counts = np.array([count, 0, capacity], integer)
+        arguments, live = {"expert_counts": counts}, np.arange(capacity)[None] < counts[:, None]
+        scale_rows = np.broadcast_to(scale_rows, live.shape)
+    else:
+        step = 4 if case.rows == "ends" else 1
+        bounds, begin = [], 0
+        for share in (0, 3, 0, capacity // 2, capacity // 5):
+            end = min(begin + share, capacity)
+            bounds.append((min(begin, capacity), end))
+            begin = -(-end // step) * step
+        scale_rows, first = scale_rows.copy(), 0
+        for begin, end in bounds:
+            live[0, begin:end] = True
+            scale_rows[0, begin:end] = first + np.arange(max(end - begin, 0))
+            first += -(-max(end - begin, 0) // 128) * 128
+        if case.rows == "ends":
+            convention = conventions.ExpertEnds
+            arguments = {"expert_ends": np.array([end for _, end in bounds], integer), "expert_alignment": step}
+        else:
+            convention = conventions.ExpertOffsets
+            arguments = {"expert_offsets": np.array([0] + [end for _, end in bounds], integer)}
+    return arguments, convention, live, scale_rows
+
+
+def build(case: Combination, seed: int = 0) -> Built:
+    rng = np.random.default_rng(seed)
+    arguments, convention, live, scale_rows = _rows(case, rng)
+    experts = len(live) if case.rows == "masked" else None
+    segments = {"offsets": 5, "ends": 5}.get(case.rows)
+    columns, capacity = case.columns, case.capacity
+    lead = () if experts is None else (experts,)
+
+    def placed(dtype: Any, width: int, gap: int) -> Placed:
+        stride = width + (gap if case.odd else 0)
+        parts = (capacity * stride + (gap if case.odd else 0),) * len(lead)
+        first = 16 + np.dtype(dtype).itemsize if case.odd else 16
+        return Placed(dtype, (*lead, capacity, width), (*parts, stride, 1), first)
+
+    x = placed(cases.CODES[case.input], 2 * columns, 3)
+    values = cases.values_of(rng, (int(live.sum()), 2 * columns), case.input)
+    x.array[live if lead else live[0]] = values  # dead rows stay NaN: nobody may read them
+    options: dict[str, Any] = {"gate": case.gate, "padding": case.padding, "expected_rows": case.expected_rows}
+    if case.input in ("e4m3", "bf16"):
+        options["x_format"] = case.input
+    x_scale: ScaleTensor | None = None
+    if case.input == "e4m3":
+        x_scale = scale_forms.make(case.x_form, 2 * columns, capacity, experts, segments, case.odd)
+        exponents = rng.uniform(-6, 2, (*x_scale.offsets.shape[:2], x_scale.blocks))
+        scales = np.exp2(exponents if case.x_form.format == "fp32" else np.floor(exponents)).astype(np.float32)
+        scale_forms.fill(x_scale, scales)
+        options |= scale_forms.options("x", case.x_form)
+    format, _, scaling = case.output.partition(" ")
+    out = placed({**cases.CODES, "e5m2": np.uint8}[format], columns, 3)
+    options["out_format"] = format
+    out_scale: ScaleTensor | None = None
+    if scaling:
+        options["out_scaling"] = scaling
+    if scaling == "block":
+        out_scale = scale_forms.make(case.out_form, columns, capacity, experts, segments, case.odd)
+        options |= scale_forms.options("out", case.out_form)
+    elif scaling == "row":
+        out_scale = scale_forms.make_per_row(capacity, experts, case.odd)
+    elif scaling == "tensor":
+        options["static_scale"] = np.array([0.037], np.float32)
+    if case.rounding is not None:
+        options["scale_rounding"] = case.rounding
+    return Built(x, x_scale, out, out_scale, options, arguments, convention, live, scale_rows)
+
+
+def arguments(built: Built, device: str, out_memory: Any, scale_memory: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensors on the device, and options."""
+
+    def place(array: np.ndarray) -> Any:
+        if device == "cpu":
+            return array
+        import torch
+
+        return torch.from_numpy(array).cuda()
+
+    tensors: dict[str, Any] = {"x": built.x.on(device, built.x.copy_to(device))} | built.rows(place)
+    if built.x_scale is not None:
+        tensors["x_scale"] = built.x_scale.placed.on(device, built.x_scale.placed.copy_to(device))
+    tensors["out"] = built.out.on(device, out_memory)
+    if built.out_scale is not None:
+        tensors["out_scale"] = built.out_scale.placed.on(device, scale_memory)
+    options = dict(built.options)
+    if "static_scale" in options:
+        tensors["static_scale"] = place(options.pop("static_scale"))
+    return tensors, options
+
+
+def memories(built: Built, device: str) -> tuple[Any, Any]:
+    """Of out and of out_scale, all NaN."""
+    return built.out.copy_to(device), None if built.out_scale is None else built.out_scale.placed.copy_to(device)
+
+
+def plan(built: Built, device: str) -> moe_act.Plan:
+    tensors, options = arguments(built, device, *memories(built, device))
+    return moe_act.plan(**tensors, **options)
+
+
+def run(built: Built, device: str, plan: moe_act.Plan | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The memory of out and of out_scale after a launch."""
+    out_memory, scale_memory = memories(built, device)
+    tensors, options = arguments(built, device, out_memory, scale_memory)
+    if plan is None:
+        moe_act.gated_act_quant(**tensors, **options)
+    else:
+        plan.run(**tensors)
+    if device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
+    return back(out_memory), None if scale_memory is None else back(scale_memory)
+
+
+def results(built: Built, out: np.ndarray, scale: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Codes [live rows, H] and scales, float32 [live rows, blocks], out of the memory after a launch."""
+    columns = built.out.shape[-1]
+    codes = built.out.on("cpu", out).reshape(-1, columns)[built.live.ravel()]
+    tensor = built.out_scale
+    if tensor is None or scale is None:
+        return codes, None
+    delivered = tensor.as_described(tensor.placed.on("cpu", scale))
+    if tensor.form.layout == "row":
+        return codes, np.ascontiguousarray(delivered.reshape(-1)[built.live.ravel()][:, None])
+    dense = to_rows(delivered, tensor.form.layout, rows=tensor.height, columns=columns, block=tensor.form.block)
+    swizzled = tensor.form.layout == "swizzled_128x4"
+    part, row = np.nonzero(built.live)
+    scale_row = built.scale_rows[part, row] if swizzled else row
+    return codes, np.ascontiguousarray(dense.reshape(tensor.parts, -1, tensor.blocks)[part, scale_row])
