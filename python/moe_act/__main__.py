@@ -32,7 +32,8 @@ def parser() -> argparse.ArgumentParser:
         help="draw time against rows, with the memory's limit (needs matplotlib)",
     )
     commands = main.add_subparsers(dest="command", metavar="info")
-    commands.add_parser("info", help="what the installed library can do on this machine")
+    info = commands.add_parser("info", help="what the installed library can do on this machine")
+    info.add_argument("--markdown", action="store_true", help="only the tables of docs/support.md")
     return main
 
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     from . import command  # after parsing: --help and bad usage answer at once
 
-    return command.info() if options.command == "info" else command.run(options)
+    return command.info(options.markdown) if options.command == "info" else command.run(options)
 
 
 if __name__ == "__main__":

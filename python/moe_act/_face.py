@@ -49,47 +49,56 @@ def gated_act_quant(
     """``silu(gate) * up``, quantized: the step between the two grouped GEMMs of a Mixture-of-Experts layer.
 
     All tensors live on one device, the CPU or a CUDA device, and may come from any framework that speaks DLPack.
-    A block is 128 adjacent columns that share one scale. Rounding and special values: docs/contract.md.
+    A block is 32, 64 or 128 adjacent columns that share one scale. Rounding and special values: docs/contract.md.
 
     Args:
-        x: ``[rows, 2H]``, ``H >= 1``; float32, float16, bfloat16 or float8_e4m3fn, or an integer view of the same
+        x: ``[rows, 2H]``, ``H >= 1`` (masked rows: ``[experts, rows, 2H]``, and so on for the others); float32, float16, bfloat16 or float8_e4m3fn, or an integer view of the same
             width with ``x_format``. Elements of a row are adjacent; rows may be further apart than ``2H``.
-        x_scale: float32, for e4m3 input and only then: what each stored block of 128 columns of a row of ``x``, gate
-            and up together, is multiplied by. Column major ``[ceil(2H / 128), >= rows]`` or row major
-            ``[rows, ceil(2H / 128)]``, see ``x_scale_layout``.
+        x_scale: for e4m3 input and only then: what each stored block of columns of a row of ``x``, gate and up
+            together, is multiplied by. float32 ``[ceil(2H / 128), >= rows]`` unless layout, format or block say
+            otherwise: docs/layouts.md.
         out: ``[rows, H]`` in ``out_format`` (or an integer view of it), written; allocated if not given. Must not
             overlap any other tensor.
-        out_scale: float32, written, for block scaling: column major ``[ceil(H / 128), >= rows]`` or row major
-            ``[rows, ceil(H / 128)]``; allocated if not given.
+        out_scale: written, for block scaling: float32 ``[ceil(H / 128), >= rows]`` unless layout, format or block say
+            otherwise; for row scaling float32 ``[rows]``. Allocated if not given, by :func:`moe_act.scales.empty`'s
+            rules.
         static_scale: float32, one element, from 2**-126 to 2**126: the scale of the whole result, which the codes are
             divided by. Makes ``out_scaling`` "tensor".
-        expanded_idx_to_permuted_idx: int32 ``[n]`` or ``[tokens, top_k]``: the rows of ``x`` and ``out`` to do, each
+        expanded_idx_to_permuted_idx: int32 or int64 ``[n]`` or ``[tokens, top_k]``: the rows of ``x`` and ``out`` to do, each
             at most once; -1 is skipped. No other row is read or written. Without it, every row is done.
         total_num_padded_tokens: int32, one element: the distance in floats between the blocks of column-major scales,
             known only on the device. The scale tensors are then flat, with room for ``blocks * rows`` floats.
+        rows: another convention of which rows there are, an object of :mod:`moe_act.rows`.
         x_format: the format behind an integer view, "e4m3", "bf16" or "fp16".
-        x_scale_layout: "column_major" or "row_major".
-        out_format: "e4m3" (scaled), or "bf16", "fp16", "fp32" (plain).
-        out_scaling: "block" (``max(amax / 448, 2**-126)`` per row and block), "tensor" or "none"; by default what
-            ``out_format`` and ``static_scale`` imply.
-        out_scale_layout: "column_major" or "row_major".
+        x_scale_layout: "column_major", "row_major", "tma_column_major", "packed_ue8m0" or "swizzled_128x4".
+        x_scale_format: "fp32" or "ue8m0" where the layout holds either.
+        x_block: columns that share a scale: 32, 64 or 128, the default.
+        out_format: "e4m3", "e5m2" (scaled), or "bf16", "fp16", "fp32" (plain).
+        out_scaling: "block" (``max(amax / 448, 2**-126)`` per row and block; e5m2: 57344), "row" (the same, one for
+            each row), "tensor" or "none"; by default what ``out_format`` and ``static_scale`` imply.
+        out_scale_layout: as ``x_scale_layout``.
+        out_scale_format: as ``x_scale_format``.
+        out_block: as ``x_block``.
+        scale_rounding: "none", or "power_of_two": block and row scales are rounded up to one before they are used, as
+            ue8m0 scales always are.
         activation: "swiglu".
         gate: which half of a row holds the gate, "second_half" or "first_half".
-        padding: what happens to rows that are not done. "skip": nothing of them is written. "zero" needs rows whose
-            padding can be told from their addressing, which a map of the valid rows alone does not allow.
+        padding: what happens to rows that are not done. "skip": nothing of them is written. "zero": zero codes and
+            scale 1; it needs rows whose padding can be told from their addressing, which a map of the valid rows alone
+            does not allow. By default "zero" where it is possible and ``out`` is allocated here, else "skip".
         pdl: programmatic dependent launch, CUDA with compute capability 9.0 and above. "on" waits for the preceding
-            kernel before any read. "metadata_ready" is the promise that the map and the padded total were complete
-            before the *preceding* kernel could start; only then may they be read before the wait.
+            kernel before any read. "metadata_ready" is the promise that map, padded total, indices and counts were
+            complete before the *preceding* kernel could start; only then may they be read before the wait.
         expected_rows: a hint how many rows will be done. Any value gives right results.
         stream: CUDA only: an int (``cudaStream_t``), an object with ``__cuda_stream__``, or None for the current
             stream of the framework of ``x``.
-        validate: also check what only the data shows: map values, their uniqueness, the padded total and the static
-            scale. Synchronizes the stream.
+        validate: also check what only the data shows: map values, their uniqueness, counts, offsets, the padded total
+            and the static scale. Synchronizes the stream.
 
     Returns:
-        ``(out, out_scale)``; ``out_scale`` is None unless ``out_scaling`` is "block". Results that were not given are
+        ``(out, out_scale)``; ``out_scale`` is None unless ``out_scaling`` is "block" or "row". Results that were not given are
         allocated by the framework of ``x``: NumPy arrays hold e4m3 codes as uint8 and bf16 as uint16, unless ``x`` is
-        an ml_dtypes array. Rows that are not done are left uninitialized.
+        an ml_dtypes array.
 
     Raises:
         TypeError: a tensor of the wrong element type, or no tensor at all.

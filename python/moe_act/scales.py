@@ -103,8 +103,9 @@ def from_rows(values: Array, layout: str, *, format: str | None = None) -> Array
         codes = np.zeros((*leading, height, 4 * quads), np.uint8)
         codes[..., :rows, :blocks] = encode_ue8m0(values)
         if layout == "packed_ue8m0":
-            words: Array = np.ascontiguousarray(codes.view("<i4").astype(np.int32).swapaxes(-1, -2))
-            return words[..., :rows].swapaxes(-1, -2)
+            words = np.ascontiguousarray(codes.view("<i4").astype(np.int32).swapaxes(-1, -2))
+            packed: Array = words[..., :rows].swapaxes(-1, -2)
+            return packed
         tiles = codes.reshape(*leading, height // 128, 4, 32, quads, 4)
         swizzled: Array = np.moveaxis(tiles, (-4, -3, -2), (-2, -3, -4)).reshape(*leading, height, 4 * quads)
         return swizzled
@@ -116,7 +117,8 @@ def from_rows(values: Array, layout: str, *, format: str | None = None) -> Array
         return columns
     padded = np.zeros((*columns.shape[:-1], -(-rows // 4) * 4), np.float32)
     padded[..., :rows] = columns
-    return padded[..., :rows].swapaxes(-1, -2)
+    transposed: Array = padded[..., :rows].swapaxes(-1, -2)
+    return transposed
 
 
 def convert(

@@ -62,7 +62,7 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert moe_act.__version__ in text and moe_act.build_info() in text and moe_act.cpu_level() in text
     assert ("no device: " in text) == (moe_act.cuda_device_count() == 0)
     for name in ("e4m3", "bf16", "fp16", "fp32"):
-        assert f"\n{name}  " in text
+        assert f"\n{name} " in text
     assert "dense, expanded_to_permuted" in text
 
 
