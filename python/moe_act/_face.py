@@ -52,8 +52,9 @@ def gated_act_quant(
     A block is 32, 64 or 128 adjacent columns that share one scale. Rounding and special values: docs/contract.md.
 
     Args:
-        x: ``[rows, 2H]``, ``H >= 1`` (masked rows: ``[experts, rows, 2H]``, and so on for the others); float32, float16, bfloat16 or float8_e4m3fn, or an integer view of the same
-            width with ``x_format``. Elements of a row are adjacent; rows may be further apart than ``2H``.
+        x: ``[rows, 2H]``, ``H >= 1``; float32, float16, bfloat16 or float8_e4m3fn, or an integer view of the same
+            width with ``x_format``. Elements of a row are adjacent; rows may be further apart than ``2H``. Masked rows:
+            ``[experts, rows, 2H]``; results and scales then have a leading ``[experts]``, too.
         x_scale: for e4m3 input and only then: what each stored block of columns of a row of ``x``, gate and up
             together, is multiplied by. float32 ``[ceil(2H / 128), >= rows]`` unless layout, format or block say
             otherwise: docs/layouts.md.
@@ -64,8 +65,8 @@ def gated_act_quant(
             rules.
         static_scale: float32, one element, from 2**-126 to 2**126: the scale of the whole result, which the codes are
             divided by. Makes ``out_scaling`` "tensor".
-        expanded_idx_to_permuted_idx: int32 or int64 ``[n]`` or ``[tokens, top_k]``: the rows of ``x`` and ``out`` to do, each
-            at most once; -1 is skipped. No other row is read or written. Without it, every row is done.
+        expanded_idx_to_permuted_idx: int32 or int64 ``[n]`` or ``[tokens, top_k]``: the rows of ``x`` and ``out`` to
+            do, each at most once; -1 is skipped. No other row is read or written. Without it, every row is done.
         total_num_padded_tokens: int32, one element: the distance in floats between the blocks of column-major scales,
             known only on the device. The scale tensors are then flat, with room for ``blocks * rows`` floats.
         rows: another convention of which rows there are, an object of :mod:`moe_act.rows`.
@@ -96,9 +97,9 @@ def gated_act_quant(
             and the static scale. Synchronizes the stream.
 
     Returns:
-        ``(out, out_scale)``; ``out_scale`` is None unless ``out_scaling`` is "block" or "row". Results that were not given are
-        allocated by the framework of ``x``: NumPy arrays hold e4m3 codes as uint8 and bf16 as uint16, unless ``x`` is
-        an ml_dtypes array.
+        ``(out, out_scale)``; ``out_scale`` is None unless ``out_scaling`` is "block" or "row". Results that were not
+        given are allocated by the framework of ``x``: NumPy arrays hold e4m3 codes as uint8 and bf16 as uint16, unless
+        ``x`` is an ml_dtypes array.
 
     Raises:
         TypeError: a tensor of the wrong element type, or no tensor at all.

@@ -63,7 +63,7 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert ("no device: " in text) == (moe_act.cuda_device_count() == 0)
     for name in ("e4m3", "bf16", "fp16", "fp32"):
         assert f"\n{name} " in text
-    assert "dense, expanded_to_permuted" in text
+    assert "3 expanded to permuted" in text and "10 masked" in text
 
 
 class Spoiled:
