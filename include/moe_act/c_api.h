@@ -80,13 +80,67 @@ typedef enum moe_act_scale_rounding {
 typedef enum moe_act_gate {
   MOE_ACT_GATE_DEFAULT = 0, /* in options only: second half */
   MOE_ACT_GATE_SECOND_HALF = 1,
-  MOE_ACT_GATE_FIRST_HALF = 2
+  MOE_ACT_GATE_FIRST_HALF = 2,
+  MOE_ACT_GATE_INTERLEAVED = 3 /* groups of `interleave` columns of gate and of up take turns, gate first */
 } moe_act_gate;
 
 typedef enum moe_act_activation {
-  MOE_ACT_ACTIVATION_DEFAULT = 0, /* in options only: swiglu */
-  MOE_ACT_ACTIVATION_SWIGLU = 1   /* gate * sigmoid(gate) * up */
+  MOE_ACT_ACTIVATION_DEFAULT = 0,     /* in options only: swiglu */
+  MOE_ACT_ACTIVATION_SWIGLU = 1,      /* gate * sigmoid(alpha * gate) * (up + beta), both clamped to limit before */
+  MOE_ACT_ACTIVATION_SWIGLU_STEP = 2, /* min(gate * sigmoid(gate), limit) * up, up clamped to limit before */
+  MOE_ACT_ACTIVATION_GEGLU = 3,       /* gelu(gate) * up, by erf */
+  MOE_ACT_ACTIVATION_GEGLU_TANH = 4,  /* gelu(gate) * up, by tanh */
+  MOE_ACT_ACTIVATION_REGLU = 5,       /* max(gate, 0) * up */
+  MOE_ACT_ACTIVATION_SITU = 6, /* gate_bound * tanh(gate / gate_bound) * sigmoid(gate) * up_bound * tanh(up / up_bound)
+                                */
+  MOE_ACT_ACTIVATION_SILU = 7, /* from here on without up, x [rows, H]: gate * sigmoid(gate) */
+  MOE_ACT_ACTIVATION_GELU = 8, /* by erf */
+  MOE_ACT_ACTIVATION_GELU_TANH = 9,
+  MOE_ACT_ACTIVATION_RELU = 10, /* max(gate, 0) */
+  MOE_ACT_ACTIVATION_RELU2 = 11 /* max(gate, 0)^2 */
 } moe_act_activation;
+
+/* Where alpha, beta or limit comes from. */
+typedef enum moe_act_parameter {
+  MOE_ACT_PARAMETER_NONE = 0,      /* it is not applied */
+  MOE_ACT_PARAMETER_SCALAR = 1,    /* the field of that name */
+  MOE_ACT_PARAMETER_PER_EXPERT = 2 /* the buffer of that name */
+} moe_act_parameter;
+
+/* Whose numerics, as docs/contract.md says them; the fields after it replace single parts. */
+typedef enum moe_act_preset {
+  MOE_ACT_PRESET_DEFAULT = 0, /* flashinfer */
+  MOE_ACT_PRESET_FLASHINFER = 1,
+  MOE_ACT_PRESET_DEEPGEMM = 2, /* TileKernels', too */
+  MOE_ACT_PRESET_VLLM_BLOCK = 3,
+  MOE_ACT_PRESET_VLLM_MASKED = 4,
+  MOE_ACT_PRESET_SGLANG = 5,
+  MOE_ACT_PRESET_LMDEPLOY = 6,
+  MOE_ACT_PRESET_TE_MXFP8 = 7
+} moe_act_preset;
+
+/* What is rounded to the format of x before amax. */
+typedef enum moe_act_product_rounding {
+  MOE_ACT_PRODUCT_ROUNDING_DEFAULT = 0, /* the preset's */
+  MOE_ACT_PRODUCT_ROUNDING_NONE = 1,
+  MOE_ACT_PRODUCT_ROUNDING_PRODUCT = 2,
+  MOE_ACT_PRODUCT_ROUNDING_ACTIVATION_AND_PRODUCT = 3
+} moe_act_product_rounding;
+
+/* How scales and codes are formed. */
+typedef enum moe_act_quantization {
+  MOE_ACT_QUANTIZATION_DEFAULT = 0,      /* the preset's */
+  MOE_ACT_QUANTIZATION_DIVIDE = 1,       /* y / scale */
+  MOE_ACT_QUANTIZATION_MULTIPLY = 2,     /* y * (448 / amax) */
+  MOE_ACT_QUANTIZATION_MULTIPLY_BF16 = 3 /* y * (1 / scale), scale and all steps rounded to bf16 */
+} moe_act_quantization;
+
+/* Are gate and up rounded to the format of x when they are clamped? */
+typedef enum moe_act_clamp_rounding {
+  MOE_ACT_CLAMP_ROUNDING_DEFAULT = 0, /* none */
+  MOE_ACT_CLAMP_ROUNDING_NONE = 1,
+  MOE_ACT_CLAMP_ROUNDING_INPUT = 2
+} moe_act_clamp_rounding;
 
 /* How rows are found; see docs/contract.md. */
 typedef enum moe_act_row_kind {
@@ -140,7 +194,7 @@ typedef struct moe_act_problem {
   int32_t out_scaling;      /* moe_act_scaling */
   int32_t out_scale_layout; /* moe_act_scale_layout; read only when out_scaling is BLOCK */
   int32_t activation;       /* moe_act_activation */
-  int32_t gate;             /* moe_act_gate */
+  int32_t gate;             /* moe_act_gate; SECOND_HALF where there is no up */
   int32_t row_kind;         /* moe_act_row_kind */
   int32_t padding;          /* moe_act_padding */
   int32_t pdl;              /* moe_act_pdl */
@@ -171,6 +225,34 @@ typedef struct moe_act_problem {
   int64_t out_expert_stride;
   int64_t x_scale_expert_stride;
   int64_t out_scale_expert_stride;
+  int32_t interleave; /* gate INTERLEAVED: columns of a group, 1, 8 or 32; else 0 */
+  int32_t alpha_from; /* moe_act_parameter; SWIGLU only */
+  int32_t beta_from;  /* the same */
+  int32_t limit_from; /* the same; SWIGLU and SWIGLU_STEP only */
+  float alpha;        /* where alpha_from is SCALAR; else 0 */
+  float beta;
+  float limit;                       /* above 0 */
+  float gate_bound;                  /* SITU, above 0; else 0 */
+  float up_bound;                    /* the same */
+  int32_t preset;                    /* moe_act_preset */
+  int32_t product_rounding;          /* moe_act_product_rounding */
+  int32_t quantization;              /* moe_act_quantization */
+  int32_t clamp_rounding;            /* moe_act_clamp_rounding */
+  float smallest_amax;               /* 0: the preset's */
+  float smallest_scale;              /* 0: the preset's */
+  int32_t bias_format;               /* moe_act_format of bias: FP32 or BF16; NONE = there is no bias */
+  int32_t bias_alignment;            /* bytes, as x_alignment; 0 = its element's */
+  int32_t has_weight;                /* 1: rows are multiplied by weights; else 0 */
+  int64_t bias_expert_stride;        /* elements between the experts of bias; else 0 */
+  int64_t parameter_experts;         /* of bias and of per-expert alpha, beta and limit; 0 = there are none */
+  int64_t weights;                   /* elements of weight; else 0 */
+  int64_t expert_tiles;              /* elements of tile_to_expert; 0 = there is none */
+  int32_t tile_to_expert_bits;       /* 32 or 64; 0 = 32 */
+  int32_t permuted_to_expanded_bits; /* 32 or 64; 0 = there is none */
+  int32_t unquantized_format;        /* moe_act_format: FP32, FP16, BF16; NONE = no unquantized copy is written */
+  int32_t unquantized_alignment;     /* bytes, as out_alignment; 0 = its element's */
+  int64_t unquantized_row_stride;    /* elements, >= H; else 0 */
+  int64_t unquantized_expert_stride; /* MASKED; else 0 */
 } moe_act_problem;
 
 /* The device pointers of one launch. Null where the problem has no such argument. */
@@ -184,6 +266,14 @@ typedef struct moe_act_buffers {
   const void* row_index;                  /* index_bits; as the row kind says */
   const int32_t* total_num_padded_tokens; /* [1]; only when a scale stride is STRIDE_ON_DEVICE */
   const void* row_count;                  /* [1], index_bits; as the row kind says, null where none is given */
+  const void* bias;                       /* [parameter_experts, 2H], bias_format; columns arranged as those of x */
+  const float* alpha;                     /* [parameter_experts]; PER_EXPERT only */
+  const float* beta;                      /* the same */
+  const float* limit;                     /* the same */
+  const float* weight;                    /* [weights], indexed as docs/contract.md says; has_weight only */
+  const void* tile_to_expert;             /* [expert_tiles]; a row whose tile's expert is negative is not live */
+  const void* permuted_to_expanded;       /* [rows]: a row's element of weight */
+  void* out_unquantized;                  /* [rows, H], unquantized_format */
 } moe_act_buffers;
 
 /* A GPU, as far as planning is concerned. */
@@ -281,6 +371,22 @@ typedef struct moe_act_options {
   int64_t tile_tokens;
   int64_t expert_alignment;
   int64_t num_valid_ids;
+  int32_t interleave;
+  int32_t alpha_from; /* SCALAR: alpha holds it. Per-expert values are tensors */
+  int32_t beta_from;
+  int32_t limit_from;
+  float alpha;
+  float beta;
+  float limit;
+  float gate_bound;
+  float up_bound;
+  int32_t preset;
+  int32_t product_rounding;
+  int32_t quantization;
+  int32_t clamp_rounding;
+  float smallest_amax;
+  float smallest_scale;
+  int32_t unquantized_format; /* NONE = by dtype. Names the format behind an integer view */
 } moe_act_options;
 
 /* The tensors of one call; null where there is none. Masked: x, out and block or row scales with a leading [E]. */
@@ -294,6 +400,14 @@ typedef struct moe_act_tensors {
   const moe_act_tensor* row_index;    /* int32 or int64, as row_kind says; a map may be [tokens, top_k] */
   const moe_act_tensor* total_num_padded_tokens; /* int32, one element */
   const moe_act_tensor* row_count;               /* int32 or int64, one element, as row_kind says */
+  const moe_act_tensor* bias;                    /* fp32 or bf16 [experts, 2H] */
+  const moe_act_tensor* alpha;                   /* fp32 [experts] */
+  const moe_act_tensor* beta;
+  const moe_act_tensor* limit;
+  const moe_act_tensor* weight;               /* fp32, a shape as the rows say */
+  const moe_act_tensor* tile_to_expert;       /* int32 or int64 [tiles] */
+  const moe_act_tensor* permuted_to_expanded; /* int32 or int64 [rows] */
+  const moe_act_tensor* out_unquantized;      /* fp32, fp16 or bf16 [rows, H] */
 } moe_act_tensors;
 
 /* One line about the last failure in this thread; "" if there was none. Valid until the thread's next call. */
@@ -313,7 +427,7 @@ MOE_ACT_API moe_act_status moe_act_device_query(int32_t device_id, moe_act_devic
 
 /* The value behind an option's name ("gate", "first_half"); the error lists the known names.
  * option: "format", "out_scaling", "x_scale_layout", "out_scale_layout", "gate", "activation", "padding", "pdl",
- * "schedule". */
+ * "schedule", "preset", "product_rounding", "quantization", "clamp_rounding", "scale_rounding". */
 MOE_ACT_API moe_act_status moe_act_parse_option(const char* option, const char* name, int32_t* value);
 
 /* The name of an option's value, or null. */

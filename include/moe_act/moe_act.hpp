@@ -40,8 +40,32 @@ enum class RowKind {
   masked = 9,
 };
 enum class SortedRows { position = 1, id = 2 };
-enum class Gate { second_half = 1, first_half = 2 };
-enum class Activation { swiglu = 1 };
+enum class Gate { second_half = 1, first_half = 2, interleaved = 3 };
+enum class Activation {
+  swiglu = 1,
+  swiglu_step = 2,
+  geglu = 3,
+  geglu_tanh = 4,
+  reglu = 5,
+  situ = 6,
+  silu = 7,  // from here on x is [rows, H]
+  gelu = 8,
+  gelu_tanh = 9,
+  relu = 10,
+  relu2 = 11,
+};
+enum class Preset {
+  flashinfer = 1,
+  deepgemm = 2,
+  vllm_block = 3,
+  vllm_masked = 4,
+  sglang = 5,
+  lmdeploy = 6,
+  te_mxfp8 = 7,
+};
+enum class ProductRounding { none = 1, product = 2, activation_and_product = 3 };
+enum class Quantization { divide = 1, multiply = 2, multiply_bf16 = 3 };
+enum class ClampRounding { none = 1, input = 2 };
 enum class Padding { skip = 1, zero = 2 };
 enum class Pdl { off = 1, on = 2, metadata_ready = 3 };
 
@@ -130,7 +154,47 @@ struct Problem : moe_act_problem {
   Problem& allow_workspace(std::int64_t bytes) { return put(workspace_limit, bytes); }
   Problem& expect_rows(std::int64_t count) { return put(expected_rows, count); }  // a hint, never a limit
   Problem& set(Gate value) { return put(gate, value); }
-  Problem& set(Activation value) { return put(activation, value); }
+  // Without a gate x is [rows, H]: state it before the scales' layouts.
+  Problem& set(Activation value) {
+    if (value >= Activation::silu) put(x_row_stride, columns);
+    return put(activation, value);
+  }
+  Problem& set(Preset value) { return put(preset, value); }
+  Problem& set(ProductRounding value) { return put(product_rounding, value); }
+  Problem& set(Quantization value) { return put(quantization, value); }
+  Problem& set(ClampRounding value) { return put(clamp_rounding, value); }
+  // Gate and up take turns, so many columns of each.
+  Problem& interleaved_by(std::int32_t group) { return set(Gate::interleaved).put(interleave, group); }
+  // One number for all rows; the per-expert calls below are for buffers [experts] instead.
+  Problem& alpha_of(float value) { return put(alpha_from, MOE_ACT_PARAMETER_SCALAR).put(alpha, value); }
+  Problem& beta_of(float value) { return put(beta_from, MOE_ACT_PARAMETER_SCALAR).put(beta, value); }
+  Problem& limit_of(float value) { return put(limit_from, MOE_ACT_PARAMETER_SCALAR).put(limit, value); }
+  Problem& bounds_of(float gate_value, float up_value) { return put(gate_bound, gate_value).put(up_bound, up_value); }
+  Problem& alpha_per_expert(std::int64_t count) {
+    return put(alpha_from, MOE_ACT_PARAMETER_PER_EXPERT).put(parameter_experts, count);
+  }
+  Problem& beta_per_expert(std::int64_t count) {
+    return put(beta_from, MOE_ACT_PARAMETER_PER_EXPERT).put(parameter_experts, count);
+  }
+  Problem& limit_per_expert(std::int64_t count) {
+    return put(limit_from, MOE_ACT_PARAMETER_PER_EXPERT).put(parameter_experts, count);
+  }
+  // A bias [experts, columns of x], fp32 or bf16, compact and aligned to `alignment` bytes.
+  Problem& bias_of(Format format, std::int64_t count, std::int32_t alignment) {
+    const bool gated = activation < static_cast<std::int32_t>(Activation::silu);
+    put(bias_format, format).put(bias_alignment, alignment).put(bias_expert_stride, gated ? 2 * columns : columns);
+    return put(parameter_experts, count);
+  }
+  Problem& weigh_by(std::int64_t count) { return put(has_weight, 1).put(weights, count); }
+  // Which expert a tile of rows (or of sorted positions) belongs to, where the rows do not say.
+  Problem& experts_of_tiles(std::int64_t tiles, std::int64_t tokens) {
+    return put(expert_tiles, tiles).put(tile_tokens, tokens);
+  }
+  // A compact copy of the result before it is quantized; state it after the rows.
+  Problem& copy_unquantized(Format format, std::int32_t alignment) {
+    put(unquantized_format, format).put(unquantized_alignment, alignment).put(unquantized_row_stride, columns);
+    return put(unquantized_expert_stride, row_kind == MOE_ACT_ROWS_MASKED ? rows * columns : 0);
+  }
   Problem& set(Padding value) { return put(padding, value); }
   Problem& set(Pdl value) { return put(pdl, value); }
   Problem& set(Scaling value) { return put(out_scaling, value); }
@@ -138,7 +202,8 @@ struct Problem : moe_act_problem {
   // Compact scales, one for so many columns: [blocks, rows] when column major, [rows, blocks] when row major.
   Problem& scales_of_x(ScaleLayout layout, std::int32_t block = 128) {
     put(x_scale_layout, layout).put(x_block, block);
-    return compact(layout, block, 2 * columns, x_scale_stride, x_scale_expert_stride);
+    const bool gated = activation < static_cast<std::int32_t>(Activation::silu);
+    return compact(layout, block, gated ? 2 * columns : columns, x_scale_stride, x_scale_expert_stride);
   }
   Problem& scales_of_out(ScaleLayout layout, std::int32_t block = 128) {
     put(out_scale_layout, layout).put(out_block, block);
@@ -188,6 +253,14 @@ struct Buffers {
   const void* row_index = nullptr;      // int32 or int64, as the row kind says; rows_of_map: [entries]
   const std::int32_t* total_num_padded_tokens = nullptr;  // [1]; scale_strides_on_device only
   const void* row_count = nullptr;                        // [1], int32 or int64, as the row kind says
+  const void* bias = nullptr;                             // [experts, columns of x]; bias_of
+  const float* alpha = nullptr;                           // [experts]; alpha_per_expert
+  const float* beta = nullptr;                            // likewise
+  const float* limit = nullptr;                           // likewise
+  const float* weight = nullptr;                          // [weights]; weigh_by
+  const void* tile_to_expert = nullptr;                   // [tiles], int32 or int64; experts_of_tiles
+  const void* permuted_to_expanded = nullptr;             // [rows], int32 or int64
+  void* out_unquantized = nullptr;                        // [rows, H]; copy_unquantized
 };
 
 // A GPU, as far as planning is concerned; it need not be there.
@@ -284,6 +357,14 @@ struct Tensors {
   const moe_act_tensor* row_index = nullptr;     // int32 or int64, as the row kind says; a map without one
   const moe_act_tensor* total_num_padded_tokens = nullptr;  // int32, one element: the scales' stride
   const moe_act_tensor* row_count = nullptr;                // int32 or int64, one element, as the row kind says
+  const moe_act_tensor* bias = nullptr;                     // fp32 or bf16 [experts, columns of x]
+  const moe_act_tensor* alpha = nullptr;                    // fp32 [experts]
+  const moe_act_tensor* beta = nullptr;                     // likewise
+  const moe_act_tensor* limit = nullptr;                    // likewise
+  const moe_act_tensor* weight = nullptr;                   // fp32, a shape as the rows say
+  const moe_act_tensor* tile_to_expert = nullptr;           // int32 or int64 [tiles]
+  const moe_act_tensor* permuted_to_expanded = nullptr;     // int32 or int64 [rows]
+  const moe_act_tensor* out_unquantized = nullptr;          // fp32, fp16 or bf16 [rows, H]
 };
 
 // What tensors cannot say. Left out, each has the default of the C interface.
@@ -309,6 +390,19 @@ struct Options {
   std::int64_t tile_tokens = 0;
   std::int64_t expert_alignment = 0;
   std::int64_t num_valid_ids = 0;
+  std::int32_t interleave = 0;
+  std::optional<float> alpha = {};  // per-expert values are tensors
+  std::optional<float> beta = {};
+  std::optional<float> limit = {};
+  float gate_bound = 0.0f;
+  float up_bound = 0.0f;
+  std::optional<Preset> preset = {};
+  std::optional<ProductRounding> product_rounding = {};
+  std::optional<Quantization> quantization = {};
+  std::optional<ClampRounding> clamp_rounding = {};
+  float smallest_amax = 0.0f;  // 0 = the preset's
+  float smallest_scale = 0.0f;
+  std::optional<Format> unquantized_format = {};
 };
 
 struct Description {
@@ -342,6 +436,22 @@ inline Description describe(const Tensors& tensors, const Options& options = {})
   chosen.tile_tokens = options.tile_tokens;
   chosen.expert_alignment = options.expert_alignment;
   chosen.num_valid_ids = options.num_valid_ids;
+  chosen.interleave = options.interleave;
+  chosen.alpha_from = options.alpha ? MOE_ACT_PARAMETER_SCALAR : MOE_ACT_PARAMETER_NONE;
+  chosen.alpha = options.alpha.value_or(0.0f);
+  chosen.beta_from = options.beta ? MOE_ACT_PARAMETER_SCALAR : MOE_ACT_PARAMETER_NONE;
+  chosen.beta = options.beta.value_or(0.0f);
+  chosen.limit_from = options.limit ? MOE_ACT_PARAMETER_SCALAR : MOE_ACT_PARAMETER_NONE;
+  chosen.limit = options.limit.value_or(0.0f);
+  chosen.gate_bound = options.gate_bound;
+  chosen.up_bound = options.up_bound;
+  chosen.preset = detail::value_or_default(options.preset);
+  chosen.product_rounding = detail::value_or_default(options.product_rounding);
+  chosen.quantization = detail::value_or_default(options.quantization);
+  chosen.clamp_rounding = detail::value_or_default(options.clamp_rounding);
+  chosen.smallest_amax = options.smallest_amax;
+  chosen.smallest_scale = options.smallest_scale;
+  chosen.unquantized_format = detail::value_or_default(options.unquantized_format);
   auto problem = detail::sized<moe_act_problem>();
   auto buffers = detail::sized<moe_act_buffers>();
   detail::check(moe_act_describe(&given, &chosen, &problem, &buffers));

@@ -13,9 +13,11 @@ from ._core import DeviceInfo, Plan, build_info, cpu_level, cuda_device_count, d
 from ._core import version as _version
 from ._face import gated_act_quant, plan
 from ._frameworks import Result
+from .numerics import Numerics
 
 __all__ = [
     "DeviceInfo",
+    "Numerics",
     "Plan",
     "Result",
     "build_info",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from . import _core
 from ._frameworks import Result, RowConvention
+from .numerics import Numerics, PresetName
 
 Format = Literal["e4m3", "e5m2", "bf16", "fp16", "fp32"]
 ScaleLayout = Literal["column_major", "row_major", "tma_column_major", "packed_ue8m0", "swizzled_128x4"]
@@ -13,7 +14,12 @@ ScaleFormat = Literal["fp32", "ue8m0"]
 ScaleRounding = Literal["none", "power_of_two"]
 Block = Literal[32, 64, 128]
 Scaling = Literal["block", "row", "tensor", "none"]
-Gate = Literal["second_half", "first_half"]
+Activation = Literal[
+    "swiglu", "swiglu_step", "geglu", "geglu_tanh", "reglu", "situ", "silu", "gelu", "gelu_tanh", "relu", "relu2"
+]
+Gate = Literal["second_half", "first_half", "interleaved"]
+Interleave = Literal[1, 8, 32]
+PlainFormat = Literal["bf16", "fp16", "fp32"]
 Padding = Literal["skip", "zero"]
 Pdl = Literal["off", "on", "metadata_ready"]
 
@@ -38,15 +44,26 @@ def gated_act_quant(
     out_scale_format: ScaleFormat | None = None,
     out_block: Block | None = None,
     scale_rounding: ScaleRounding | None = None,
-    activation: Literal["swiglu"] = "swiglu",
+    activation: Activation = "swiglu",
     gate: Gate = "second_half",
+    bias: Any = None,
+    alpha: Any = None,
+    beta: Any = None,
+    limit: Any = None,
+    gate_bound: float | None = None,
+    up_bound: float | None = None,
+    interleave: Interleave | None = None,
+    weight: Any = None,
+    out_unquantized: Any = None,
+    unquantized_format: PlainFormat | None = None,
+    numerics: PresetName | Numerics = "flashinfer",
     padding: Padding | None = None,
     pdl: Pdl = "off",
     expected_rows: int | None = None,
     stream: Any = None,
     validate: bool = False,
 ) -> Result:
-    """``silu(gate) * up``, quantized: the step between the two grouped GEMMs of a Mixture-of-Experts layer.
+    """``silu(gate) * up`` or another activation, quantized: what lies between the grouped GEMMs of an MoE layer.
 
     All tensors live on one device, the CPU or a CUDA device, and may come from any framework that speaks DLPack.
     A block is 32, 64 or 128 adjacent columns that share one scale. Rounding and special values: docs/contract.md.
@@ -54,7 +71,8 @@ def gated_act_quant(
     Args:
         x: ``[rows, 2H]``, ``H >= 1``; float32, float16, bfloat16 or float8_e4m3fn, or an integer view of the same
             width with ``x_format``. Elements of a row are adjacent; rows may be further apart than ``2H``. Masked rows:
-            ``[experts, rows, 2H]``; results and scales then have a leading ``[experts]``, too.
+            ``[experts, rows, 2H]``; results and scales then have a leading ``[experts]``, too. Without a gate: ``H``
+            columns where this says ``2H``.
         x_scale: for e4m3 input and only then: what each stored block of columns of a row of ``x``, gate and up
             together, is multiplied by. float32 ``[ceil(2H / 128), >= rows]`` unless layout, format or block say
             otherwise: docs/layouts.md.
@@ -82,8 +100,24 @@ def gated_act_quant(
         out_block: as ``x_block``.
         scale_rounding: "none", or "power_of_two": block and row scales are rounded up to one before they are used, as
             ue8m0 scales always are.
-        activation: "swiglu".
-        gate: which half of a row holds the gate, "second_half" or "first_half".
+        activation: "swiglu", "swiglu_step", "geglu", "geglu_tanh", "reglu" or "situ"; without a gate, ``x [rows, H]``:
+            "silu", "gelu", "gelu_tanh", "relu" or "relu2". docs/contract.md has the formulas.
+        gate: where a row holds the gate: "second_half", "first_half", or "interleaved", groups of gate and of up in
+            turns, gate first.
+        bias: float32 or bfloat16 ``[experts, 2H]``, columns arranged as those of ``x``; added before the activation.
+        alpha: swiglu: what the gate in the sigmoid is multiplied by; a number, or float32 ``[experts]``.
+        beta: swiglu: what is added to up; a number, or float32 ``[experts]``.
+        limit: swiglu: gate is at most this, up between its negative and it; swiglu_step: the activation and up are, 7
+            if not given. A positive number, or float32 ``[experts]``.
+        gate_bound: situ: a positive number.
+        up_bound: situ: a positive number.
+        interleave: columns of a group of an interleaved gate, 1 (the default), 8 or 32; divides ``H``.
+        weight: float32, the routing weights that rows are multiplied by before they are quantized; which is a row's
+            depends on the rows: docs/contract.md. Do not apply them again after the second GEMM.
+        out_unquantized: ``[rows, H]`` float32, float16 or bfloat16 (or an integer view), written: what is quantized.
+        unquantized_format: the format behind an integer view ``out_unquantized``.
+        numerics: whose: "flashinfer", "deepgemm" (or "tilekernels"), "vllm_block", "vllm_masked", "sglang", "lmdeploy",
+            "te_mxfp8", or a :class:`moe_act.Numerics`.
         padding: what happens to rows that are not done. "skip": nothing of them is written. "zero": zero codes and
             scale 1; it needs rows whose padding can be told from their addressing, which a map of the valid rows alone
             does not allow. By default "zero" where it is possible and ``out`` is allocated here, else "skip".
@@ -128,6 +162,17 @@ def gated_act_quant(
         scale_rounding,
         activation,
         gate,
+        bias,
+        alpha,
+        beta,
+        limit,
+        gate_bound,
+        up_bound,
+        interleave,
+        weight,
+        out_unquantized,
+        unquantized_format,
+        numerics,
         padding,
         pdl,
         expected_rows,
@@ -156,8 +201,19 @@ def plan(
     out_scale_format: ScaleFormat | None = None,
     out_block: Block | None = None,
     scale_rounding: ScaleRounding | None = None,
-    activation: Literal["swiglu"] = "swiglu",
+    activation: Activation = "swiglu",
     gate: Gate = "second_half",
+    bias: Any = None,
+    alpha: Any = None,
+    beta: Any = None,
+    limit: Any = None,
+    gate_bound: float | None = None,
+    up_bound: float | None = None,
+    interleave: Interleave | None = None,
+    weight: Any = None,
+    out_unquantized: Any = None,
+    unquantized_format: PlainFormat | None = None,
+    numerics: PresetName | Numerics = "flashinfer",
     padding: Padding | None = None,
     pdl: Pdl = "off",
     expected_rows: int | None = None,
@@ -199,6 +255,17 @@ def plan(
         scale_rounding,
         activation,
         gate,
+        bias,
+        alpha,
+        beta,
+        limit,
+        gate_bound,
+        up_bound,
+        interleave,
+        weight,
+        out_unquantized,
+        unquantized_format,
+        numerics,
         padding,
         pdl,
         expected_rows,

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .numerics import Numerics as Numerics  # where the compiled module looks for it
+
 
 class Result(NamedTuple):
     """What the operation delivers.
@@ -34,6 +36,8 @@ class Said(NamedTuple):
     expert_alignment: int = 0
     num_valid_ids: int = 0
     sorted_rows: str = "position"
+    tile_to_expert: Any = None
+    permuted_to_expanded: Any = None
 
 
 class RowConvention:

@@ -73,7 +73,7 @@ struct DescriptionKey {
     std::uint8_t address;  // modulo the largest alignment that a problem promises; that alignment itself for null
   };
   moe_act_options options;
-  Layout layouts[8];
+  Layout layouts[16];
 };
 
 DescriptionKey::Layout layout_of(const moe_act_tensor* tensor) {
@@ -103,7 +103,9 @@ DescriptionKey key_of(const moe_act_tensors& tensors, const moe_act_options& opt
   return {options,
           {layout_of(tensors.x), layout_of(tensors.x_scale), layout_of(tensors.out), layout_of(tensors.out_scale),
            layout_of(tensors.static_scale), layout_of(tensors.row_index), layout_of(tensors.total_num_padded_tokens),
-           layout_of(tensors.row_count)}};
+           layout_of(tensors.row_count), layout_of(tensors.bias), layout_of(tensors.alpha), layout_of(tensors.beta),
+           layout_of(tensors.limit), layout_of(tensors.weight), layout_of(tensors.tile_to_expert),
+           layout_of(tensors.permuted_to_expanded), layout_of(tensors.out_unquantized)}};
 }
 
 moe_act_buffers buffers_of(const moe_act_tensors& tensors) {
@@ -117,6 +119,14 @@ moe_act_buffers buffers_of(const moe_act_tensors& tensors) {
   buffers.row_index = data(tensors.row_index);
   buffers.total_num_padded_tokens = static_cast<const std::int32_t*>(data(tensors.total_num_padded_tokens));
   buffers.row_count = data(tensors.row_count);
+  buffers.bias = data(tensors.bias);
+  buffers.alpha = static_cast<const float*>(data(tensors.alpha));
+  buffers.beta = static_cast<const float*>(data(tensors.beta));
+  buffers.limit = static_cast<const float*>(data(tensors.limit));
+  buffers.weight = static_cast<const float*>(data(tensors.weight));
+  buffers.tile_to_expert = data(tensors.tile_to_expert);
+  buffers.permuted_to_expanded = data(tensors.permuted_to_expanded);
+  buffers.out_unquantized = data(tensors.out_unquantized);
   return buffers;
 }
 
@@ -128,6 +138,42 @@ std::int64_t parse_int(const char* option, nb::handle number) {
   if (!nb::try_cast(integer, value))
     raise(PyExc_ValueError, option, "expected at most 2^63 - 1, got " + nb::cast<std::string>(nb::str(integer)));
   return value;
+}
+
+bool is_number(nb::handle value) {
+  return PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr());
+}
+
+// NaN and infinity are judged by name later on.
+float parse_float(const char* option, nb::handle number) {
+  if (number.is_none()) return 0.0f;
+  double value = 0.0;
+  if (!is_number(number) || !nb::try_cast(number, value))
+    raise(PyExc_TypeError, option, "expected a number, got " + type_name_of(number));
+  return static_cast<float>(value);
+}
+
+// A preset's name, or a moe_act.Numerics, whose fields are None where they are the preset's.
+void parse_numerics(moe_act_options& options, nb::handle numerics) {
+  if (numerics.is_none() || nb::isinstance<nb::str>(numerics))
+    return parse_one<&moe_act_options::preset>(options, "preset", numerics);
+  if (!nb::isinstance(numerics, frameworks().attr("Numerics")))
+    raise(PyExc_TypeError, "numerics",
+          "expected the name of a preset or a moe_act.Numerics, got " + type_name_of(numerics));
+  const auto part = [&](const char* name) -> nb::object { return numerics.attr(name); };
+  parse_one<&moe_act_options::preset>(options, "preset", part("preset"));
+  parse_one<&moe_act_options::product_rounding>(options, "product_rounding", part("product_rounding"));
+  parse_one<&moe_act_options::quantization>(options, "quantization", part("quantization"));
+  parse_one<&moe_act_options::clamp_rounding>(options, "clamp_rounding", part("clamp_rounding"));
+  options.smallest_amax = parse_float("smallest_amax", part("smallest_amax"));
+  options.smallest_scale = parse_float("smallest_scale", part("smallest_scale"));
+}
+
+// alpha, beta or limit where it is a number; tensors are imported with the others.
+void parse_parameter(const char* name, nb::handle value, std::int32_t& from, float& number) {
+  if (!is_number(value)) return;
+  from = MOE_ACT_PARAMETER_SCALAR;
+  number = parse_float(name, value);
 }
 
 std::int32_t parse_block(const char* option, nb::handle number) {
@@ -163,6 +209,11 @@ moe_act_options parse(const OptionNames& names) {
   parse_one<&moe_act_options::x_scale_format>(options, "x_scale_format", names.x_scale_format);
   parse_one<&moe_act_options::out_scale_format>(options, "out_scale_format", names.out_scale_format);
   parse_one<&moe_act_options::scale_rounding>(options, "scale_rounding", names.scale_rounding);
+  parse_one<&moe_act_options::unquantized_format>(options, "unquantized_format", names.unquantized_format);
+  parse_numerics(options, names.numerics);
+  options.gate_bound = parse_float("gate_bound", names.gate_bound);
+  options.up_bound = parse_float("up_bound", names.up_bound);
+  options.interleave = parse_block("interleave", names.interleave);
   options.x_block = parse_block("x_block", names.x_block);
   options.out_block = parse_block("out_block", names.out_block);
   if (!names.expected_rows.is_none()) {
@@ -170,6 +221,12 @@ moe_act_options parse(const OptionNames& names) {
     options.expected_rows = parse_int("expected_rows", names.expected_rows);
   }
   return options;
+}
+
+void parse_parameters(moe_act_options& options, const Arguments& arguments) {
+  parse_parameter("alpha", arguments.alpha, options.alpha_from, options.alpha);
+  parse_parameter("beta", arguments.beta, options.beta_from, options.beta);
+  parse_parameter("limit", arguments.limit, options.limit_from, options.limit);
 }
 
 moe_act_options options_of(const moe_act_problem& problem) {
@@ -191,6 +248,25 @@ moe_act_options options_of(const moe_act_problem& problem) {
   options.x_block = problem.x_block;
   options.out_block = problem.out_block;
   options.scale_rounding = problem.scale_rounding;
+  options.interleave = problem.interleave;
+  const auto scalar = [](std::int32_t from) {
+    return from == MOE_ACT_PARAMETER_SCALAR ? from : std::int32_t{MOE_ACT_PARAMETER_NONE};
+  };
+  options.alpha_from = scalar(problem.alpha_from);
+  options.beta_from = scalar(problem.beta_from);
+  options.limit_from = scalar(problem.limit_from);
+  options.alpha = problem.alpha;
+  options.beta = problem.beta;
+  options.limit = problem.limit;
+  options.gate_bound = problem.gate_bound;
+  options.up_bound = problem.up_bound;
+  options.preset = problem.preset;
+  options.product_rounding = problem.product_rounding;
+  options.quantization = problem.quantization;
+  options.clamp_rounding = problem.clamp_rounding;
+  options.smallest_amax = problem.smallest_amax;
+  options.smallest_scale = problem.smallest_scale;
+  options.unquantized_format = problem.unquantized_format;
   return options;
 }
 
@@ -226,6 +302,8 @@ RowArguments::RowArguments(const Arguments& arguments) {
   tile_tokens = parse_int("tile_tokens", said.attr("tile_tokens"));
   expert_alignment = parse_int("expert_alignment", said.attr("expert_alignment"));
   num_valid_ids = parse_int("num_valid_ids", said.attr("num_valid_ids"));
+  tile_to_expert = said.attr("tile_to_expert");
+  permuted_to_expanded = said.attr("permuted_to_expanded");
 }
 
 void RowArguments::apply_to(moe_act_options& options) const {
@@ -237,7 +315,8 @@ void RowArguments::apply_to(moe_act_options& options) const {
 }
 
 bool RowArguments::padding_is_known() const {
-  return kind != 0 && !(kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS && sorted_rows == MOE_ACT_SORTED_ROWS_ID);
+  return kind != 0 && kind != MOE_ACT_ROWS_EXPANDED_TO_PERMUTED &&
+         !(kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS && sorted_rows == MOE_ACT_SORTED_ROWS_ID);
 }
 
 Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stream) : arguments_(arguments) {
@@ -252,6 +331,18 @@ Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stre
   if (rows.index.is_valid()) row_index_.import(rows.index_name.c_str(), rows.index, stream_);
   total_.import("total_num_padded_tokens", arguments_.total_num_padded_tokens, stream_);
   if (rows.count.is_valid()) row_count_.import(rows.count_name.c_str(), rows.count, stream_);
+  bias_.import("bias", arguments_.bias, stream_);
+  const auto import_parameter = [&](Tensor& tensor, const char* name, nb::handle value) {
+    if (!is_number(value)) tensor.import(name, value, stream_);
+  };
+  import_parameter(alpha_, "alpha", arguments_.alpha);
+  import_parameter(beta_, "beta", arguments_.beta);
+  import_parameter(limit_, "limit", arguments_.limit);
+  weight_.import("weight", arguments_.weight, stream_);
+  out_unquantized_.import("out_unquantized", arguments_.out_unquantized, stream_);
+  if (rows.tile_to_expert.is_valid()) tile_to_expert_.import("tile_to_expert", rows.tile_to_expert, stream_);
+  if (rows.permuted_to_expanded.is_valid())
+    permuted_to_expanded_.import("permuted_to_expanded", rows.permuted_to_expanded, stream_);
 }
 
 moe_act_problem Call::describe(const moe_act_options& options) {
@@ -264,6 +355,14 @@ moe_act_problem Call::describe(const moe_act_options& options) {
   tensors.row_index = row_index_.get();
   tensors.total_num_padded_tokens = total_.get();
   tensors.row_count = row_count_.get();
+  tensors.bias = bias_.get();
+  tensors.alpha = alpha_.get();
+  tensors.beta = beta_.get();
+  tensors.limit = limit_.get();
+  tensors.weight = weight_.get();
+  tensors.tile_to_expert = tile_to_expert_.get();
+  tensors.permuted_to_expanded = permuted_to_expanded_.get();
+  tensors.out_unquantized = out_unquantized_.get();
   buffers_ = buffers_of(tensors);
 
   // Calls come in long rows of the same: what the last one was found to be need not be found again.

@@ -17,10 +17,11 @@ namespace moe_act::python {
 // Raises the Python exception that belongs to a status: ValueError, NotImplementedError, RuntimeError or TypeError.
 void check(moe_act_status status);
 
-// Are all fields equal?
+// Are all fields equal? By bytes: ones that are no field's, and zeros of either sign, can only make equal structs look
+// different, and then what was found before is found again.
 template <typename Struct>
 bool same(const Struct& a, const Struct& b) {
-  static_assert(std::has_unique_object_representations_v<Struct>, "a byte that is no field's would count");
+  static_assert(std::is_trivially_copyable_v<Struct>);
   return std::memcmp(&a, &b, sizeof(Struct)) == 0;
 }
 
@@ -36,13 +37,16 @@ using PlanHandle = std::unique_ptr<moe_act_plan, PlanDeleter>;
 
 // The tensor arguments under their public names; None where there is none. Held by the caller.
 struct Arguments {
-  nb::handle x, x_scale, out, out_scale, static_scale, expanded_idx_to_permuted_idx, total_num_padded_tokens, rows;
+  nb::handle x, x_scale, out, out_scale, static_scale, expanded_idx_to_permuted_idx, total_num_padded_tokens, rows,
+      bias, alpha, beta, limit, weight, out_unquantized;
 };
 
-// The options under their public names: a str each but for the last three, which are ints; None for the default.
+// The options under their public names: first those that are a str each, then ints, floats, and a str or a
+// moe_act.Numerics; None for the default.
 struct OptionNames {
   nb::handle x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
-      x_scale_format, out_scale_format, scale_rounding, x_block, out_block, expected_rows;
+      x_scale_format, out_scale_format, scale_rounding, unquantized_format, x_block, out_block, expected_rows,
+      interleave, gate_bound, up_bound, numerics;
 };
 
 // What a moe_act.rows object says, or a map, or nothing.
@@ -50,7 +54,7 @@ struct RowArguments {
   std::int32_t kind = 0;  // moe_act_row_kind; 0: dense, or a map's
   std::int32_t sorted_rows = 0;
   std::string index_name = "expanded_idx_to_permuted_idx", count_name = "row_count";
-  nb::object index, count;  // null: none
+  nb::object index, count, tile_to_expert, permuted_to_expanded;  // null: none
   std::int64_t tile_tokens = 0, expert_alignment = 0, num_valid_ids = 0;
 
   explicit RowArguments(const Arguments& arguments);
@@ -59,6 +63,9 @@ struct RowArguments {
 };
 
 moe_act_options parse(const OptionNames& names);
+
+// Those of alpha, beta and limit that are numbers.
+void parse_parameters(moe_act_options& options, const Arguments& arguments);
 
 // The options under which tensors give this problem again.
 moe_act_options options_of(const moe_act_problem& problem);
@@ -86,6 +93,7 @@ class Call {
   nb::object allocated_out_, allocated_out_scale_;
   void* stream_ = nullptr;
   Tensor x_, x_scale_, out_, out_scale_, static_scale_, row_index_, total_, row_count_;
+  Tensor bias_, alpha_, beta_, limit_, weight_, tile_to_expert_, permuted_to_expanded_, out_unquantized_;
   moe_act_buffers buffers_{};
 };
 

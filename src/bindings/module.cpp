@@ -53,6 +53,11 @@ nb::dict problem_dict(const moe_act_problem& problem) {
   dict["out_scale_layout"] = text_or_none(moe_act_option_name("out_scale_layout", problem.out_scale_layout));
   dict["activation"] = text_or_none(moe_act_option_name("activation", problem.activation));
   dict["gate"] = text_or_none(moe_act_option_name("gate", problem.gate));
+  dict["interleave"] = problem.interleave;
+  dict["preset"] = text_or_none(moe_act_option_name("preset", problem.preset));
+  dict["product_rounding"] = text_or_none(moe_act_option_name("product_rounding", problem.product_rounding));
+  dict["quantization"] = text_or_none(moe_act_option_name("quantization", problem.quantization));
+  dict["clamp_rounding"] = text_or_none(moe_act_option_name("clamp_rounding", problem.clamp_rounding));
   dict["row_kind"] = text_or_none(moe_act_option_name("row_kind", problem.row_kind));
   dict["padding"] = text_or_none(moe_act_option_name("padding", problem.padding));
   dict["pdl"] = text_or_none(moe_act_option_name("pdl", problem.pdl));
@@ -82,12 +87,15 @@ bool truth(nb::handle value) {
 }
 
 Result run(const Plan& plan, nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale,
-           nb::handle static_scale, nb::handle map, nb::handle total, nb::handle rows, nb::handle stream,
-           nb::handle validate) {
-  const Arguments arguments{x, x_scale, out, out_scale, static_scale, map, total, rows};
+           nb::handle static_scale, nb::handle map, nb::handle total, nb::handle rows, nb::handle bias,
+           nb::handle alpha, nb::handle beta, nb::handle limit, nb::handle weight, nb::handle out_unquantized,
+           nb::handle stream, nb::handle validate) {
+  const Arguments arguments{x,    x_scale, out,   out_scale, static_scale, map,    total,
+                            rows, bias,    alpha, beta,      limit,        weight, out_unquantized};
   const RowArguments row_arguments(arguments);
   Call call(arguments, row_arguments, stream);
   moe_act_options options = options_of(plan.problem());
+  parse_parameters(options, arguments);
   row_arguments.apply_to(options);
   moe_act_problem problem = call.describe(options);
   if (call.allocate(problem)) problem = call.describe(options);
@@ -107,13 +115,34 @@ Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::han
                        nb::handle x_scale_layout, nb::handle x_scale_format, nb::handle x_block, nb::handle out_format,
                        nb::handle out_scaling, nb::handle out_scale_layout, nb::handle out_scale_format,
                        nb::handle out_block, nb::handle scale_rounding, nb::handle activation, nb::handle gate,
-                       nb::handle padding, nb::handle pdl, nb::handle expected_rows, nb::handle stream,
-                       nb::handle validate) {
-  moe_act_options options =
-      parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
-             x_scale_format, out_scale_format, scale_rounding, x_block, out_block, expected_rows});
+                       nb::handle bias, nb::handle alpha, nb::handle beta, nb::handle limit, nb::handle gate_bound,
+                       nb::handle up_bound, nb::handle interleave, nb::handle weight, nb::handle out_unquantized,
+                       nb::handle unquantized_format, nb::handle numerics, nb::handle padding, nb::handle pdl,
+                       nb::handle expected_rows, nb::handle stream, nb::handle validate) {
+  moe_act_options options = parse({x_format,
+                                   x_scale_layout,
+                                   out_format,
+                                   out_scaling,
+                                   out_scale_layout,
+                                   activation,
+                                   gate,
+                                   padding,
+                                   pdl,
+                                   x_scale_format,
+                                   out_scale_format,
+                                   scale_rounding,
+                                   unquantized_format,
+                                   x_block,
+                                   out_block,
+                                   expected_rows,
+                                   interleave,
+                                   gate_bound,
+                                   up_bound,
+                                   numerics});
   options.workspace_limit = workspace_limit_of(x);
-  const Arguments arguments{x, x_scale, out, out_scale, static_scale, map, total, rows};
+  const Arguments arguments{x,    x_scale, out,   out_scale, static_scale, map,    total,
+                            rows, bias,    alpha, beta,      limit,        weight, out_unquantized};
+  parse_parameters(options, arguments);
   const RowArguments row_arguments(arguments);
   row_arguments.apply_to(options);
   choose_padding(options, arguments, row_arguments);
@@ -129,15 +158,37 @@ Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::ha
                         nb::handle x_scale_layout, nb::handle x_scale_format, nb::handle x_block, nb::handle out_format,
                         nb::handle out_scaling, nb::handle out_scale_layout, nb::handle out_scale_format,
                         nb::handle out_block, nb::handle scale_rounding, nb::handle activation, nb::handle gate,
-                        nb::handle padding, nb::handle pdl, nb::handle expected_rows, nb::handle device_or_none) {
-  moe_act_options options =
-      parse({x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
-             x_scale_format, out_scale_format, scale_rounding, x_block, out_block, expected_rows});
+                        nb::handle bias, nb::handle alpha, nb::handle beta, nb::handle limit, nb::handle gate_bound,
+                        nb::handle up_bound, nb::handle interleave, nb::handle weight, nb::handle out_unquantized,
+                        nb::handle unquantized_format, nb::handle numerics, nb::handle padding, nb::handle pdl,
+                        nb::handle expected_rows, nb::handle device_or_none) {
+  moe_act_options options = parse({x_format,
+                                   x_scale_layout,
+                                   out_format,
+                                   out_scaling,
+                                   out_scale_layout,
+                                   activation,
+                                   gate,
+                                   padding,
+                                   pdl,
+                                   x_scale_format,
+                                   out_scale_format,
+                                   scale_rounding,
+                                   unquantized_format,
+                                   x_block,
+                                   out_block,
+                                   expected_rows,
+                                   interleave,
+                                   gate_bound,
+                                   up_bound,
+                                   numerics});
   const DeviceInfo* device = nullptr;
   if (!device_or_none.is_none() && !nb::try_cast(device_or_none, device))
     raise(PyExc_TypeError, "device", "expected a DeviceInfo, got " + type_name_of(device_or_none));
   options.workspace_limit = workspace_limit_of(x);
-  const Arguments arguments{x, x_scale, out, out_scale, static_scale, map, total, rows};
+  const Arguments arguments{x,    x_scale, out,   out_scale, static_scale, map,    total,
+                            rows, bias,    alpha, beta,      limit,        weight, out_unquantized};
+  parse_parameters(options, arguments);
   const RowArguments row_arguments(arguments);
   row_arguments.apply_to(options);
   choose_padding(options, arguments, row_arguments);
@@ -219,7 +270,8 @@ NB_MODULE(_core, module) {
             const char* name = moe_act_option_name("schedule", self.info().schedule);
             return name != nullptr ? name : "";
           },
-          "How work is laid over warps: \"rows\", \"tiles\", \"sparse\" or \"loop\"; \"\" on the CPU.")
+          "How work is laid over warps: \"rows\", \"tiles\", \"sparse\", \"loop\", \"list\" or \"segments\"; \"\" on "
+          "the CPU.")
       .def_prop_ro(
           "grid",
           [](const Plan& self) {
@@ -249,11 +301,16 @@ Results do not depend on which one runs. Empty on the CPU.)")
       .def("run", &run, nb::arg("x").none(), nb::arg("x_scale") = nb::none(), nb::kw_only(),
            nb::arg("out") = nb::none(), nb::arg("out_scale") = nb::none(), nb::arg("static_scale") = nb::none(),
            nb::arg("expanded_idx_to_permuted_idx") = nb::none(), nb::arg("total_num_padded_tokens") = nb::none(),
-           nb::arg("rows") = nb::none(), nb::arg("stream") = nb::none(), nb::arg("validate") = false,
+           nb::arg("rows") = nb::none(), nb::arg("bias") = nb::none(), nb::arg("alpha") = nb::none(),
+           nb::arg("beta") = nb::none(), nb::arg("limit") = nb::none(), nb::arg("weight") = nb::none(),
+           nb::arg("out_unquantized") = nb::none(), nb::arg("stream") = nb::none(), nb::arg("validate") = false,
            nb::sig("def run(self, x: typing.Any, x_scale: typing.Any = None, *, out: typing.Any = None, "
                    "out_scale: typing.Any = None, static_scale: typing.Any = None, "
                    "expanded_idx_to_permuted_idx: typing.Any = None, total_num_padded_tokens: typing.Any = None, "
-                   "rows: moe_act._frameworks.RowConvention | None = None, stream: typing.Any = None, validate: bool = "
+                   "rows: moe_act._frameworks.RowConvention | None = None, bias: typing.Any = None, alpha: typing.Any "
+                   "= None, "
+                   "beta: typing.Any = None, limit: typing.Any = None, weight: typing.Any = None, "
+                   "out_unquantized: typing.Any = None, stream: typing.Any = None, validate: bool = "
                    "False) "
                    "-> moe_act._frameworks.Result"),
            R"(Launch the plan for these tensors; the arguments are those of :func:`moe_act.gated_act_quant`.
@@ -273,8 +330,11 @@ Raises:
              nb::arg("x_scale_format").none(), nb::arg("x_block").none(), nb::arg("out_format").none(),
              nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(), nb::arg("out_scale_format").none(),
              nb::arg("out_block").none(), nb::arg("scale_rounding").none(), nb::arg("activation").none(),
-             nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(), nb::arg("expected_rows").none(),
-             nb::arg("stream").none(), nb::arg("validate"));
+             nb::arg("gate").none(), nb::arg("bias").none(), nb::arg("alpha").none(), nb::arg("beta").none(),
+             nb::arg("limit").none(), nb::arg("gate_bound").none(), nb::arg("up_bound").none(),
+             nb::arg("interleave").none(), nb::arg("weight").none(), nb::arg("out_unquantized").none(),
+             nb::arg("unquantized_format").none(), nb::arg("numerics").none(), nb::arg("padding").none(),
+             nb::arg("pdl").none(), nb::arg("expected_rows").none(), nb::arg("stream").none(), nb::arg("validate"));
   module.def("plan", &make_reusable_plan, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
              nb::arg("out_scale").none(), nb::arg("static_scale").none(),
              nb::arg("expanded_idx_to_permuted_idx").none(), nb::arg("total_num_padded_tokens").none(),
@@ -282,8 +342,11 @@ Raises:
              nb::arg("x_scale_format").none(), nb::arg("x_block").none(), nb::arg("out_format").none(),
              nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(), nb::arg("out_scale_format").none(),
              nb::arg("out_block").none(), nb::arg("scale_rounding").none(), nb::arg("activation").none(),
-             nb::arg("gate").none(), nb::arg("padding").none(), nb::arg("pdl").none(), nb::arg("expected_rows").none(),
-             nb::arg("device").none());
+             nb::arg("gate").none(), nb::arg("bias").none(), nb::arg("alpha").none(), nb::arg("beta").none(),
+             nb::arg("limit").none(), nb::arg("gate_bound").none(), nb::arg("up_bound").none(),
+             nb::arg("interleave").none(), nb::arg("weight").none(), nb::arg("out_unquantized").none(),
+             nb::arg("unquantized_format").none(), nb::arg("numerics").none(), nb::arg("padding").none(),
+             nb::arg("pdl").none(), nb::arg("expected_rows").none(), nb::arg("device").none());
 
   module.def("version", &moe_act_version);
   module.def("build_info", &moe_act_build_info);

@@ -37,7 +37,9 @@ std::int8_t full_width(const Problem& problem) {
 }
 
 KernelKey key_of(const Problem& problem, const LaunchChoice& choice) {
-  return {problem.input(), problem.output_kind(), choice.schedule, choice.columns_per_lane, choice.vectors_per_lane};
+  const Math math = problem.is_general() ? Math::general : Math::plain;
+  return {problem.input(),         problem.kernel_output(), choice.schedule,
+          choice.columns_per_lane, choice.vectors_per_lane, math};
 }
 
 // Columns that one warp handles without looping.
@@ -58,8 +60,13 @@ bool can_vectorize(const Problem& problem, int columns) {
   const int load_bytes = std::min(16, columns * bytes_per_element(problem.input()));
   const int store_bytes = std::min(16, columns * bytes_per_element(problem.output()));
   const std::int64_t second_half_bytes = problem->columns * bytes_per_element(problem.input());
+  const auto serves = [&](std::int32_t format, std::int32_t alignment) {
+    return format == MOE_ACT_FORMAT_NONE ||
+           alignment >= std::min(16, columns * bytes_per_element(static_cast<Format>(format)));
+  };
   return problem->columns % columns == 0 && second_half_bytes % load_bytes == 0 && problem->x_alignment >= load_bytes &&
-         problem->out_alignment >= store_bytes;
+         problem->out_alignment >= store_bytes && serves(problem->bias_format, problem->bias_alignment) &&
+         serves(problem->unquantized_format, problem->unquantized_alignment);
 }
 
 // A byte for each row, in whole vectors.
@@ -128,7 +135,8 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
     if (possible(problem, choice)) choices.push_back(choice);
   };
   for (const KernelKey& key : kernel_keys) {
-    if (key.input != problem.input() || key.output != problem.output_kind()) continue;
+    if (key.input != problem.input() || key.output != problem.kernel_output()) continue;
+    if ((key.math == Math::general) != problem.is_general()) continue;
     for (std::int32_t warps = 1; warps <= max_warps_per_cta; warps *= 2) {
       LaunchChoice choice{key.schedule, key.columns_per_lane, key.vectors_per_lane, warps, 0, false};
       if (const std::int32_t most = max_entries_per_cta(key.schedule); most > 0) {
@@ -154,9 +162,10 @@ LaunchChoice choose_for_conventions(const Problem& problem, const DeviceInfo& de
       static_cast<double>(expected) * static_cast<double>(problem->columns) / device.multiprocessors;
   const bool row_scaled = problem.output_kind() == OutputKind::row_scaled;
   const Schedule schedule = has_segments(problem) ? Schedule::segments : Schedule::list;
+  const std::int8_t vectors = problem.is_general() ? 1 : 2;
   const LaunchChoice lanes[] = {
       {schedule, 4, 1, 4, 0, false},
-      {schedule, full_width(problem), 2, 4, 0, false},
+      {schedule, full_width(problem), vectors, 4, 0, false},
       {schedule, 1, 4, 4, 0, false},
   };
   for (LaunchChoice choice : lanes) {

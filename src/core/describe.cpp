@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/error.hpp"
+#include "core/model.hpp"
 #include "core/options.hpp"
 #include "core/rows.hpp"
 #include "core/scale_spec.hpp"
@@ -114,6 +115,7 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   problem.device_type = x.device_type();
   problem.device_id = x.device_id();
   problem.activation = or_default<std::int32_t>(options.activation, MOE_ACT_ACTIVATION_SWIGLU);
+  require_option("activation", problem.activation);
   problem.gate = or_default<std::int32_t>(options.gate, MOE_ACT_GATE_SECOND_HALF);
   problem.padding = or_default<std::int32_t>(options.padding, MOE_ACT_PADDING_SKIP);
   problem.pdl = or_default<std::int32_t>(options.pdl, MOE_ACT_PDL_OFF);
@@ -127,6 +129,8 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
 
   for (const OptionalTensor* other : {&x_scale, &out, &out_scale, &static_scale, &row_index, &total, &row_count})
     if (*other) (*other)->require_device_of(x);
+  const ModelTensors model = model_tensors(tensors);
+  model.require_device_of(x);
 
   // Before what the formats imply: whoever asks for one that has no kernel should read that, not how it is scaled.
   if (options.x_format != MOE_ACT_FORMAT_NONE) {
@@ -139,17 +143,20 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   const Format input = require_format(x, "x", options.x_format, "x_format");
   require_input_kernel(input);
   problem.x_format = static_cast<std::int32_t>(input);
-  const char* shape = masked ? "[experts, rows, 2H]" : "[rows, 2H]";
+  const bool gated = is_gated(problem);
+  const char* shape = masked  ? (gated ? "[experts, rows, 2H]" : "[experts, rows, H]")
+                      : gated ? "[rows, 2H]"
+                              : "[rows, H]";
   x.require_rank(masked ? 3 : 2, shape);
   const int row_axis = masked ? 1 : 0;
   const std::int64_t x_columns = x.dimension(row_axis + 1);
-  if (x_columns % 2 != 0 || x_columns == 0)
-    x.mismatch(std::string(shape) + " with an even, positive number of columns");
+  if ((gated && x_columns % 2 != 0) || x_columns == 0)
+    x.mismatch(std::string(shape) + (gated ? " with an even, positive number of columns" : " with columns"));
   x.require_lines(row_axis, row_axis + 1);
   if (masked) x.require_parts();
   problem.experts = masked ? x.dimension(0) : 0;
   problem.rows = x.dimension(row_axis);
-  problem.columns = x_columns / 2;
+  problem.columns = gated ? x_columns / 2 : x_columns;
   require_columns("x", problem.columns);
   problem.x_row_stride = x.row_stride();
   problem.x_expert_stride = masked ? x.stride(0) : 0;
@@ -189,6 +196,7 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   problem.x_block = options.x_block;
   problem.out_block = options.out_block;
   problem.scale_rounding = options.scale_rounding;
+  read_model(problem, model, options);
   problem = normalized(problem);
 
   require_presence("x_scale", is_scaled(input), x_scale.has_value(),
@@ -237,6 +245,15 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   buffers.row_index = data(row_index);
   buffers.total_num_padded_tokens = static_cast<const std::int32_t*>(data(total));
   buffers.row_count = data(row_count);
+  const auto floats = [&](const OptionalTensor& tensor) { return static_cast<const float*>(data(tensor)); };
+  buffers.bias = data(model.bias);
+  buffers.alpha = floats(model.alpha);
+  buffers.beta = floats(model.beta);
+  buffers.limit = floats(model.limit);
+  buffers.weight = floats(model.weight);
+  buffers.tile_to_expert = data(model.tile_to_expert);
+  buffers.permuted_to_expanded = data(model.permuted_to_expanded);
+  buffers.out_unquantized = data(model.out_unquantized);
   return {problem, buffers};
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "math/formats.hpp"
+#include "math/model.hpp"
 #include "math/row_addressing.hpp"
 #include "math/scale_view.hpp"
 
@@ -40,8 +41,10 @@ struct KernelArguments {
   std::int64_t x_expert_stride;    // elements; masked rows only
   std::int64_t out_expert_stride;  // likewise
   std::int64_t out_padded_rows;    // rows that out_scale has room for, of each part
-  bool rounds_to_power_of_two;     // out_scale
   bool scale_per_row;              // one scale of out for a whole row
+  bool is_general;                 // is there a model?
+  Numerics numerics;
+  Model model;  // general kernels only
 };
 
 // The block stride that a kernel uses, once total_num_padded_tokens[0] is known.

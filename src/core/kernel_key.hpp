@@ -30,12 +30,19 @@ enum class Schedule : std::int8_t {
 
 inline constexpr int max_warps_per_cta = 16;
 
+// What a kernel computes.
+enum class Math : std::int8_t {
+  plain,    // SwiGLU without parameters, in the default numerics
+  general,  // everything, switched at run time, plain results too
+};
+
 struct KernelKey {
   Format input;
   OutputKind output;
   Schedule schedule;
   std::int8_t columns_per_lane;  // adjacent columns that one lane loads at once; 1 = any alignment and any H
   std::int8_t vectors_per_lane;  // such loads in flight per lane
+  Math math = Math::plain;
 
   constexpr bool operator==(const KernelKey&) const = default;
 };
@@ -54,6 +61,7 @@ inline constexpr Schedule schedules[] = {Schedule::rows, Schedule::tiles, Schedu
                                          Schedule::loop, Schedule::list,  Schedule::segments};
 inline constexpr std::int8_t columns_per_lane[] = {1, 4, 8, 16};
 inline constexpr std::int8_t vectors_per_lane[] = {1, 2, 4};
+inline constexpr Math maths[] = {Math::plain, Math::general};
 }  // namespace kernel_axes
 
 constexpr bool is_input(Format format) {
@@ -65,6 +73,11 @@ constexpr bool supported(const KernelKey& key) {
   if (!is_input(key.input)) return false;
   const bool full_width = key.columns_per_lane * bytes_per_element(key.input) == 16;
   const bool by_row = key.output == OutputKind::row_scaled;
+  if (key.math == Math::general) {
+    // One vector for each lane: code for every activation takes its room.
+    if (key.output == OutputKind::plain || key.schedule < Schedule::list) return false;
+    return (key.columns_per_lane == 1 && key.vectors_per_lane == 4) || (full_width && key.vectors_per_lane == 1);
+  }
   if (by_row && key.schedule != Schedule::list && key.schedule != Schedule::segments) return false;
   switch (key.schedule) {
     // Narrow lanes are for few rows, where the time is one lane's chain of arithmetic.
@@ -89,10 +102,11 @@ constexpr void for_each_supported_key(Visit visit) {
     for (OutputKind output : kernel_axes::outputs)
       for (Schedule schedule : kernel_axes::schedules)
         for (std::int8_t columns : kernel_axes::columns_per_lane)
-          for (std::int8_t vectors : kernel_axes::vectors_per_lane) {
-            const KernelKey key{input, output, schedule, columns, vectors};
-            if (supported(key)) visit(key);
-          }
+          for (std::int8_t vectors : kernel_axes::vectors_per_lane)
+            for (Math math : kernel_axes::maths) {
+              const KernelKey key{input, output, schedule, columns, vectors, math};
+              if (supported(key)) visit(key);
+            }
 }
 }  // namespace detail
 

@@ -17,7 +17,7 @@ struct OptionValue {
 
 struct Option {
   std::string_view name;
-  std::array<OptionValue, 9> values;  // the rest unnamed
+  std::array<OptionValue, 11> values;  // the rest unnamed
 };
 
 inline constexpr Option known_options[] = {
@@ -44,8 +44,40 @@ inline constexpr Option known_options[] = {
     {"scale_rounding",
      {{{"none", MOE_ACT_SCALE_ROUNDING_NONE}, {"power_of_two", MOE_ACT_SCALE_ROUNDING_POWER_OF_TWO}}}},
     {"sorted_rows", {{{"position", MOE_ACT_SORTED_ROWS_POSITION}, {"id", MOE_ACT_SORTED_ROWS_ID}}}},
-    {"gate", {{{"second_half", MOE_ACT_GATE_SECOND_HALF}, {"first_half", MOE_ACT_GATE_FIRST_HALF}}}},
-    {"activation", {{{"swiglu", MOE_ACT_ACTIVATION_SWIGLU}}}},
+    {"gate",
+     {{{"second_half", MOE_ACT_GATE_SECOND_HALF},
+       {"first_half", MOE_ACT_GATE_FIRST_HALF},
+       {"interleaved", MOE_ACT_GATE_INTERLEAVED}}}},
+    {"activation",
+     {{{"swiglu", MOE_ACT_ACTIVATION_SWIGLU},
+       {"swiglu_step", MOE_ACT_ACTIVATION_SWIGLU_STEP},
+       {"geglu", MOE_ACT_ACTIVATION_GEGLU},
+       {"geglu_tanh", MOE_ACT_ACTIVATION_GEGLU_TANH},
+       {"reglu", MOE_ACT_ACTIVATION_REGLU},
+       {"situ", MOE_ACT_ACTIVATION_SITU},
+       {"silu", MOE_ACT_ACTIVATION_SILU},
+       {"gelu", MOE_ACT_ACTIVATION_GELU},
+       {"gelu_tanh", MOE_ACT_ACTIVATION_GELU_TANH},
+       {"relu", MOE_ACT_ACTIVATION_RELU},
+       {"relu2", MOE_ACT_ACTIVATION_RELU2}}}},
+    {"preset",
+     {{{"flashinfer", MOE_ACT_PRESET_FLASHINFER},
+       {"deepgemm", MOE_ACT_PRESET_DEEPGEMM},
+       {"tilekernels", MOE_ACT_PRESET_DEEPGEMM},
+       {"vllm_block", MOE_ACT_PRESET_VLLM_BLOCK},
+       {"vllm_masked", MOE_ACT_PRESET_VLLM_MASKED},
+       {"sglang", MOE_ACT_PRESET_SGLANG},
+       {"lmdeploy", MOE_ACT_PRESET_LMDEPLOY},
+       {"te_mxfp8", MOE_ACT_PRESET_TE_MXFP8}}}},
+    {"product_rounding",
+     {{{"none", MOE_ACT_PRODUCT_ROUNDING_NONE},
+       {"product", MOE_ACT_PRODUCT_ROUNDING_PRODUCT},
+       {"activation_and_product", MOE_ACT_PRODUCT_ROUNDING_ACTIVATION_AND_PRODUCT}}}},
+    {"quantization",
+     {{{"divide", MOE_ACT_QUANTIZATION_DIVIDE},
+       {"multiply", MOE_ACT_QUANTIZATION_MULTIPLY},
+       {"multiply_bf16", MOE_ACT_QUANTIZATION_MULTIPLY_BF16}}}},
+    {"clamp_rounding", {{{"none", MOE_ACT_CLAMP_ROUNDING_NONE}, {"input", MOE_ACT_CLAMP_ROUNDING_INPUT}}}},
     {"padding", {{{"skip", MOE_ACT_PADDING_SKIP}, {"zero", MOE_ACT_PADDING_ZERO}}}},
     {"pdl", {{{"off", MOE_ACT_PDL_OFF}, {"on", MOE_ACT_PDL_ON}, {"metadata_ready", MOE_ACT_PDL_METADATA_READY}}}},
     {"device", {{{"cpu", MOE_ACT_DEVICE_CPU}, {"cuda", MOE_ACT_DEVICE_CUDA}}}},

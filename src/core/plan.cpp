@@ -1,7 +1,9 @@
 #include "core/plan.hpp"
 
 #include "core/error.hpp"
+#include "core/model.hpp"
 #include "core/options.hpp"
+#include "core/presets.hpp"
 #include "core/scale_spec.hpp"
 
 namespace moe_act {
@@ -30,14 +32,26 @@ CudaLaunch plan_cuda(const Problem& problem, const DeviceInfo& device, const std
   return cover(problem, *choice, device);
 }
 
+std::string gate_text(const Problem& problem) {
+  if (problem->gate == MOE_ACT_GATE_INTERLEAVED) return "interleaved by " + std::to_string(problem->interleave);
+  return problem->gate == MOE_ACT_GATE_FIRST_HALF ? "in the first half" : "in the second half";
+}
+
 std::string describe_text(const Problem& problem, const DeviceInfo& device, const CudaLaunch& launch) {
   const auto name = [](const char* option, std::int32_t value) { return std::string(option_name(option, value)); };
   const auto number = [](std::int64_t value) { return std::to_string(value); };
   std::string text = "Problem: " + name("activation", problem->activation) + ", " + name("format", problem->x_format) +
-                     " [" + number(problem->rows) + ", 2 x " + number(problem->columns) + "] -> " +
-                     name("format", problem->out_format);
+                     " [" + number(problem->rows) + (is_gated(problem.description()) ? ", 2 x " : ", ") +
+                     number(problem->columns) + "] -> " + name("format", problem->out_format);
   if (is_scaled(problem.output())) text += " (" + name("out_scaling", problem->out_scaling) + " scale)";
-  text += ", gate in the " + std::string(problem->gate == MOE_ACT_GATE_FIRST_HALF ? "first" : "second") + " half";
+  if (is_gated(problem.description())) text += ", gate " + gate_text(problem);
+  if (problem->alpha_from != 0) text += ", alpha";
+  if (problem->beta_from != 0) text += ", beta";
+  if (problem->limit_from != 0) text += ", limit";
+  if (problem->bias_format != 0) text += ", bias";
+  if (problem->has_weight != 0) text += ", weight";
+  if (problem.has_unquantized()) text += ", unquantized copy in " + name("format", problem->unquantized_format);
+  if (problem->preset != MOE_ACT_PRESET_FLASHINFER) text += ", numerics of " + name("preset", problem->preset);
   text += "\nRows:    " + name("row_kind", problem->row_kind);
   if (problem->entries > 0) text += ", " + number(problem->entries) + " entries";
   if (problem->experts > 0) text += ", " + number(problem->experts) + " experts";
@@ -94,7 +108,7 @@ moe_act_plan_info Plan::info() const {
 }
 
 KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
-  const bool gate_first = problem_->gate == MOE_ACT_GATE_FIRST_HALF;
+  const bool gate_first = problem_->gate != MOE_ACT_GATE_SECOND_HALF || !is_gated(problem_.description());
   KernelArguments arguments{};
   if (problem_.is_simple()) {
     const auto* map = static_cast<const std::int32_t*>(buffers.row_index);
@@ -123,7 +137,9 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
   arguments.out_expert_stride = problem_->out_expert_stride;
   arguments.out_padded_rows =
       problem_->out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4 ? problem_->out_scale_stride : problem_->rows;
-  arguments.rounds_to_power_of_two = problem_->scale_rounding == MOE_ACT_SCALE_ROUNDING_POWER_OF_TWO;
+  arguments.numerics = numerics_of(problem_.description());
+  arguments.is_general = problem_.is_general();
+  if (arguments.is_general) arguments.model = model_of(problem_.description(), buffers);
   arguments.scale_per_row = problem_.scale_per_row();
   return arguments;
 }

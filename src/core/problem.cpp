@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "core/error.hpp"
+#include "core/model.hpp"
 #include "core/options.hpp"
 #include "core/rows.hpp"
 #include "core/scale_spec.hpp"
@@ -112,6 +113,7 @@ void resolve_scale(std::int32_t layout, std::int32_t& format, std::int32_t& bloc
 }
 
 moe_act_problem normalized(moe_act_problem problem) {
+  resolve_model(problem);
   resolve_scale(problem.x_scale_layout, problem.x_scale_format, problem.x_block);
   if (problem.out_scaling == MOE_ACT_SCALING_ROW && problem.out_scale_format == MOE_ACT_FORMAT_NONE)
     problem.out_scale_format = MOE_ACT_FORMAT_FP32;
@@ -134,14 +136,13 @@ Problem::Problem(const moe_act_problem& description) : description_(normalized(d
          "expected CPU (1) or CUDA (2), got DLPack device type " + number(problem.device_type));
   require_at_least("device", problem.device_id, 0);
   require_formats(problem);
-  require_option("activation", problem.activation);
-  require_option("gate", problem.gate);
   require_option("padding", problem.padding);
   require_option("pdl", problem.pdl);
   require_option("scale_rounding", problem.scale_rounding);
 
   require_rows(problem);
   require_columns("columns", problem.columns);
+  require_model(problem);
   require_at_least("expected_rows", problem.expected_rows, -1);
   require_at_least("workspace_limit", problem.workspace_limit, 0);
   if (problem.padding == MOE_ACT_PADDING_ZERO && !padding_is_known())
@@ -152,9 +153,9 @@ Problem::Problem(const moe_act_problem& description) : description_(normalized(d
     fail(MOE_ACT_UNSUPPORTED, "pdl",
          "expected 'off' on the CPU, got '" + std::string(option_name("pdl", problem.pdl)) + "'");
 
-  require_at_least("x", problem.x_row_stride, 2 * problem.columns);
+  require_at_least("x", problem.x_row_stride, stored_columns(problem));
   require_at_least("out", problem.out_row_stride, problem.columns);
-  const std::int64_t x_stride = distance("x", problem.x_row_stride, problem.x_expert_stride, 2 * problem.columns);
+  const std::int64_t x_stride = distance("x", problem.x_row_stride, problem.x_expert_stride, stored_columns(problem));
   const std::int64_t out_stride = distance("out", problem.out_row_stride, problem.out_expert_stride, problem.columns);
   require_alignment("x", problem.x_alignment, input(), total_rows(problem), x_stride);
   require_alignment("out", problem.out_alignment, output(), total_rows(problem), out_stride);
@@ -164,8 +165,14 @@ Problem::Problem(const moe_act_problem& description) : description_(normalized(d
     const std::int64_t part = extent_bytes(name, problem.rows, stride, columns, 1);
     return extent_bytes(name, parts, expert_stride, part, bytes_per_element(format));
   };
-  x_bytes_ = bytes("x", problem.x_row_stride, problem.x_expert_stride, 2 * problem.columns, input());
+  x_bytes_ = bytes("x", problem.x_row_stride, problem.x_expert_stride, stored_columns(problem), input());
   out_bytes_ = bytes("out", problem.out_row_stride, problem.out_expert_stride, problem.columns, output());
+  if (has_unquantized())
+    unquantized_bytes_ = bytes("out_unquantized", problem.unquantized_row_stride, problem.unquantized_expert_stride,
+                               problem.columns, static_cast<Format>(problem.unquantized_format));
+  bias_bytes_ =
+      extent_bytes("bias", problem.bias_format != 0 ? problem.parameter_experts : 0, problem.bias_expert_stride,
+                   stored_columns(problem), bytes_per_element(static_cast<Format>(problem.bias_format)));
   if (has_x_scale()) {
     require_scale_options("x_scale_layout", problem.x_scale_layout, "x_scale_format", problem.x_scale_format, "x_block",
                           problem.x_block);
@@ -201,14 +208,19 @@ bool Problem::padding_is_known() const {
 }
 
 bool Problem::pads_with_zero() const {
-  const bool padded = description_.row_kind != MOE_ACT_ROWS_DENSE ||
+  const bool padded = description_.row_kind != MOE_ACT_ROWS_DENSE || description_.expert_tiles > 0 ||
                       (has_out_scale() && description_.out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4);
   return padded && description_.padding == MOE_ACT_PADDING_ZERO;
 }
 
+bool Problem::is_general() const {
+  return moe_act::is_general(description_);
+}
+
 bool Problem::is_simple() const {
   const bool known_rows = description_.row_kind == MOE_ACT_ROWS_DENSE || (has_map() && description_.index_bits == 32);
-  return known_rows && scales_are_plain() && output() != Format::e5m2 && !pads_with_zero();
+  return known_rows && description_.expert_tiles == 0 && scales_are_plain() && output() != Format::e5m2 &&
+         !pads_with_zero() && !is_general();
 }
 
 bool Problem::scales_are_plain() const {

@@ -23,6 +23,10 @@ class Problem {
   Format input() const { return static_cast<Format>(description_.x_format); }
   Format output() const { return static_cast<Format>(description_.out_format); }
   OutputKind output_kind() const { return scale_per_row() ? OutputKind::row_scaled : *output_kind_of(output()); }
+  // General kernels write plain results as scaled ones' unquantized copies: one kernel does both.
+  OutputKind kernel_output() const {
+    return is_general() && output_kind() == OutputKind::plain ? OutputKind::scaled : output_kind();
+  }
   Pdl pdl() const { return static_cast<Pdl>(description_.pdl); }
   bool has_x_scale() const { return is_scaled(input()); }
   bool has_out_scale() const { return description_.out_scaling == MOE_ACT_SCALING_BLOCK || scale_per_row(); }
@@ -33,7 +37,9 @@ class Problem {
   bool padding_is_known() const;  // can rows that are not live be told from the addressing?
   bool pads_with_zero() const;    // is there padding that gets zero codes and scale 1?
   bool scales_are_plain() const;  // fp32 at strides, one for 128 columns, not rounded: what most kernels know
-  bool is_simple() const;         // scales are plain and rows dense or named by an int32 map, to plain formats or e4m3
+  bool is_general() const;        // more than SwiGLU without parameters in the default numerics
+  bool has_unquantized() const { return description_.unquantized_format != MOE_ACT_FORMAT_NONE; }
+  bool is_simple() const;  // scales are plain and rows dense or named by an int32 map, to plain formats or e4m3
 
   // Units of work: map entries, positions, or rows.
   std::int64_t units() const { return row_units(description_); }
@@ -43,13 +49,16 @@ class Problem {
   std::int64_t x_scale_bytes() const { return x_scale_bytes_; }
   std::int64_t out_bytes() const { return out_bytes_; }
   std::int64_t out_scale_bytes() const { return out_scale_bytes_; }
+  std::int64_t bias_bytes() const { return bias_bytes_; }
+  std::int64_t unquantized_bytes() const { return unquantized_bytes_; }
 
  private:
   std::int64_t distance(const char* argument, std::int64_t row_stride, std::int64_t expert_stride,
                         std::int64_t columns) const;
 
   moe_act_problem description_;
-  std::int64_t x_bytes_ = 0, x_scale_bytes_ = 0, out_bytes_ = 0, out_scale_bytes_ = 0;
+  std::int64_t x_bytes_ = 0, x_scale_bytes_ = 0, out_bytes_ = 0, out_scale_bytes_ = 0, bias_bytes_ = 0,
+               unquantized_bytes_ = 0;
 };
 
 // Throws unless 1 <= columns <= the largest that 32-bit offsets within a row allow.

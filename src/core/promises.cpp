@@ -1,6 +1,8 @@
 #include "core/promises.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "core/error.hpp"
 #include "core/options.hpp"
@@ -30,8 +32,8 @@ std::int64_t scale_alignment(std::int32_t layout, std::int32_t format) {
 
 // Every pointer of a launch, with what the problem says of it.
 struct BufferList {
-  Buffer inputs[6];
-  Buffer results[2];
+  Buffer inputs[13];
+  Buffer results[3];
 
   BufferList(const Problem& problem, const moe_act_buffers& buffers)
       : inputs{
@@ -46,12 +48,29 @@ struct BufferList {
              row_count_name(problem->row_kind) != nullptr, problem->count_bits / 8,
              !requires_row_count(problem->row_kind)},
             {"total_num_padded_tokens", buffers.total_num_padded_tokens, 4, problem.stride_on_device(), 4},
+            {"bias", buffers.bias, problem.bias_bytes(), problem->bias_format != MOE_ACT_FORMAT_NONE,
+             std::max(problem->bias_alignment, 1)},
+            parameter("alpha", buffers.alpha, problem, problem->alpha_from),
+            parameter("beta", buffers.beta, problem, problem->beta_from),
+            parameter("limit", buffers.limit, problem, problem->limit_from),
+            {"weight", buffers.weight, problem->weights * 4, problem->has_weight != 0, 4},
+            {"tile_to_expert", buffers.tile_to_expert, problem->expert_tiles * (problem->tile_to_expert_bits / 8),
+             problem->expert_tiles > 0, problem->tile_to_expert_bits / 8},
+            {"permuted_to_expanded", buffers.permuted_to_expanded,
+             problem->rows * (problem->permuted_to_expanded_bits / 8), problem->permuted_to_expanded_bits != 0,
+             std::max(problem->permuted_to_expanded_bits / 8, 1)},
         },
         results{
             {"out", buffers.out, problem.out_bytes(), true, problem->out_alignment},
             {"out_scale", buffers.out_scale, problem.out_scale_bytes(), problem.has_out_scale(),
              scale_alignment(problem.scale_per_row() ? 0 : problem->out_scale_layout, problem->out_scale_format)},
+            {"out_unquantized", buffers.out_unquantized, problem.unquantized_bytes(), problem.has_unquantized(),
+             std::max(problem->unquantized_alignment, 1)},
         } {}
+
+  static Buffer parameter(const char* name, const float* data, const Problem& problem, std::int32_t from) {
+    return {name, data, problem->parameter_experts * 4, from == MOE_ACT_PARAMETER_PER_EXPERT, 4};
+  }
 };
 
 void check_promises(const Buffer& buffer) {
@@ -127,6 +146,25 @@ void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
       {"x_scale expert stride", planned.x_scale_expert_stride, problem.x_scale_expert_stride, nullptr, x_scaled},
       {"out_scale expert stride", planned.out_scale_expert_stride, problem.out_scale_expert_stride, nullptr,
        out_scaled},
+      {"interleave", planned.interleave, problem.interleave},
+      {"alpha", planned.alpha_from, problem.alpha_from},
+      {"beta", planned.beta_from, problem.beta_from},
+      {"limit", planned.limit_from, problem.limit_from},
+      {"preset", planned.preset, problem.preset, "preset"},
+      {"product_rounding", planned.product_rounding, problem.product_rounding, "product_rounding"},
+      {"quantization", planned.quantization, problem.quantization, "quantization"},
+      {"clamp_rounding", planned.clamp_rounding, problem.clamp_rounding, "clamp_rounding"},
+      {"bias format", planned.bias_format, problem.bias_format},
+      {"bias expert stride", planned.bias_expert_stride, problem.bias_expert_stride},
+      {"experts of the parameters", planned.parameter_experts, problem.parameter_experts},
+      {"weight", planned.has_weight, problem.has_weight},
+      {"weight length", planned.weights, problem.weights},
+      {"tile_to_expert length", planned.expert_tiles, problem.expert_tiles},
+      {"bits of tile_to_expert", planned.tile_to_expert_bits, problem.tile_to_expert_bits},
+      {"bits of permuted_to_expanded", planned.permuted_to_expanded_bits, problem.permuted_to_expanded_bits},
+      {"unquantized_format", planned.unquantized_format, problem.unquantized_format},
+      {"out_unquantized row stride", planned.unquantized_row_stride, problem.unquantized_row_stride},
+      {"out_unquantized expert stride", planned.unquantized_expert_stride, problem.unquantized_expert_stride},
   };
   const auto text = [](const Field& field, std::int64_t value) {
     const char* name = field.option != nullptr ? option_name(field.option, static_cast<std::int32_t>(value)) : nullptr;
@@ -135,8 +173,22 @@ void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
   for (const Field& field : fields)
     if (field.read && field.planned != field.given)
       invalid(field.name, "the plan was made for " + text(field, field.planned) + ", got " + text(field, field.given));
+  const std::pair<const char*, std::pair<float, float>> numbers[] = {
+      {"alpha", {planned.alpha, problem.alpha}},
+      {"beta", {planned.beta, problem.beta}},
+      {"limit", {planned.limit, problem.limit}},
+      {"gate_bound", {planned.gate_bound, problem.gate_bound}},
+      {"up_bound", {planned.up_bound, problem.up_bound}},
+      {"smallest_amax", {planned.smallest_amax, problem.smallest_amax}},
+      {"smallest_scale", {planned.smallest_scale, problem.smallest_scale}},
+  };
+  for (const auto& [name, values] : numbers)
+    if (values.first != values.second)
+      invalid(name, "the plan was made for " + std::to_string(values.first) + ", got " + std::to_string(values.second));
   for (const Field& field : {Field{"x", planned.x_alignment, problem.x_alignment},
-                             Field{"out", planned.out_alignment, problem.out_alignment}})
+                             Field{"out", planned.out_alignment, problem.out_alignment},
+                             Field{"bias", planned.bias_alignment, problem.bias_alignment},
+                             Field{"out_unquantized", planned.unquantized_alignment, problem.unquantized_alignment}})
     if (field.given < field.planned)
       invalid(field.name, "the plan was promised data aligned to " + std::to_string(field.planned) + " bytes, got " +
                               std::to_string(field.given));
@@ -148,7 +200,8 @@ void check_buffers(const Problem& problem, const moe_act_buffers& buffers) {
   std::ranges::for_each(list.results, check_promises);
   for (const Buffer& result : list.results)
     for (const Buffer& input : list.inputs) require_apart(result, input);
-  require_apart(list.results[0], list.results[1]);
+  for (const Buffer* result = list.results; result != std::end(list.results); ++result)
+    for (const Buffer* other = result + 1; other != std::end(list.results); ++other) require_apart(*result, *other);
 }
 
 void check_workspace(const Plan& plan, const moe_act_buffers& buffers, const void* workspace) {

@@ -47,15 +47,14 @@ void require_field(const char* name, std::int64_t value, std::int64_t least, boo
                       number(value));
 }
 
-// int32 or int64; returns the bits.
+}  // namespace
+
 std::int32_t index_bits(const TensorView& tensor) {
   constexpr std::uint8_t dlpack_int = 0;
   if (tensor.has_dtype(dlpack_int, 64)) return 64;
   tensor.require_dtype(dlpack_int, 32, "int32 or int64");
   return 32;
 }
-
-}  // namespace
 
 const char* row_index_name(std::int32_t row_kind) {
   return traits_of(row_kind).index_name;
@@ -80,7 +79,7 @@ void require_rows(const moe_act_problem& problem) {
   const bool masked = problem.row_kind == MOE_ACT_ROWS_MASKED;
   require_field("entries", problem.entries, 0, is_list);
   require_field("experts", problem.experts, 0, kind.index == Index::per_expert);
-  require_field("tile_tokens", problem.tile_tokens, 1, tiles);
+  require_field("tile_tokens", problem.tile_tokens, 1, tiles || problem.expert_tiles > 0);
   require_field("expert_alignment", problem.expert_alignment, 1, ends);
   require_field("num_valid_ids", problem.num_valid_ids, 0, sorted);
   if (!masked) {
@@ -93,7 +92,9 @@ void require_rows(const moe_act_problem& problem) {
     require_option("sorted_rows", problem.sorted_rows);
   else if (problem.sorted_rows != MOE_ACT_SORTED_ROWS_POSITION)
     invalid("sorted_rows", "expected 'position' for these rows");
-  for (const auto& [name, bits] : {std::pair{"index_bits", problem.index_bits}, {"count_bits", problem.count_bits}})
+  for (const auto& [name, bits] : {std::pair{"index_bits", problem.index_bits},
+                                   {"count_bits", problem.count_bits},
+                                   {"tile_to_expert_bits", problem.tile_to_expert_bits}})
     if (bits != 32 && bits != 64) invalid(name, "expected 32 or 64, got " + number(bits));
   // Sizes that are multiplied or added up: 2^40 experts or rows are far beyond any memory.
   constexpr std::int64_t most = std::int64_t{1} << 40;
@@ -141,7 +142,12 @@ RowAddressing addressing_of(const moe_act_problem& problem, const moe_act_buffer
   rows.units = row_units(problem);
   rows.rows = problem.rows;
   rows.experts = problem.experts;
-  rows.parameter = problem.tile_tokens + problem.expert_alignment + problem.num_valid_ids;  // one of them is not 0
+  const bool tiles = problem.row_kind == MOE_ACT_ROWS_TILE_LIMITS;
+  rows.parameter = tiles ? problem.tile_tokens : problem.expert_alignment + problem.num_valid_ids;  // one of them is 0
+  rows.tile_to_expert = {buffers.tile_to_expert, problem.tile_to_expert_bits == 64};
+  rows.expert_tiles = problem.expert_tiles;
+  rows.tile_tokens = problem.tile_tokens;
+  rows.permuted_to_expanded = {buffers.permuted_to_expanded, problem.permuted_to_expanded_bits == 64};
   rows.by_id = problem.sorted_rows == MOE_ACT_SORTED_ROWS_ID;
   return rows;
 }

@@ -27,6 +27,9 @@ std::int64_t total_rows(const moe_act_problem& problem);
 
 RowAddressing addressing_of(const moe_act_problem& problem, const moe_act_buffers& buffers);
 
+// Of an int32 or int64 tensor: 32 or 64.
+std::int32_t index_bits(const TensorView& tensor);
+
 // Fills in what the tensors say: entries, experts, widths.
 void read_rows(moe_act_problem& problem, const std::optional<TensorView>& row_index,
                const std::optional<TensorView>& row_count);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "core/model.hpp"
 #include "core/options.hpp"
 
 namespace moe_act {
@@ -124,7 +125,7 @@ std::int64_t ScaleSpec::compact_expert_stride() const {
 }
 
 ScaleSpec x_scale_spec(const moe_act_problem& problem) {
-  return spec_of(problem, "x_scale", 2 * problem.columns, problem.x_scale_layout, problem.x_scale_format,
+  return spec_of(problem, "x_scale", stored_columns(problem), problem.x_scale_layout, problem.x_scale_format,
                  problem.x_block, problem.x_scale_stride, problem.x_scale_expert_stride);
 }
 

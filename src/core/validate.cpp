@@ -36,6 +36,13 @@ void require_within(const char* name, const std::string& what, std::int64_t valu
   if (value < 0 || value > largest) invalid(name, what + ", expected 0 to " + std::to_string(largest));
 }
 
+// Whatever is negative is none.
+void require_below(const char* name, const std::vector<std::int64_t>& index, std::int64_t count, const char* what) {
+  for (std::size_t i = 0; i < index.size(); ++i)
+    if (index[i] >= count)
+      invalid(name, entry_text(i, index[i]) + ", expected one of the " + std::to_string(count) + " " + what);
+}
+
 // Rows that are named no more than once, -1 for none. The largest row named, or -1.
 std::int64_t validate_unique(const char* name, const std::vector<std::int64_t>& rows, std::int64_t capacity) {
   std::vector<bool> named(static_cast<std::size_t>(capacity));
@@ -101,6 +108,20 @@ void validate(const Plan& plan, const moe_act_buffers& buffers, void* stream) {
     else
       validate_index(problem, row_index_name(kind), index, in_use);
   }
+  if (buffers.tile_to_expert != nullptr && problem->parameter_experts > 0)
+    require_below(
+        "tile_to_expert",
+        read_index(problem, buffers.tile_to_expert, problem->tile_to_expert_bits, problem->expert_tiles, stream),
+        problem->parameter_experts, "experts of the parameters");
+  if (kind == MOE_ACT_ROWS_ROW_TO_EXPERT && problem->parameter_experts > 0)
+    require_below("row_to_expert",
+                  read_index(problem, buffers.row_index, problem->index_bits, problem->entries, stream),
+                  problem->parameter_experts, "experts of the parameters");
+  if (buffers.permuted_to_expanded != nullptr)
+    require_below(
+        "permuted_to_expanded",
+        read_index(problem, buffers.permuted_to_expanded, problem->permuted_to_expanded_bits, problem->rows, stream),
+        problem->weights, "weights");
   if (problem.stride_on_device()) {
     const std::int64_t total = read(problem, buffers.total_num_padded_tokens, 1, stream)[0];
     if (total < 0 || total > problem->rows)

@@ -7,6 +7,7 @@
 
 #include <cstring>
 
+#include "cpu/general.hpp"
 #include "cpu/half.hpp"
 #include "math/activation.hpp"
 #include "math/encoding.hpp"
@@ -48,6 +49,7 @@ void decode_block(const Bits<input>* codes, float* values) {
 // Where a row lies: offsets of its first element, and of its scales, which are in bytes.
 struct Place {
   std::int64_t x, out, x_scale, out_scale;
+  const RowModel* model;  // null where the problem is plain
 };
 
 // `count` stored columns of one row from `first` on, as fp32, and zeros after them.
@@ -86,29 +88,31 @@ void store_codes(void* out, std::int64_t offset, const std::uint32_t* codes, int
   for (int i = 0; i < count; ++i) target[i] = static_cast<Bits<output>>(codes[i]);
 }
 
-// The codes of values * inverse.
 template <Format output>
-void store_as(void* out, std::int64_t offset, const float* values, float inverse, int count) {
-  alignas(64) std::uint32_t codes[block_columns];
-  for (int i = 0; i < block_columns; ++i) codes[i] = Encoding<output>::encode(values[i] * inverse);
-  store_codes<output>(out, offset, codes, count);
-}
-
-template <Format output>
-void store_plain(void* out, std::int64_t offset, const float* values, int count) {
+void store_as(void* out, std::int64_t offset, const float* values, int count) {
   alignas(64) std::uint32_t codes[block_columns];
   for (int i = 0; i < block_columns; ++i) codes[i] = Encoding<output>::encode(values[i]);
   store_codes<output>(out, offset, codes, count);
 }
 
-// inverse: 1 / scale, of formats that have one.
-void store(const KernelArguments& arguments, std::int64_t offset, const float* values, float inverse, int count) {
-  switch (arguments.out_format) {
-    case Format::fp32: return store_plain<Format::fp32>(arguments.out, offset, values, count);
-    case Format::fp16: return store_plain<Format::fp16>(arguments.out, offset, values, count);
-    case Format::bf16: return store_plain<Format::bf16>(arguments.out, offset, values, count);
-    case Format::e5m2: return store_as<Format::e5m2>(arguments.out, offset, values, inverse, count);
-    default: return store_as<Format::e4m3>(arguments.out, offset, values, inverse, count);
+void store(void* out, Format format, std::int64_t offset, const float* values, int count) {
+  switch (format) {
+    case Format::fp32: return store_as<Format::fp32>(out, offset, values, count);
+    case Format::fp16: return store_as<Format::fp16>(out, offset, values, count);
+    case Format::bf16: return store_as<Format::bf16>(out, offset, values, count);
+    case Format::e5m2: return store_as<Format::e5m2>(out, offset, values, count);
+    default: return store_as<Format::e4m3>(out, offset, values, count);
+  }
+}
+
+// Values to what is encoded.
+void quantize(Quantization quantization, const math::BlockScale& scale, float* values, int begin, int end) {
+  if (quantization == Quantization::divide) {
+    for (int i = begin; i < end; ++i) values[i] /= scale.scale;
+  } else if (quantization == Quantization::multiply) {
+    for (int i = begin; i < end; ++i) values[i] *= scale.factor;
+  } else {
+    for (int i = begin; i < end; ++i) values[i] = math::round_to_bf16(values[i] * scale.factor);
   }
 }
 
@@ -132,37 +136,60 @@ float amax_of(const float* values, int begin, int end) {
   return amax;
 }
 
-float scale_of(const KernelArguments& arguments, float amax) {
-  const float in_e4m3 = arguments.out_format == Format::e5m2 ? amax * (1.0f / math::e5m2_over_e4m3) : amax;
-  const float scale = math::block_scale(in_e4m3);
-  return arguments.rounds_to_power_of_two ? math::power_of_two_above(scale) : scale;
+bool has_nan(const float* values, int begin, int end) {
+  bool found = false;
+  for (int i = begin; i < end; ++i) found |= values[i] != values[i];
+  return found;
 }
 
-// The scales of up to 128 columns, delivered. Returns what the values are still to be multiplied by: where several
-// scales share them, that has happened here. amax: of all of them.
-float scale_block(const KernelArguments& arguments, const Place& place, std::int64_t column, float amax, float* values,
-                  int count) {
+// The scales of up to 128 columns, delivered, and the columns quantized by them. amax: of all of them.
+void scale_block(const KernelArguments& arguments, const Place& place, std::int64_t column, float amax, float* values,
+                 int count) {
+  const Numerics& numerics = arguments.numerics;
   const math::ScaleView& scales = arguments.out_scale_view;
-  const auto deliver = [&](std::int64_t first, float of_block) {
-    const float scale = scale_of(arguments, of_block);
-    const std::int64_t block = first >> scales.block_log2;
-    math::store_scale(arguments.out_scale, scales, place.out_scale + scales.block_offset(block), scale);
-    return 1.0f / scale;
-  };
   const int columns = 1 << scales.block_log2;
-  if (columns == block_columns) return deliver(column, amax);
   for (int begin = 0; begin < count; begin += columns) {
-    const float inverse = deliver(column + begin, amax_of(values, begin, begin + columns));
-    for (int i = begin; i < begin + columns; ++i) values[i] *= inverse;
+    const int end = begin + columns;
+    const int last = end < count ? end : count;  // columns behind the row are zeros, but for what weighs them
+    const float of_block = columns == block_columns ? amax : amax_of(values, begin, end);
+    const bool poisoned = numerics.has_scale_of_zero && has_nan(values, begin, last);
+    const math::BlockScale scale = math::scale_of<Unit>(numerics, arguments.out_format, of_block, poisoned);
+    const std::int64_t block = (column + begin) >> scales.block_log2;
+    math::store_scale(arguments.out_scale, scales, place.out_scale + scales.block_offset(block), scale.scale);
+    if (columns == block_columns) return quantize(numerics.quantization, scale, values, 0, block_columns);
+    quantize(numerics.quantization, scale, values, begin, end);
   }
-  return 1.0f;
+}
+
+// Gate and up of a block with their bias, and the values that they make; returns the amax of those.
+template <Format input>
+float load_and_activate(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place,
+                        std::int64_t column, int count, float* values) {
+  alignas(64) float gate[block_columns];
+  alignas(64) float up[block_columns];
+  const auto load = [&](std::int64_t first, int columns, float* loaded) {
+    load_block<input>(arguments, x_scales, place, first, columns, loaded);
+    if (place.model != nullptr) add_bias(arguments.model, *place.model, first, columns, loaded);
+  };
+  if (place.model != nullptr && arguments.model.interleave > 0) {
+    alignas(64) float stored[2 * block_columns] = {};
+    load(2 * column, 2 * count < block_columns ? 2 * count : block_columns, stored);
+    if (2 * count > block_columns) load(2 * column + block_columns, 2 * count - block_columns, stored + block_columns);
+    take_turns(stored, arguments.model.interleave, gate, up);
+  } else {
+    load(arguments.gate_offset + column, count, gate);
+    if (place.model == nullptr || arguments.model.gated) load(arguments.up_offset + column, count, up);
+  }
+  if (place.model == nullptr) return activate_block(gate, up, values);
+  activate_general<input>(arguments, *place.model, gate, up, values);
+  return amax_of(values, 0, count);
 }
 
 // The amax of `count` columns of one row from `first` on, and unless only that is asked for, their results.
-// row_inverse: 1 / scale where the whole row has one.
+// row_scale: where the whole row has one.
 template <Format input>
 float run_strip(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place,
-                std::int64_t first, int count, bool only_amax, float row_inverse) {
+                std::int64_t first, int count, bool only_amax, const math::BlockScale& row_scale) {
   alignas(64) float values[strip_blocks][block_columns];
   float amax[strip_blocks];
   float strip_amax = 0.0f;
@@ -172,43 +199,45 @@ float run_strip(const KernelArguments& arguments, const math::ScaleView& x_scale
   };
   const auto count_blocks = static_cast<int>(blocks(count));
   for (int block = 0; block < count_blocks; ++block) {
-    alignas(64) float gate[block_columns];
-    alignas(64) float up[block_columns];
     const std::int64_t column = first + block * block_columns;
-    load_block<input>(arguments, x_scales, place, arguments.gate_offset + column, columns(block), gate);
-    load_block<input>(arguments, x_scales, place, arguments.up_offset + column, columns(block), up);
-    amax[block] = activate_block(gate, up, values[block]);
+    amax[block] = load_and_activate<input>(arguments, x_scales, place, column, columns(block), values[block]);
     strip_amax = amax[block] > strip_amax ? amax[block] : strip_amax;
   }
   if (only_amax) return strip_amax;
   for (int block = 0; block < count_blocks; ++block) {
     const std::int64_t column = first + block * block_columns;
-    float inverse = row_inverse;
+    if (place.model != nullptr && arguments.model.unquantized != nullptr)
+      store(arguments.model.unquantized, arguments.model.unquantized_format, place.model->unquantized + column,
+            values[block], columns(block));
     if (!arguments.scale_per_row && arguments.out_scale != nullptr)
-      inverse = scale_block(arguments, place, column, amax[block], values[block], columns(block));
-    store(arguments, place.out + column, values[block], inverse, columns(block));
+      scale_block(arguments, place, column, amax[block], values[block], columns(block));
+    else if (is_scaled(arguments.out_format))
+      quantize(arguments.numerics.quantization, row_scale, values[block], 0, block_columns);
+    store(arguments.out, arguments.out_format, place.out + column, values[block], columns(block));
   }
   return strip_amax;
 }
 
 template <Format input>
 void run_row(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place) {
-  const auto strips = [&](bool only_amax, float row_inverse) {
+  const auto strips = [&](bool only_amax, const math::BlockScale& row_scale) {
     float amax = 0.0f;
     for (std::int64_t first = 0; first < arguments.columns; first += strip_columns) {
       const std::int64_t left = arguments.columns - first;
       const int count = left < strip_columns ? static_cast<int>(left) : strip_columns;
-      const float of_strip = run_strip<input>(arguments, x_scales, place, first, count, only_amax, row_inverse);
+      const float of_strip = run_strip<input>(arguments, x_scales, place, first, count, only_amax, row_scale);
       amax = of_strip > amax ? of_strip : amax;
     }
     return amax;
   };
-  float row_scale = arguments.static_scale != nullptr ? *arguments.static_scale : 1.0f;
+  math::BlockScale row_scale{1.0f, 1.0f};
+  if (arguments.static_scale != nullptr)
+    row_scale = math::given_scale<Unit>(arguments.numerics, *arguments.static_scale);
   if (arguments.scale_per_row) {  // the row stays in the cache; its activation is computed twice
-    row_scale = scale_of(arguments, strips(true, 1.0f));
-    math::store_scale(arguments.out_scale, arguments.out_scale_view, place.out_scale, row_scale);
+    row_scale = math::scale_of<Unit>(arguments.numerics, arguments.out_format, strips(true, row_scale), false);
+    math::store_scale(arguments.out_scale, arguments.out_scale_view, place.out_scale, row_scale.scale);
   }
-  strips(false, 1.0f / row_scale);
+  strips(false, row_scale);
   if (arguments.out_scale != nullptr) {
     const math::ScaleView& scales = arguments.out_scale_view;
     math::fill_quad(arguments.out_scale, scales, place.out_scale, scales.blocks_of(arguments.columns));
@@ -231,10 +260,12 @@ void run_rows(const KernelArguments& arguments, const Rows& rows) {
       const bool padded = view.swizzled && !addressing.is_list();
       return view.row_offset(part, padded ? rows.first_scale_row + i : row);
     };
+    RowModel model;
+    if (arguments.is_general) model = row_model(arguments.model, addressing, i, rows.expert, row);
     run_row<input>(resolved, x_scales,
                    {part * arguments.x_expert_stride + row * arguments.x_row_stride,
                     part * arguments.out_expert_stride + row * arguments.out_row_stride, scale_offset(x_scales),
-                    scale_offset(resolved.out_scale_view)});
+                    scale_offset(resolved.out_scale_view), arguments.is_general ? &model : nullptr});
   }
 }
 

@@ -10,14 +10,21 @@ namespace {
 void zero_codes(const Problem& problem, const KernelArguments& arguments) {
   const RowAddressing& rows = arguments.rows;
   const std::int64_t in_use = rows.entries_in_use(rows.count.data != nullptr ? rows.count[0] : 0);
-  const std::int64_t bytes = bytes_per_element(problem.output());
   const std::int64_t parts = problem.masked() ? rows.experts : 1;
-  auto* out = static_cast<unsigned char*>(arguments.out);
+  const auto zero = [&](void* buffer, Format format, std::int64_t offset) {
+    const std::int64_t bytes = bytes_per_element(format);
+    std::memset(static_cast<unsigned char*>(buffer) + offset * bytes, 0,
+                static_cast<std::size_t>(problem->columns * bytes));
+  };
+  const Model& model = arguments.model;
   for (std::int64_t part = 0; part < parts; ++part)
-    for (std::int64_t row = 0; row < rows.rows; ++row)
-      if (!rows.is_live(part, row, in_use))
-        std::memset(out + (part * arguments.out_expert_stride + row * arguments.out_row_stride) * bytes, 0,
-                    static_cast<std::size_t>(problem->columns * bytes));
+    for (std::int64_t row = 0; row < rows.rows; ++row) {
+      if (rows.is_live(part, row, in_use)) continue;
+      zero(arguments.out, problem.output(), part * arguments.out_expert_stride + row * arguments.out_row_stride);
+      if (problem.has_unquantized())
+        zero(model.unquantized, model.unquantized_format,
+             part * model.unquantized_expert_stride + row * model.unquantized_row_stride);
+    }
 }
 
 void scales_of_one(const Problem& problem, const KernelArguments& arguments) {

@@ -154,11 +154,11 @@ struct Kernel {
 
 // The parameters are the members of a KernelKey, one by one: nvcc 13.0 cannot name a kernel whose template parameter is
 // a struct, and profilers show them.
-template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
+template <Format input, OutputKind output, Schedule schedule, int columns, int vectors, Math math_kind>
 __global__ void __launch_bounds__(max_threads_per_cta, min_ctas_per_sm)
     gated_act_quant(const __grid_constant__ KernelArguments arguments) {
   if constexpr (schedule == Schedule::list || schedule == Schedule::segments)
-    ConventionKernel<input, output, schedule, columns, vectors>::run(arguments);
+    ConventionKernel<input, output, schedule, columns, vectors, math_kind>::run(arguments);
   else
     Kernel<input, output, schedule, columns, vectors>::run(arguments);
 }

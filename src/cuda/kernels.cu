@@ -27,7 +27,7 @@ template <std::size_t index>
 constexpr KernelFunction kernel_of() {
   constexpr KernelKey key = kernel_keys[index];
   static_assert(key.input == input);
-  return &gated_act_quant<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane>;
+  return &gated_act_quant<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane, key.math>;
 }
 
 template <std::size_t... offset>

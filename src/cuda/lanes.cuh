@@ -96,14 +96,14 @@ __device__ __forceinline__ void store_as(void* out, std::int64_t offset, const f
 }
 
 template <int count>
-__device__ __forceinline__ void store_plain(const KernelArguments& arguments, std::int64_t offset,
+__device__ __forceinline__ void store_plain(void* out, Format format, std::int64_t offset,
                                             const float (&values)[count]) {
-  if (arguments.out_format == Format::bf16)
-    store_as<Format::bf16>(arguments.out, offset, values);
-  else if (arguments.out_format == Format::fp16)
-    store_as<Format::fp16>(arguments.out, offset, values);
+  if (format == Format::bf16)
+    store_as<Format::bf16>(out, offset, values);
+  else if (format == Format::fp16)
+    store_as<Format::fp16>(out, offset, values);
   else
-    store_as<Format::fp32>(arguments.out, offset, values);
+    store_as<Format::fp32>(out, offset, values);
 }
 
 // The block strides of a launch, once its metadata is read.
@@ -264,7 +264,8 @@ struct Lanes {
       if constexpr (output == OutputKind::plain) {
 #pragma unroll
         for (int i = 0; i < vectors_per_block; ++i)
-          if (place.inside(first + i)) store_plain(arguments, place.out_at(first + i), values[i]);
+          if (place.inside(first + i))
+            store_plain(arguments.out, arguments.out_format, place.out_at(first + i), values[i]);
       } else {
         store_scaled(arguments, place, first, values);
       }

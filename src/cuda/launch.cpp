@@ -92,8 +92,8 @@ unsigned padding_ctas(const Plan& plan) {
 
 PaddingArguments padding_of(const Plan& plan, const KernelArguments& arguments) {
   const Problem& problem = plan.problem();
-  const std::int32_t element_bytes = bytes_per_element(problem.output());
-  return {arguments, problem.masked() ? problem->experts : 1, problem->columns * element_bytes, element_bytes};
+  return {arguments, problem.masked() ? problem->experts : 1, bytes_per_element(problem.output()),
+          bytes_per_element(static_cast<Format>(problem->unquantized_format))};
 }
 
 }  // namespace

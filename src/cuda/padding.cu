@@ -6,7 +6,9 @@
 namespace moe_act::cuda {
 namespace {
 
-__device__ void zero_row(unsigned char* row, std::int64_t bytes) {
+__device__ void zero_row(void* buffer, std::int64_t offset, std::int64_t columns, std::int32_t element_bytes) {
+  unsigned char* row = static_cast<unsigned char*>(buffer) + offset * element_bytes;
+  const std::int64_t bytes = columns * element_bytes;
   const auto lane = static_cast<std::int64_t>(threadIdx.x);
   if ((reinterpret_cast<std::uintptr_t>(row) | static_cast<std::uintptr_t>(bytes)) % 16 == 0) {
     for (std::int64_t i = lane; i < bytes / 16; i += 32) reinterpret_cast<uint4*>(row)[i] = uint4{};
@@ -26,9 +28,13 @@ __global__ void __launch_bounds__(32 * padding_warps) pad_with_zero(const __grid
   const std::int64_t in_use = rows.entries_in_use(rows.count.data != nullptr ? rows.count[0] : 0);
   for (std::int64_t i = warp; i < padding.parts * rows.rows; i += warps) {
     const std::int64_t part = i / rows.rows, row = i % rows.rows;
-    const std::int64_t offset = part * arguments.out_expert_stride + row * arguments.out_row_stride;
-    if (!rows.is_live(part, row, in_use))
-      zero_row(static_cast<unsigned char*>(arguments.out) + offset * padding.element_bytes, padding.out_bytes);
+    if (rows.is_live(part, row, in_use)) continue;
+    zero_row(arguments.out, part * arguments.out_expert_stride + row * arguments.out_row_stride, arguments.columns,
+             padding.out_element_bytes);
+    const Model& model = arguments.model;
+    if (arguments.is_general && model.unquantized != nullptr)
+      zero_row(model.unquantized, part * model.unquantized_expert_stride + row * model.unquantized_row_stride,
+               arguments.columns, padding.unquantized_element_bytes);
   }
   if (arguments.out_scale == nullptr) return;
   const std::int32_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;

@@ -9,9 +9,9 @@ inline constexpr int padding_warps = 8;  // of a CTA, each of which does a row a
 
 struct PaddingArguments {
   KernelArguments launch;
-  std::int64_t parts;      // experts of masked rows, else 1
-  std::int64_t out_bytes;  // of a row
-  std::int32_t element_bytes;
+  std::int64_t parts;  // experts of masked rows, else 1
+  std::int32_t out_element_bytes;
+  std::int32_t unquantized_element_bytes;
 };
 
 using PaddingFunction = void (*)(PaddingArguments);

@@ -32,10 +32,11 @@ struct RowAddressing {
   std::int64_t units;    // lists: entries
   std::int64_t rows;     // of the buffers; of each expert where rows are masked
   std::int64_t experts;  // segments
-  std::int64_t parameter;           // tile_tokens, num_valid_ids or expert_alignment
-  bool by_id;                       // sorted token ids: the buffers' row is the id, not the position
-  IndexArray tile_to_expert;        // [tiles]; null: none
-  std::int64_t tile_tokens;         // of tile_to_expert
+  std::int64_t parameter;     // tile_tokens, num_valid_ids or expert_alignment
+  bool by_id;                 // sorted token ids: the buffers' row is the id, not the position
+  IndexArray tile_to_expert;  // [expert_tiles]; null: none
+  std::int64_t expert_tiles;
+  std::int64_t tile_tokens;         // rows of a tile of tile_to_expert
   IndexArray permuted_to_expanded;  // [rows]; null: none
 
   MOE_ACT_HOST_DEVICE bool is_list() const { return kind < RowKind::expert_offsets; }
@@ -51,8 +52,14 @@ struct RowAddressing {
     return count_value > units / tiles ? units : clamp(count_value * tiles, units);
   }
 
-  // Lists: the row that an entry in use stands for, negative if there is none.
+  // Lists: the row that an entry in use stands for, negative if there is none, or if its tile is no expert's.
   MOE_ACT_HOST_DEVICE std::int64_t row_of(std::int64_t entry) const {
+    const std::int64_t row = row_of_any_tile(entry);
+    if (tile_to_expert.data == nullptr || row < 0) return row;
+    return tile_expert(entry, row) >= 0 ? row : -1;
+  }
+
+  MOE_ACT_HOST_DEVICE std::int64_t row_of_any_tile(std::int64_t entry) const {
     switch (kind) {
       case RowKind::expanded_to_permuted: {
         const std::int64_t row = index[entry];
@@ -101,14 +108,20 @@ struct RowAddressing {
   // The expert of a list's entry, negative if the addressing does not say. row: what row_of said.
   MOE_ACT_HOST_DEVICE std::int64_t expert_of(std::int64_t entry, std::int64_t row) const {
     if (kind == RowKind::row_to_expert) return index[entry];
-    if (tile_to_expert.data == nullptr) return -1;
-    return tile_to_expert[(kind == RowKind::sorted_token_ids ? entry : row) / tile_tokens];
+    return tile_to_expert.data == nullptr ? -1 : tile_expert(entry, row);
   }
 
-  // Where the routing weight of a list's entry lies.
-  MOE_ACT_HOST_DEVICE std::int64_t weight_index_of(std::int64_t entry, std::int64_t row) const {
+  // Rows behind the last tile are no expert's.
+  MOE_ACT_HOST_DEVICE std::int64_t tile_expert(std::int64_t entry, std::int64_t row) const {
+    const std::int64_t tile = (kind == RowKind::sorted_token_ids ? entry : row) / tile_tokens;
+    return tile < expert_tiles ? tile_to_expert[tile] : -1;
+  }
+
+  // Where the routing weight of a row lies. entry: of a list; expert: of masked rows, which are counted within it.
+  MOE_ACT_HOST_DEVICE std::int64_t weight_index_of(std::int64_t entry, std::int64_t expert, std::int64_t row) const {
     if (kind == RowKind::expanded_to_permuted) return entry;
     if (kind == RowKind::sorted_token_ids) return index[entry];
+    if (kind == RowKind::masked) return expert * rows + row;
     return permuted_to_expanded.data != nullptr ? permuted_to_expanded[row] : row;
   }
 };

@@ -78,9 +78,4 @@ MOE_ACT_HOST_DEVICE void store_scales_of_one(void* scale, const ScaleView& view,
   fill_quad(scale, view, row_offset, blocks);
 }
 
-// Up to the next power of two, on the bits; infinity stays. scale is positive and normal.
-MOE_ACT_HOST_DEVICE float power_of_two_above(float scale) {
-  return from_bits((to_bits(scale) + 0x7fffffu) & infinity_bits);
-}
-
 }  // namespace moe_act::math

@@ -33,6 +33,19 @@ void check_status(moe_act_status status, moe_act_status expected, const char* wo
   CHECK_CONTAINS(moe_act_last_error(), words);
 }
 
+moe_act_buffers buffers_of(const void* x, const void* x_scale, void* out, void* out_scale,
+                           const std::int32_t* map = nullptr, const std::int32_t* total = nullptr) {
+  moe_act_buffers buffers{};
+  buffers.struct_size = sizeof(buffers);
+  buffers.x = x;
+  buffers.x_scale = x_scale;
+  buffers.out = out;
+  buffers.out_scale = out_scale;
+  buffers.row_index = map;
+  buffers.total_num_padded_tokens = total;
+  return buffers;
+}
+
 // One fp32 row, up before gate, worked out by hand: sigmoid(32) is 1 in fp32 and sigmoid(-96) * 96 is 0, so that
 // out = 32 * up, and zeros with the sign of gate * up. Its largest magnitude is 448: the scale is 1.
 struct ByHand {
@@ -40,7 +53,7 @@ struct ByHand {
   alignas(16) std::uint8_t out[4] = {0xaa, 0xaa, 0xaa, 0xaa};
   float out_scale[1] = {-1};
   moe_act_problem problem = problem_of(MOE_ACT_FORMAT_FP32, MOE_ACT_FORMAT_E4M3, 1, 4);
-  moe_act_buffers buffers = {sizeof(buffers), x, nullptr, out, out_scale, nullptr, nullptr, nullptr, nullptr};
+  moe_act_buffers buffers = buffers_of(x, nullptr, out, out_scale);
 
   ByHand() { problem.out_alignment = 1; }
   void check_result() const {
@@ -83,7 +96,7 @@ TEST("a map names the rows, nothing else is written, the scale stride comes from
   problem.row_kind = MOE_ACT_ROWS_EXPANDED_TO_PERMUTED;
   problem.entries = 7;
   problem.x_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
-  const moe_act_buffers buffers = {sizeof(buffers), x, x_scale, out, nullptr, nullptr, map, total, nullptr};
+  const moe_act_buffers buffers = buffers_of(x, x_scale, out, nullptr, map, total);
   const Plan plan(problem);
   CHECK_EQUAL(moe_act_launch(plan.handle, &buffers, nullptr, nullptr), MOE_ACT_OK, moe_act_last_error());
   CHECK_EQUAL(out[0], 32.0f);
@@ -107,7 +120,7 @@ TEST("validate looks at the data") {
   for (const Case& c :
        {Case{{0, 3, -1}, "entry 1 is 3, expected -1 or a row below 3"}, Case{{-2, 0, 1}, "entry 0 is -2"},
         Case{{1, -1, 1}, "entry 2 is 1, a row that an earlier entry names already"}}) {
-    const moe_act_buffers buffers = {sizeof(buffers), x, nullptr, out, nullptr, nullptr, c.map, nullptr, nullptr};
+    const moe_act_buffers buffers = buffers_of(x, nullptr, out, nullptr, c.map);
     check_status(moe_act_validate(plan.handle, &buffers, nullptr), MOE_ACT_INVALID_PROBLEM, c.words);
     CHECK_CONTAINS(moe_act_last_error(), "expanded_idx_to_permuted_idx: ");
   }

@@ -33,6 +33,14 @@ SAME_PLACE(Tensors, moe_act_tensors, static_scale);
 SAME_PLACE(Tensors, moe_act_tensors, row_index);
 SAME_PLACE(Tensors, moe_act_tensors, total_num_padded_tokens);
 SAME_PLACE(Tensors, moe_act_tensors, row_count);
+SAME_PLACE(Tensors, moe_act_tensors, bias);
+SAME_PLACE(Tensors, moe_act_tensors, weight);
+SAME_PLACE(Tensors, moe_act_tensors, tile_to_expert);
+SAME_PLACE(Tensors, moe_act_tensors, out_unquantized);
+SAME_PLACE(Buffers, moe_act_buffers, bias);
+SAME_PLACE(Buffers, moe_act_buffers, limit);
+SAME_PLACE(Buffers, moe_act_buffers, permuted_to_expanded);
+SAME_PLACE(Buffers, moe_act_buffers, out_unquantized);
 
 template <typename Expected, typename Body>
 void check_throws(const char* words, Body body) {
@@ -47,7 +55,7 @@ void check_throws(const char* words, Body body) {
 template <typename Enum>
 void check_names(const char* option, std::initializer_list<std::pair<Enum, const char*>> values) {
   int named = 0;
-  for (std::int32_t i = 1; i < 10; ++i) named += moe_act_option_name(option, i) != nullptr ? 1 : 0;
+  for (std::int32_t i = 1; i < 20; ++i) named += moe_act_option_name(option, i) != nullptr ? 1 : 0;
   CHECK_EQUAL(values.size(), named, option);
   for (const auto& [value, name] : values) {
     const char* known = moe_act_option_name(option, static_cast<std::int32_t>(value));
@@ -83,8 +91,35 @@ TEST("the enum classes are the C enums") {
                                     {RowKind::expert_offsets, "expert_offsets"},
                                     {RowKind::expert_ends, "expert_ends"},
                                     {RowKind::masked, "masked"}});
-  check_names<Gate>("gate", {{Gate::second_half, "second_half"}, {Gate::first_half, "first_half"}});
-  check_names<Activation>("activation", {{Activation::swiglu, "swiglu"}});
+  check_names<Gate>(
+      "gate",
+      {{Gate::second_half, "second_half"}, {Gate::first_half, "first_half"}, {Gate::interleaved, "interleaved"}});
+  check_names<Activation>("activation", {{Activation::swiglu, "swiglu"},
+                                         {Activation::swiglu_step, "swiglu_step"},
+                                         {Activation::geglu, "geglu"},
+                                         {Activation::geglu_tanh, "geglu_tanh"},
+                                         {Activation::reglu, "reglu"},
+                                         {Activation::situ, "situ"},
+                                         {Activation::silu, "silu"},
+                                         {Activation::gelu, "gelu"},
+                                         {Activation::gelu_tanh, "gelu_tanh"},
+                                         {Activation::relu, "relu"},
+                                         {Activation::relu2, "relu2"}});
+  check_names<Preset>("preset", {{Preset::flashinfer, "flashinfer"},
+                                 {Preset::deepgemm, "deepgemm"},
+                                 {Preset::vllm_block, "vllm_block"},
+                                 {Preset::vllm_masked, "vllm_masked"},
+                                 {Preset::sglang, "sglang"},
+                                 {Preset::lmdeploy, "lmdeploy"},
+                                 {Preset::te_mxfp8, "te_mxfp8"}});
+  check_names<ProductRounding>("product_rounding",
+                               {{ProductRounding::none, "none"},
+                                {ProductRounding::product, "product"},
+                                {ProductRounding::activation_and_product, "activation_and_product"}});
+  check_names<Quantization>("quantization", {{Quantization::divide, "divide"},
+                                             {Quantization::multiply, "multiply"},
+                                             {Quantization::multiply_bf16, "multiply_bf16"}});
+  check_names<ClampRounding>("clamp_rounding", {{ClampRounding::none, "none"}, {ClampRounding::input, "input"}});
   check_names<Padding>("padding", {{Padding::skip, "skip"}, {Padding::zero, "zero"}});
   check_names<Pdl>("pdl", {{Pdl::off, "off"}, {Pdl::on, "on"}, {Pdl::metadata_ready, "metadata_ready"}});
 }

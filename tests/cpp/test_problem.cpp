@@ -63,7 +63,7 @@ const Refusal refusals[] = {
      {"out_scaling: ", "plain fp32", "'none'", "got 'tensor'"}},
     // The other options: zero is never a default here
     {[](auto& p) { p.activation = 0; }, invalid, {"activation: ", "'swiglu'", "got value 0"}},
-    {[](auto& p) { p.activation = 2; }, invalid, {"activation: ", "'swiglu'", "got value 2"}},
+    {[](auto& p) { p.activation = 12; }, invalid, {"activation: ", "'swiglu'", "got value 12"}},
     {[](auto& p) { p.gate = 0; }, invalid, {"gate: ", "'second_half', 'first_half'", "got value 0"}},
     {[](auto& p) { p.row_kind = 0; }, invalid, {"row_kind: ", "'dense', 'expanded_to_permuted'", "got value 0"}},
     {[](auto& p) { p.padding = 3; }, invalid, {"padding: ", "'skip', 'zero'", "got value 3"}},

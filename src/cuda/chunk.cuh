@@ -1,0 +1,261 @@
+// A warp's chunk of a row for any scale layout and any model: load, activate, scale, store. What kernel.cuh's kernels
+// settle when they are compiled, these look up: how many columns share a scale, what form it has.
+#pragma once
+
+#include "cuda/general.cuh"
+#include "cuda/lanes.cuh"
+
+namespace moe_act::cuda {
+
+// A live row: its first elements and scales, and the model as it sees it.
+template <Format input>
+struct RowPlace {
+  const typename math::Encoding<input>::Bits* x;
+  std::int64_t out;  // offset, elements
+  const unsigned char* x_scale;
+  unsigned char* out_scale;
+  RowModel model;  // general problems only
+};
+
+template <Format input, OutputKind output, int columns, int vectors, Math math_kind>
+struct ChunkWork {
+  using Input = Vector<input, columns>;
+  using Row = RowPlace<input>;
+  static constexpr bool scaled_input = is_scaled(input);
+  static constexpr bool general = math_kind == Math::general;
+  static constexpr int vector_columns = warp_lanes * columns;
+  static constexpr int chunk_columns = vector_columns * vectors;
+
+  // The values of a warp's chunk of a row. Lanes outside the row hold zeros, or what weighing made of them.
+  struct Chunk {
+    float values[vectors][columns];
+    std::uint32_t column;  // this lane's first
+
+    __device__ __forceinline__ bool inside(const KernelArguments& arguments, int v) const {
+      return column + v * vector_columns < arguments.columns;
+    }
+    __device__ __forceinline__ float amax() const {
+      float largest = 0.0f;
+#pragma unroll
+      for (int v = 0; v < vectors; ++v) largest = fmaxf(largest, amax_of(values[v]));
+      return largest;
+    }
+  };
+
+  static __device__ __forceinline__ Row row_at(const KernelArguments& arguments, std::int64_t part, std::int64_t row,
+                                               std::int64_t padded_scale_row) {
+    Row place{};
+    place.x = static_cast<const typename Input::Bits*>(arguments.x) + part * arguments.x_expert_stride +
+              row * arguments.x_row_stride;
+    place.out = part * arguments.out_expert_stride + row * arguments.out_row_stride;
+    if constexpr (scaled_input) {
+      const math::ScaleView& view = arguments.x_scale_view;
+      place.x_scale = static_cast<const unsigned char*>(arguments.x_scale) +
+                      view.row_offset(part, view.swizzled ? padded_scale_row : row);
+    }
+    if constexpr (output != OutputKind::plain) {
+      const math::ScaleView& view = arguments.out_scale_view;
+      place.out_scale = static_cast<unsigned char*>(arguments.out_scale) +
+                        view.row_offset(part, view.swizzled ? padded_scale_row : row);
+    }
+    return place;
+  }
+
+  static __device__ __forceinline__ float scale_at(const math::ScaleView& view, const unsigned char* scale,
+                                                   std::uint32_t column, std::int32_t total) {
+    return math::load_scale(scale, view, math::resolve(view, total).block_offset(column >> view.block_log2));
+  }
+
+  // All loads are issued before the first use.
+  static __device__ __forceinline__ void load(const KernelArguments& arguments, const Row& row, std::uint32_t first,
+                                              std::int32_t total, Chunk& chunk) {
+    chunk.column = first + threadIdx.x * columns;
+    Input gate[vectors] = {}, up[vectors] = {};  // general: the two vectors of stored columns that hold them
+    float gate_scale[vectors] = {}, up_scale[vectors] = {};
+    std::uint32_t gate_column[vectors], up_column[vectors];
+#pragma unroll
+    for (int v = 0; v < vectors; ++v) {
+      const std::uint32_t column = chunk.column + v * vector_columns;
+      gate_column[v] = arguments.gate_offset + column;
+      up_column[v] = arguments.up_offset + column;
+      if constexpr (general) stored_columns<columns>(arguments.model, column, gate_column[v], up_column[v]);
+      if (chunk.inside(arguments, v)) {
+        gate[v].load(row.x + gate_column[v]);
+        if (!general || arguments.model.gated) up[v].load(row.x + up_column[v]);
+        if constexpr (scaled_input) {
+          const math::ScaleView& view = arguments.x_scale_view;
+          gate_scale[v] = scale_at(view, row.x_scale, gate_column[v], total);
+          if (!general || arguments.model.gated) up_scale[v] = scale_at(view, row.x_scale, up_column[v], total);
+        }
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < vectors; ++v) {
+      if constexpr (general) {
+        float gates[columns], ups[columns];
+        decode_scaled<scaled_input>(gate[v], gate_scale[v], gates);
+        decode_scaled<scaled_input>(up[v], up_scale[v], ups);
+        if (chunk.inside(arguments, v)) {
+          add_bias(arguments.model, row.model, gate_column[v], gates);
+          if (arguments.model.gated) add_bias(arguments.model, row.model, up_column[v], ups);
+        }
+        activate_general<input>(arguments, row.model, gates, ups, chunk.values[v]);
+      } else {
+        activate<scaled_input>(gate[v], up[v], gate_scale[v], up_scale[v], chunk.values[v]);
+      }
+    }
+  }
+
+  static __device__ __forceinline__ math::BlockScale scale_of(const KernelArguments& arguments, float amax,
+                                                              bool has_nan) {
+    if constexpr (general) return math::scale_of<Unit>(arguments.numerics, arguments.out_format, amax, has_nan);
+    const float in_e4m3 = arguments.out_format == Format::e5m2 ? amax * (1.0f / math::e5m2_over_e4m3) : amax;
+    const float scale = math::block_scale(in_e4m3);
+    const float rounded = arguments.numerics.rounds_to_power_of_two ? math::power_of_two_above(scale) : scale;
+    return {rounded, reciprocal(rounded)};
+  }
+
+  // Codes of values * factor[v], or the values where they are plain, and the unquantized copy.
+  static __device__ __forceinline__ void store(const KernelArguments& arguments, const Row& row, Chunk& chunk,
+                                               const float (&factor)[vectors]) {
+#pragma unroll
+    for (int v = 0; v < vectors; ++v) {
+      const std::uint32_t column = chunk.column + v * vector_columns;
+      const std::int64_t offset = row.out + column;
+      if constexpr (output == OutputKind::plain) {
+        if (chunk.inside(arguments, v)) store_plain(arguments.out, arguments.out_format, offset, chunk.values[v]);
+        continue;
+      }
+      if constexpr (general) {
+        if (!chunk.inside(arguments, v)) continue;
+        const Model& model = arguments.model;
+        if (arguments.out_format != Format::e4m3 && arguments.out_format != Format::e5m2) {
+          store_plain(arguments.out, arguments.out_format, offset, chunk.values[v]);
+          continue;
+        }
+        if (model.unquantized != nullptr)
+          store_plain(model.unquantized, model.unquantized_format, row.model.unquantized + column, chunk.values[v]);
+      }
+      scale_by(chunk.values[v], factor[v]);
+      if constexpr (general)
+        if (arguments.numerics.quantization == Quantization::multiply_bf16) round_to<Format::bf16>(chunk.values[v]);
+      if (!chunk.inside(arguments, v)) continue;
+      if (arguments.out_format == Format::e5m2)
+        store_as<Format::e5m2>(arguments.out, offset, chunk.values[v]);
+      else
+        store_as<Format::e4m3>(arguments.out, offset, chunk.values[v]);
+    }
+  }
+
+  // The larger of two amaxes; general: NaN is above infinity.
+  static __device__ __forceinline__ float larger(float a, float b) {
+    if constexpr (general) return __int_as_float(max(__float_as_int(a), __float_as_int(b)));
+    return fmaxf(a, b);
+  }
+
+  // The scales of the blocks of a chunk, delivered, and the factors of their codes.
+  static __device__ __forceinline__ void scale_blocks(const KernelArguments& arguments, const Row& row,
+                                                      const Chunk& chunk, std::int32_t total,
+                                                      float (&factor)[vectors]) {
+    const math::ScaleView view = math::resolve(arguments.out_scale_view, total);
+    const int block = 1 << view.block_log2;
+    const int lanes = block / columns < warp_lanes ? block / columns : warp_lanes;
+    float amax[vectors];
+#pragma unroll
+    for (int v = 0; v < vectors; ++v) {
+      amax[v] = amax_of(chunk.values[v]);
+      if constexpr (general) {
+        if (arguments.numerics.has_scale_of_zero && chunk.inside(arguments, v) && any_nan(chunk.values[v]))
+          amax[v] = math::from_bits(math::canonical_nan_bits);
+      }
+#pragma unroll
+      for (int distance = 1; distance < warp_lanes; distance *= 2)
+        if (distance < lanes) amax[v] = larger(amax[v], __shfl_xor_sync(all_lanes, amax[v], distance));
+    }
+    int vectors_per_block = 1;
+    if constexpr (vector_columns < block_columns) {  // narrow lanes: several vectors along the row make one block
+      vectors_per_block = block > vector_columns ? block / vector_columns : 1;
+#pragma unroll
+      for (int step = 1; step < vectors; step *= 2) {
+        if (step >= vectors_per_block) break;
+#pragma unroll
+        for (int v = 0; v < vectors; ++v)
+          if ((v & step) == 0) amax[v] = amax[v + step] = larger(amax[v], amax[v + step]);
+      }
+    }
+    const std::int64_t blocks = view.blocks_of(arguments.columns);
+#pragma unroll
+    for (int v = 0; v < vectors; ++v) {
+      const math::BlockScale scale = scale_of(arguments, amax[v], general && amax[v] != amax[v]);
+      factor[v] = scale.factor;
+      const bool leads = threadIdx.x % lanes == 0 && v % vectors_per_block == 0;
+      if (!leads || !chunk.inside(arguments, v)) continue;
+      const std::int64_t number = (chunk.column + v * vector_columns) >> view.block_log2;
+      math::store_scale(row.out_scale, view, view.block_offset(number), scale.scale);
+      if (number == blocks - 1) math::fill_quad(row.out_scale, view, 0, blocks);
+    }
+  }
+
+  static __device__ __forceinline__ float given_factor(const KernelArguments& arguments) {
+    if constexpr (general) return math::given_scale<Unit>(arguments.numerics, *arguments.static_scale).factor;
+    return reciprocal(*arguments.static_scale);
+  }
+
+  // Of a row with a scale for each of its blocks, or none of its own.
+  static __device__ __forceinline__ void run_row(const KernelArguments& arguments, const Row& row, std::int32_t total) {
+    for (std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y); first < arguments.columns;
+         first += chunk_columns * blockDim.y * gridDim.y) {
+      Chunk chunk;
+      load(arguments, row, first, total, chunk);
+      float factor[vectors] = {};
+      if constexpr (output == OutputKind::scaled) {
+        if (arguments.out_scale != nullptr) {
+          scale_blocks(arguments, row, chunk, total, factor);
+        } else if (arguments.static_scale != nullptr) {
+          const float given = given_factor(arguments);
+#pragma unroll
+          for (int v = 0; v < vectors; ++v) factor[v] = given;
+        }
+      }
+      store(arguments, row, chunk, factor);
+    }
+  }
+
+  // Of a row with one scale: the whole CTA does it. Values stay in registers where one chunk a warp is enough.
+  static __device__ __forceinline__ void run_row_with_one_scale(const KernelArguments& arguments, const Row& row,
+                                                                std::int32_t total) {
+    __shared__ float warp_amax[max_warps_per_cta];
+    const std::uint32_t begin = chunk_columns * threadIdx.y, step = chunk_columns * blockDim.y;
+    Chunk chunk;
+    float amax = 0.0f;
+    for (std::uint32_t first = begin; first < arguments.columns; first += step) {
+      load(arguments, row, first, total, chunk);
+      amax = fmaxf(amax, chunk.amax());
+    }
+    amax = max_over_lanes<warp_lanes>(amax);
+    __syncthreads();  // the last row's maxima have been read
+    if (threadIdx.x == 0) warp_amax[threadIdx.y] = amax;
+    __syncthreads();
+    for (unsigned warp = 0; warp < blockDim.y; ++warp) amax = fmaxf(amax, warp_amax[warp]);
+    const math::BlockScale scale = scale_of(arguments, amax, false);
+    if (threadIdx.x == 0 && threadIdx.y == 0)
+      math::store_scale(row.out_scale, arguments.out_scale_view, 0, scale.scale);
+    float factor[vectors];
+#pragma unroll
+    for (int v = 0; v < vectors; ++v) factor[v] = scale.factor;
+    for (std::uint32_t first = begin; first < arguments.columns; first += step) {
+      if (step < arguments.columns) load(arguments, row, first, total, chunk);
+      store(arguments, row, chunk, factor);
+    }
+  }
+
+  static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row,
+                                                     std::int32_t total) {
+    if constexpr (output == OutputKind::row_scaled)
+      run_row_with_one_scale(arguments, row, total);
+    else
+      run_row(arguments, row, total);
+  }
+};
+
+}  // namespace moe_act::cuda

@@ -1,0 +1,67 @@
+// Everything beyond SwiGLU without parameters in the default numerics, as one plain struct that kernels read at run
+// time.
+#pragma once
+
+#include "math/activation.hpp"
+#include "math/formats.hpp"
+#include "math/numerics.hpp"
+#include "math/row_addressing.hpp"
+
+namespace moe_act {
+
+struct Model {
+  GateFunction function;
+  bool gated;                       // else x has H columns and there is no up
+  bool rounds_clamped;              // gate and up are rounded to the format of x when they are clamped
+  bool limits_gate;                 // of a limit for each expert: is it that of gate, too,
+  bool limits_result;               // or of the activation?
+  std::int32_t interleave;          // columns of a group where gate and up take turns; 0: halves
+  ActivationParameters parameters;  // of every expert that the arrays say nothing of
+  std::int64_t experts;             // of the arrays and of bias
+  const float* alpha;               // [experts]; null: parameters'
+  const float* beta;                // likewise
+  const float* limit;               // likewise
+  const void* bias;                 // [experts, stored columns]; null: none
+  Format bias_format;               // fp32 or bf16
+  std::int64_t bias_expert_stride;  // elements
+  const float* weight;              // [weights]; null: none
+  std::int64_t weights;
+  void* unquantized;  // [rows, H]; null: no copy
+  Format unquantized_format;
+  std::int64_t unquantized_row_stride;     // elements
+  std::int64_t unquantized_expert_stride;  // likewise
+
+  // The stored column of a gate's column; that of up lies up_distance further on. columns: H.
+  MOE_ACT_HOST_DEVICE std::uint32_t gate_column(std::uint32_t column, std::uint32_t gate_offset) const {
+    if (interleave == 0) return gate_offset + column;
+    const auto group = static_cast<std::uint32_t>(interleave);
+    return column / group * 2 * group + column % group;
+  }
+
+  // The last expert stands for those after it: nothing is read beyond the arrays.
+  MOE_ACT_HOST_DEVICE std::int64_t known_expert(std::int64_t expert) const {
+    return RowAddressing::clamp(expert, experts - 1);
+  }
+
+  MOE_ACT_HOST_DEVICE bool needs_expert() const { return experts > 0; }
+
+  // expert: a known one.
+  MOE_ACT_HOST_DEVICE ActivationParameters parameters_of(std::int64_t expert) const {
+    ActivationParameters own = parameters;
+    if (alpha != nullptr) own.alpha = alpha[expert];
+    if (beta != nullptr) own.beta = beta[expert];
+    if (limit != nullptr) {
+      own.up_limit = limit[expert];
+      if (limits_gate) own.gate_limit = own.up_limit;
+      if (limits_result) own.result_limit = own.up_limit;
+    }
+    return own;
+  }
+
+  MOE_ACT_HOST_DEVICE float weight_at(std::int64_t index) const {
+    if (index < 0 || index >= weights) return math::from_bits(math::canonical_nan_bits);
+    return weight[index];
+  }
+};
+
+}  // namespace moe_act
