@@ -91,7 +91,8 @@ def test_what_a_plan_says_of_its_problem() -> None:
         "rows": 9, "columns": 192, "entries": 18, "experts": 0, "expected_rows": 5,
         "x_row_stride": 384, "out_row_stride": 192, "x_scale_stride": 3, "out_scale_stride": 9,
         "x_scale_format": "fp32", "out_scale_format": "fp32",
-        "scale_rounding": "none", "x_block": 128, "out_block": 128,
+        "scale_rounding": "none", "x_block": 128, "out_block": 128, "interleave": 0, "preset": "flashinfer",
+            "product_rounding": "none", "quantization": "divide", "clamp_rounding": "none",
     }  # fmt: skip
     text = str(plan)
     for words in ("swiglu", "e4m3 [9, 2 x 192] -> e4m3", "block", "first half", "18 entries", "CPU"):
