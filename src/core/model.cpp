@@ -255,15 +255,13 @@ Model model_of(const moe_act_problem& problem, const moe_act_buffers& buffers) {
   model.gated = is_gated(problem);
   model.rounds_clamped = problem.clamp_rounding == MOE_ACT_CLAMP_ROUNDING_INPUT;
   const bool step = problem.activation == MOE_ACT_ACTIVATION_SWIGLU_STEP;
-  model.limits_gate = !step;
-  model.limits_result = step;
+  const bool limited = problem.limit_from != MOE_ACT_PARAMETER_NONE;
+  model.limits_gate = limited && !step;
+  model.limits_result = limited && step;
   model.interleave = problem.interleave;
   if (problem.alpha_from == MOE_ACT_PARAMETER_SCALAR) model.parameters.alpha = problem.alpha;
   if (problem.beta_from == MOE_ACT_PARAMETER_SCALAR) model.parameters.beta = problem.beta;
-  if (problem.limit_from == MOE_ACT_PARAMETER_SCALAR) {
-    model.parameters.up_limit = problem.limit;
-    (step ? model.parameters.result_limit : model.parameters.gate_limit) = problem.limit;
-  }
+  if (problem.limit_from == MOE_ACT_PARAMETER_SCALAR) model.parameters.limit = problem.limit;
   if (is_situ(problem)) {
     model.parameters.gate_bound = problem.gate_bound;
     model.parameters.up_bound = problem.up_bound;

@@ -74,19 +74,18 @@ void activate_general(const KernelArguments& arguments, const RowModel& row, flo
   const Model& model = arguments.model;
   const ActivationParameters& parameters = row.parameters;
   const bool rounds_activation = arguments.numerics.product_rounding == ProductRounding::activation_and_product;
-  for (int i = 0; i < block_columns; ++i) gate[i] = math::at_most(gate[i], parameters.gate_limit);
-  if (model.gated) {
-    for (int i = 0; i < block_columns; ++i) {
-      const float limited = math::at_most(up[i], parameters.up_limit);
-      up[i] = limited < -parameters.up_limit ? -parameters.up_limit : limited;
-    }
-  }
+  if (model.limits_gate)
+    for (int i = 0; i < block_columns; ++i) gate[i] = math::at_most(gate[i], parameters.limit);
+  if (model.limits_gate || model.limits_result)
+    for (int i = 0; i < block_columns; ++i) up[i] = math::within(up[i], parameters.limit);
   if (model.rounds_clamped) {
     round_to<input>(gate);
     round_to<input>(up);
   }
   math::dispatch(model.function, [&]<GateFunction function>() {
     for (int i = 0; i < block_columns; ++i) values[i] = math::activation<function, Unit>(gate[i], parameters);
+    if (model.limits_result)
+      for (int i = 0; i < block_columns; ++i) values[i] = math::at_most(values[i], parameters.limit);
     if (rounds_activation) round_to<input>(values);
     if (!model.gated) return;
     for (int i = 0; i < block_columns; ++i) values[i] *= math::multiplier<function, Unit>(up[i], parameters);

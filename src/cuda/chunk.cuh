@@ -66,44 +66,73 @@ struct ChunkWork {
     return math::load_scale(scale, view, math::resolve(view, total).block_offset(column >> view.block_log2));
   }
 
+  // What memory holds of a chunk. general: of each vector the two that hold its gate and up.
+  struct Loaded {
+    Input gate[vectors], up[vectors];
+    float gate_scale[vectors], up_scale[vectors];
+    std::uint32_t column;  // this lane's first
+
+    __device__ __forceinline__ bool inside(const KernelArguments& arguments, int v) const {
+      return column + v * vector_columns < arguments.columns;
+    }
+  };
+
+  // The stored columns where they begin.
+  static __device__ __forceinline__ void stored_columns_of(const KernelArguments& arguments, std::uint32_t column,
+                                                           std::uint32_t& gate, std::uint32_t& up) {
+    gate = arguments.gate_offset + column;
+    up = arguments.up_offset + column;
+    if constexpr (general) stored_columns<columns>(arguments.model, column, gate, up);
+  }
+
   // All loads are issued before the first use.
   static __device__ __forceinline__ void load(const KernelArguments& arguments, const Row& row, std::uint32_t first,
-                                              std::int32_t total, Chunk& chunk) {
-    chunk.column = first + threadIdx.x * columns;
-    Input gate[vectors] = {}, up[vectors] = {};  // general: the two vectors of stored columns that hold them
-    float gate_scale[vectors] = {}, up_scale[vectors] = {};
-    std::uint32_t gate_column[vectors], up_column[vectors];
+                                              std::int32_t total, Loaded& loaded) {
+    loaded = {};
+    loaded.column = first + threadIdx.x * columns;
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {
-      const std::uint32_t column = chunk.column + v * vector_columns;
-      gate_column[v] = arguments.gate_offset + column;
-      up_column[v] = arguments.up_offset + column;
-      if constexpr (general) stored_columns<columns>(arguments.model, column, gate_column[v], up_column[v]);
-      if (chunk.inside(arguments, v)) {
-        gate[v].load(row.x + gate_column[v]);
-        if (!general || arguments.model.gated) up[v].load(row.x + up_column[v]);
-        if constexpr (scaled_input) {
-          const math::ScaleView& view = arguments.x_scale_view;
-          gate_scale[v] = scale_at(view, row.x_scale, gate_column[v], total);
-          if (!general || arguments.model.gated) up_scale[v] = scale_at(view, row.x_scale, up_column[v], total);
-        }
+      if (!loaded.inside(arguments, v)) continue;
+      std::uint32_t gate, up;
+      stored_columns_of(arguments, loaded.column + v * vector_columns, gate, up);
+      const bool has_up = !general || arguments.model.gated;
+      loaded.gate[v].load(row.x + gate);
+      if (has_up) loaded.up[v].load(row.x + up);
+      if constexpr (scaled_input) {
+        const math::ScaleView& view = arguments.x_scale_view;
+        loaded.gate_scale[v] = scale_at(view, row.x_scale, gate, total);
+        if (has_up) loaded.up_scale[v] = scale_at(view, row.x_scale, up, total);
       }
     }
+  }
+
+  static __device__ __forceinline__ void activate_chunk(const KernelArguments& arguments, const Row& row,
+                                                        const Loaded& loaded, Chunk& chunk) {
+    chunk.column = loaded.column;
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {
       if constexpr (general) {
         float gates[columns], ups[columns];
-        decode_scaled<scaled_input>(gate[v], gate_scale[v], gates);
-        decode_scaled<scaled_input>(up[v], up_scale[v], ups);
-        if (chunk.inside(arguments, v)) {
-          add_bias(arguments.model, row.model, gate_column[v], gates);
-          if (arguments.model.gated) add_bias(arguments.model, row.model, up_column[v], ups);
+        decode_scaled<scaled_input>(loaded.gate[v], loaded.gate_scale[v], gates);
+        decode_scaled<scaled_input>(loaded.up[v], loaded.up_scale[v], ups);
+        if (arguments.model.bias != nullptr && loaded.inside(arguments, v)) {
+          std::uint32_t gate, up;
+          stored_columns_of(arguments, loaded.column + v * vector_columns, gate, up);
+          add_bias(arguments.model, row.model, gate, gates);
+          if (arguments.model.gated) add_bias(arguments.model, row.model, up, ups);
         }
         activate_general<input>(arguments, row.model, gates, ups, chunk.values[v]);
       } else {
-        activate<scaled_input>(gate[v], up[v], gate_scale[v], up_scale[v], chunk.values[v]);
+        activate<scaled_input>(loaded.gate[v], loaded.up[v], loaded.gate_scale[v], loaded.up_scale[v], chunk.values[v]);
       }
     }
+  }
+
+  static __device__ __forceinline__ void load_and_activate(const KernelArguments& arguments, const Row& row,
+                                                           std::uint32_t first, std::int32_t total, Chunk& chunk) {
+    Loaded loaded;
+    load(arguments, row, first, total, loaded);
+    activate_chunk(arguments, row, loaded, chunk);
   }
 
   static __device__ __forceinline__ math::BlockScale scale_of(const KernelArguments& arguments, float amax,
@@ -201,23 +230,42 @@ struct ChunkWork {
     return reciprocal(*arguments.static_scale);
   }
 
+  static __device__ __forceinline__ void scale_and_store(const KernelArguments& arguments, const Row& row,
+                                                         std::int32_t total, Chunk& chunk) {
+    float factor[vectors] = {};
+    if constexpr (output == OutputKind::scaled) {
+      if (arguments.out_scale != nullptr) {
+        scale_blocks(arguments, row, chunk, total, factor);
+      } else if (arguments.static_scale != nullptr) {
+        const float given = given_factor(arguments);
+#pragma unroll
+        for (int v = 0; v < vectors; ++v) factor[v] = given;
+      }
+    }
+    store(arguments, row, chunk, factor);
+  }
+
   // Of a row with a scale for each of its blocks, or none of its own.
   static __device__ __forceinline__ void run_row(const KernelArguments& arguments, const Row& row, std::int32_t total) {
-    for (std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y); first < arguments.columns;
-         first += chunk_columns * blockDim.y * gridDim.y) {
-      Chunk chunk;
-      load(arguments, row, first, total, chunk);
-      float factor[vectors] = {};
-      if constexpr (output == OutputKind::scaled) {
-        if (arguments.out_scale != nullptr) {
-          scale_blocks(arguments, row, chunk, total, factor);
-        } else if (arguments.static_scale != nullptr) {
-          const float given = given_factor(arguments);
-#pragma unroll
-          for (int v = 0; v < vectors; ++v) factor[v] = given;
-        }
+    std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
+    const std::uint32_t step = chunk_columns * blockDim.y * gridDim.y;
+    if constexpr (general) {
+      // The next chunk is on its way while this one is done: one vector a lane is too little for the memory's latency.
+      Loaded next;
+      load(arguments, row, first, total, next);
+      for (; first < arguments.columns; first += step) {
+        const Loaded loaded = next;
+        if (first + step < arguments.columns) load(arguments, row, first + step, total, next);
+        Chunk chunk;
+        activate_chunk(arguments, row, loaded, chunk);
+        scale_and_store(arguments, row, total, chunk);
       }
-      store(arguments, row, chunk, factor);
+    } else {
+      for (; first < arguments.columns; first += step) {
+        Chunk chunk;
+        load_and_activate(arguments, row, first, total, chunk);
+        scale_and_store(arguments, row, total, chunk);
+      }
     }
   }
 
@@ -229,7 +277,7 @@ struct ChunkWork {
     Chunk chunk;
     float amax = 0.0f;
     for (std::uint32_t first = begin; first < arguments.columns; first += step) {
-      load(arguments, row, first, total, chunk);
+      load_and_activate(arguments, row, first, total, chunk);
       amax = fmaxf(amax, chunk.amax());
     }
     amax = max_over_lanes<warp_lanes>(amax);
@@ -244,7 +292,7 @@ struct ChunkWork {
 #pragma unroll
     for (int v = 0; v < vectors; ++v) factor[v] = scale.factor;
     for (std::uint32_t first = begin; first < arguments.columns; first += step) {
-      if (step < arguments.columns) load(arguments, row, first, total, chunk);
+      if (step < arguments.columns) load_and_activate(arguments, row, first, total, chunk);
       store(arguments, row, chunk, factor);
     }
   }

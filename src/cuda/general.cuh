@@ -143,11 +143,13 @@ __device__ __forceinline__ void activate_general(const KernelArguments& argument
   const Model& model = arguments.model;
   const ActivationParameters& parameters = row.parameters;
   take_turns(model, gate, up);
+  if (model.limits_gate) {
 #pragma unroll
-  for (int c = 0; c < columns; ++c) {
-    gate[c] = math::at_most(gate[c], parameters.gate_limit);
-    const float limited = math::at_most(up[c], parameters.up_limit);
-    up[c] = limited < -parameters.up_limit ? -parameters.up_limit : limited;
+    for (int c = 0; c < columns; ++c) gate[c] = math::at_most(gate[c], parameters.limit);
+  }
+  if (model.limits_gate || model.limits_result) {
+#pragma unroll
+    for (int c = 0; c < columns; ++c) up[c] = math::within(up[c], parameters.limit);
   }
   if (model.rounds_clamped) {
     round_to<input>(gate);
@@ -160,6 +162,10 @@ __device__ __forceinline__ void activate_general(const KernelArguments& argument
       if constexpr (function == GateFunction::situ) up[c] = math::multiplier<function, Unit>(up[c], parameters);
     }
   });
+  if (model.limits_result) {
+#pragma unroll
+    for (int c = 0; c < columns; ++c) values[c] = math::at_most(values[c], parameters.limit);
+  }
   if (arguments.numerics.product_rounding == ProductRounding::activation_and_product) round_to<input>(values);
   if (model.gated) {
     // situ's up has been dealt with; its beta is neutral.

@@ -27,7 +27,10 @@ template <std::size_t index>
 constexpr KernelFunction kernel_of() {
   constexpr KernelKey key = kernel_keys[index];
   static_assert(key.input == input);
-  return &gated_act_quant<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane, key.math>;
+  if constexpr (key.math == Math::general)
+    return &gated_act_quant_general<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane>;
+  else
+    return &gated_act_quant<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane>;
 }
 
 template <std::size_t... offset>

@@ -15,12 +15,10 @@ enum class GateFunction : std::int32_t { silu, gelu, gelu_tanh, relu, relu2, sit
 // Of one row, neutral where the problem has none.
 struct ActivationParameters {
   float alpha = 1.0f;
-  float beta = -0.0f;                          // up + -0 is up, for every up
-  float gate_limit = __builtin_huge_valf();    // of gate before the activation
-  float up_limit = __builtin_huge_valf();      // of the magnitude of up
-  float result_limit = __builtin_huge_valf();  // of the activation
-  float gate_bound = 1.0f;                     // situ
-  float up_bound = 1.0f;                       // likewise
+  float beta = -0.0f;                   // up + -0 is up, for every up
+  float limit = __builtin_huge_valf();  // of the magnitude of up, and of gate or of the activation
+  float gate_bound = 1.0f;              // situ
+  float up_bound = 1.0f;                // likewise
 };
 
 namespace math {
@@ -63,6 +61,12 @@ MOE_ACT_HOST_DEVICE float swiglu(float gate, float denominator, float up) {
 // min(value, limit), but NaN stays NaN.
 MOE_ACT_HOST_DEVICE float at_most(float value, float limit) {
   return value > limit ? limit : value;
+}
+
+// min(max(value, -limit), limit), likewise.
+MOE_ACT_HOST_DEVICE float within(float value, float limit) {
+  const float high = at_most(value, limit);
+  return high < -limit ? -limit : high;
 }
 
 MOE_ACT_HOST_DEVICE float relu(float gate) {
@@ -114,11 +118,11 @@ MOE_ACT_HOST_DEVICE float bounded(float x, float bound) {
   return bound * tanh<Unit>(x * Unit::reciprocal(bound));
 }
 
-// The activation of a gate that has been clamped.
+// The activation of a gate that has been clamped, before it is itself.
 template <GateFunction function, typename Unit>
 MOE_ACT_HOST_DEVICE float activation(float gate, const ActivationParameters& parameters) {
   if constexpr (function == GateFunction::silu)
-    return at_most(Unit::times_sigmoid(gate, parameters.alpha * gate), parameters.result_limit);
+    return Unit::times_sigmoid(gate, parameters.alpha * gate);
   else if constexpr (function == GateFunction::gelu)
     return gelu<Unit>(gate);
   else if constexpr (function == GateFunction::gelu_tanh)

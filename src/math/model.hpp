@@ -13,8 +13,8 @@ struct Model {
   GateFunction function;
   bool gated;                       // else x has H columns and there is no up
   bool rounds_clamped;              // gate and up are rounded to the format of x when they are clamped
-  bool limits_gate;                 // of a limit for each expert: is it that of gate, too,
-  bool limits_result;               // or of the activation?
+  bool limits_gate;                 // are gate and up clamped,
+  bool limits_result;               // or the activation and up?
   std::int32_t interleave;          // columns of a group where gate and up take turns; 0: halves
   ActivationParameters parameters;  // of every expert that the arrays say nothing of
   std::int64_t experts;             // of the arrays and of bias
@@ -51,9 +51,7 @@ struct Model {
     if (alpha != nullptr) own.alpha = alpha[expert];
     if (beta != nullptr) own.beta = beta[expert];
     if (limit != nullptr) {
-      own.up_limit = limit[expert];
-      if (limits_gate) own.gate_limit = own.up_limit;
-      if (limits_result) own.result_limit = own.up_limit;
+      own.limit = limit[expert];
     }
     return own;
   }

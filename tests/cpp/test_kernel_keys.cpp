@@ -17,7 +17,7 @@ bool compiled(const KernelKey& key) {
 std::string text(const KernelKey& key) {
   return check::text(traits(key.input).name, " -> ", key.output == OutputKind::scaled ? "e4m3" : "plain", ", ",
                      "schedule ", static_cast<int>(key.schedule), ", ", int{key.columns_per_lane}, " x ",
-                     int{key.vectors_per_lane});
+                     int{key.vectors_per_lane}, key.math == Math::general ? ", general" : "");
 }
 
 // Every input with every output and schedule.
@@ -44,14 +44,15 @@ TEST("every key of the table is supported and listed once") {
 TEST("a combination is in the table exactly if it is supported") {
   for_each_operation([](Format input, OutputKind output, Schedule schedule) {
     for (int columns = 0; columns <= 32; ++columns)
-      for (int vectors = 0; vectors <= 8; ++vectors) {
-        const KernelKey key{input, output, schedule, static_cast<std::int8_t>(columns),
-                            static_cast<std::int8_t>(vectors)};
-        const bool on_axes =
-            std::ranges::find(kernel_axes::columns_per_lane, columns) != std::end(kernel_axes::columns_per_lane) &&
-            std::ranges::find(kernel_axes::vectors_per_lane, vectors) != std::end(kernel_axes::vectors_per_lane);
-        CHECK_EQUAL(compiled(key), on_axes && supported(key), text(key));
-      }
+      for (int vectors = 0; vectors <= 8; ++vectors)
+        for (const Math math : kernel_axes::maths) {
+          const KernelKey key{
+              input, output, schedule, static_cast<std::int8_t>(columns), static_cast<std::int8_t>(vectors), math};
+          const bool on_axes =
+              std::ranges::find(kernel_axes::columns_per_lane, columns) != std::end(kernel_axes::columns_per_lane) &&
+              std::ranges::find(kernel_axes::vectors_per_lane, vectors) != std::end(kernel_axes::vectors_per_lane);
+          CHECK_EQUAL(compiled(key), on_axes && supported(key), text(key));
+        }
   });
   CHECK(!supported({Format::e5m2, OutputKind::plain, Schedule::loop, 1, 4}));
   CHECK(!supported({Format::none, OutputKind::plain, Schedule::loop, 1, 4}));
@@ -82,6 +83,16 @@ TEST("every operation has kernels for every row convention, for any alignment an
         CHECK(compiled({input, output, schedule, 1, 4}), traits(input).name);
         const auto full_width = static_cast<std::int8_t>(16 / bytes_per_element(input));
         CHECK(compiled({input, output, schedule, full_width, 2}), traits(input).name);
+      }
+}
+
+TEST("general problems have kernels for every row convention, for any alignment and for many rows") {
+  for (const Format input : kernel_axes::inputs)
+    for (const OutputKind output : {OutputKind::scaled, OutputKind::row_scaled})
+      for (const Schedule schedule : {Schedule::list, Schedule::segments}) {
+        CHECK(compiled({input, output, schedule, 1, 4, Math::general}), traits(input).name);
+        const auto full_width = static_cast<std::int8_t>(16 / bytes_per_element(input));
+        CHECK(compiled({input, output, schedule, full_width, 1, Math::general}), traits(input).name);
       }
 }
 
