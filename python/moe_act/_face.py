@@ -123,7 +123,8 @@ def gated_act_quant(
             does not allow. By default "zero" where it is possible and ``out`` is allocated here, else "skip".
         pdl: programmatic dependent launch, CUDA with compute capability 9.0 and above. "on" waits for the preceding
             kernel before any read. "metadata_ready" is the promise that map, padded total, indices, counts and
-            ``tile_to_expert`` were complete before the *preceding* kernel could start; only then may they be read before the wait.
+            ``tile_to_expert`` were complete before the *preceding* kernel could start; only then may they be read
+            before the wait.
         expected_rows: a hint how many rows will be done. Any value gives right results.
         stream: CUDA only: an int (``cudaStream_t``), an object with ``__cuda_stream__``, or None for the current
             stream of the framework of ``x``.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -57,6 +58,87 @@ DTYPES = {"e4m3": np.uint8, "bf16": np.uint16, "fp16": np.float16, "fp32": np.fl
 GPU = moe_act.DeviceInfo(multiprocessors=132, compute_capability=(9, 0))
 
 
+# What there is for each expert, and what each convention needs to say whose a row is, or which weight is its.
+TILES: dict[str, Any] = {"tile_to_expert": _one(0), "tile_tokens": 8}
+EXPERTS: dict[str, Callable[[], dict[str, Any]]] = {
+    **ROWS,
+    "dense": lambda: {"rows": moe_act.rows.Dense(**TILES)},
+    "valid prefix": lambda: {"rows": moe_act.rows.ValidPrefix(_one(1), **TILES)},
+    "expanded to permuted": lambda: {"rows": moe_act.rows.ExpandedToPermuted(_one(0), **TILES)},
+    "tile limits": lambda: {"rows": moe_act.rows.TileLimits(_one(1), 8, tile_to_expert=_one(0))},
+    "sorted token ids": lambda: {"rows": moe_act.rows.SortedTokenIds(_one(0), 1, _one(1), **TILES)},
+    "sorted token ids, rows by id": lambda: {"rows": moe_act.rows.SortedTokenIds(_one(0), 1, _one(1), "id", **TILES)},
+}
+WEIGHTS: dict[str, Callable[[], dict[str, Any]]] = {
+    **ROWS,
+    "tile limits": lambda: {"rows": moe_act.rows.TileLimits(_one(1), 8, permuted_to_expanded=_one(0))},
+    "row to expert": lambda: {"rows": moe_act.rows.RowToExpert(_one(0), permuted_to_expanded=_one(0))},
+    "expert offsets": lambda: {
+        "rows": moe_act.rows.ExpertOffsets(np.array([0, 1], np.int32), permuted_to_expanded=_one(0))
+    },
+    "expert ends": lambda: {"rows": moe_act.rows.ExpertEnds(_one(1), permuted_to_expanded=_one(0))},
+}
+GATED = ("swiglu", "swiglu_step", "geglu", "geglu_tanh", "reglu", "situ")
+ACTIVATIONS: dict[str, dict[str, Any]] = {
+    **{name: {"activation": name} for name in GATED},
+    "situ": {"activation": "situ", "gate_bound": 4.0, "up_bound": 25.0},
+    **{name: {"activation": name} for name in ("silu", "gelu", "gelu_tanh", "relu", "relu2")},
+    "gate in the first half": {"gate": "first_half"},
+    **{f"gate interleaved by {n}": {"gate": "interleaved", "interleave": n} for n in (1, 8, 32)},
+    "alpha, beta, limit: numbers": {"alpha": 1.702, "beta": 1.0, "limit": 7.0},
+    "alpha, beta, limit: per expert": {name: np.ones(1, np.float32) for name in ("alpha", "beta", "limit")},
+    "bias per expert": {"bias": np.zeros((1, 2 * HIDDEN), np.float32)},
+    "routing weight": {"weight": np.ones(1, np.float32)},
+    "unquantized copy": {"out_unquantized": np.empty((1, HIDDEN), np.float32)},
+}
+NUMERICS: dict[str, dict[str, Any]] = {
+    **{
+        name: {"numerics": name}
+        for name in ("flashinfer", "deepgemm", "tilekernels", "vllm_block", "vllm_masked", "sglang", "lmdeploy")
+    },
+    "te_mxfp8": {"numerics": "te_mxfp8", "out_block": 32, "out_scale_format": "ue8m0"},
+    "every product rounding": {"numerics": moe_act.Numerics(product_rounding="activation_and_product")},
+    "every epsilon": {"numerics": moe_act.Numerics(smallest_amax=1e-6, smallest_scale=1e-9)},
+    "power-of-two scales": {"scale_rounding": "power_of_two"},
+    "quotient or product": {"numerics": moe_act.Numerics(quantization="multiply")},
+    "clamp in the input format": {"numerics": moe_act.Numerics(clamp_rounding="input"), "limit": 7.0},
+}
+
+
+def _answer(tensors: dict[str, Any], chosen: dict[str, Any], where: str) -> str:
+    try:
+        moe_act.plan(**tensors, **chosen, device=GPU if where == "cuda" else None)
+    except (NotImplementedError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _x(format: str, lead: tuple[int, ...] = ()) -> dict[str, Any]:
+    tensors: dict[str, Any] = {"x": np.zeros((*lead, 1, 2 * HIDDEN), DTYPES[format])}
+    if format == "e4m3":
+        tensors["x_scale"] = scales.empty("column_major", rows=1, columns=2 * HIDDEN, experts=1 if lead else None)
+    return tensors
+
+
+@cache
+def why_no_activation(rows: str, activation: str, where: str) -> str:
+    """ "" where rows and what the line of ACTIVATIONS adds go together, else the library's reason."""
+    chosen = dict(ACTIVATIONS[activation])
+    lead = (1,) if rows == "masked" else ()
+    for name in ("weight", "out_unquantized"):
+        if name in chosen and lead:
+            chosen[name] = chosen[name].reshape(1, *np.shape(chosen[name]))
+    by_expert = "bias" in chosen or isinstance(chosen.get("alpha"), np.ndarray)
+    convention = (EXPERTS if by_expert else WEIGHTS if "weight" in chosen else ROWS)[rows]()
+    return _answer(_x("bf16", lead) | convention, {"x_format": "bf16", **chosen}, where)
+
+
+@cache
+def why_no_numerics(input: str, numerics: str, where: str) -> str:
+    """ "" where the input format and a line of NUMERICS go together, else the library's reason."""
+    return _answer(_x(input), {"x_format": input, **NUMERICS[numerics]}, where)
+
+
 @cache
 def why_not(rows: str, input: str, output: str, where: str = "cpu", padding: str = "skip") -> str:
     """ "" where the combination is supported, else the library's reason. where: "cpu" or "cuda"."""
@@ -82,36 +164,62 @@ def _cell(answers: list[str]) -> str:
     return "yes" if supported == len(answers) else f"{supported} of {len(answers)}" if supported else "-"
 
 
-def tables(where: str) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Each: its title, the names of its columns, and a line for each row convention."""
+@dataclass(frozen=True)
+class Table:
+    """What goes together: a line for each name, a cell for each of the columns."""
+
+    title: str
+    columns: list[str]
+    names: list[str]
+    cells: list[list[str]]
+
+
+def tables(where: str) -> list[Table]:
+    rows = list(ROWS)
+
+    def by_rows(title: str, names: Iterable[str], cell: Callable[[str, str], str]) -> Table:
+        return Table(title, rows, list(names), [[cell(name, convention) for convention in rows] for name in names])
+
     return [
-        (
+        by_rows(
             "input, with the layout of its scales (to every output)",
-            list(INPUTS),
-            [[_cell([why_not(rows, i, o, where) for o in OUTPUTS]) for i in INPUTS] for rows in ROWS],
+            INPUTS,
+            lambda input, convention: _cell([why_not(convention, input, o, where) for o in OUTPUTS]),
         ),
-        (
+        by_rows(
             "output, with the layout of its scales (from every input)",
-            list(OUTPUTS),
-            [[_cell([why_not(rows, i, o, where) for i in INPUTS]) for o in OUTPUTS] for rows in ROWS],
+            OUTPUTS,
+            lambda output, convention: _cell([why_not(convention, i, output, where) for i in INPUTS]),
         ),
-        (
+        by_rows(
+            "activation, gate, parameters, bias, weight",
+            ACTIVATIONS,
+            lambda name, convention: _cell([why_no_activation(convention, name, where)]),
+        ),
+        Table(
+            "numerics, by input",
+            list(DTYPES),
+            list(NUMERICS),
+            [[_cell([why_no_numerics(input, name, where)]) for input in DTYPES] for name in NUMERICS],
+        ),
+        by_rows(
             "zero padding (from every input to every output)",
             ['padding="zero"'],
-            [[_cell([why_not(rows, i, o, where, "zero") for i in INPUTS for o in OUTPUTS])] for rows in ROWS],
+            lambda _, convention: _cell([why_not(convention, i, o, where, "zero") for i in INPUTS for o in OUTPUTS]),
         ),
     ]
 
 
 def text(where: str) -> str:
-    """For a terminal: conventions across, as few as there are."""
+    """For a terminal: conventions across by number, as few as there are."""
     lines = []
-    for title, names, cells in tables(where):
-        width = max(map(len, names))
-        numbers = [str(number) for number in range(1, len(ROWS) + 1)]
-        lines += ["", f"{title}", " " * width + "".join(f"{number:>6}" for number in numbers)]
-        for index, name in enumerate(names):
-            lines.append(f"{name:<{width}}" + "".join(f"{line[index]:>6}" for line in cells))
+    for table in tables(where):
+        width = max(map(len, table.names))
+        numbered = table.columns == list(ROWS)
+        heads = [str(number) for number in range(1, len(ROWS) + 1)] if numbered else table.columns
+        lines += ["", table.title, " " * width + "".join(f"{head:>6}" for head in heads)]
+        for name, cells in zip(table.names, table.cells, strict=True):
+            lines.append(f"{name:<{width}}" + "".join(f"{cell:>6}" for cell in cells))
     legend = [f"{number:>2} {name}" for number, name in enumerate(ROWS, 1)]
     return "\n".join([*lines, "", "rows:", *("".join(f"{n:<34}" for n in legend[i : i + 3]) for i in range(0, 10, 3))])
 
@@ -119,11 +227,10 @@ def text(where: str) -> str:
 def markdown() -> str:
     """For docs/support.md: the CPU's tables, and whether CUDA's are the same."""
     lines = []
-    for number, (title, names, cells) in enumerate(tables("cpu")):
-        lines += [f"## {title[0].upper()}{title[1:]}", "", f"| | {' | '.join(ROWS)} |"]
-        lines += ["|---|" + "---|" * len(ROWS)]
-        for index, name in enumerate(names):
-            lines.append(f"| {name} | {' | '.join(line[index] for line in cells)} |")
-        same = tables("cuda")[number][2] == cells
+    for table, on_cuda in zip(tables("cpu"), tables("cuda"), strict=True):
+        lines += [f"## {table.title[0].upper()}{table.title[1:]}", "", f"| | {' | '.join(table.columns)} |"]
+        lines += ["|---|" + "---|" * len(table.columns)]
+        lines += [f"| {n} | {' | '.join(cells)} |" for n, cells in zip(table.names, table.cells, strict=True)]
+        same = on_cuda.cells == table.cells
         lines += ["", "On CUDA the same." if same else "On CUDA it differs: `python -m moe_act info` shows how.", ""]
     return "\n".join(lines)
