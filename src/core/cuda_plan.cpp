@@ -140,8 +140,10 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
     for (std::int32_t warps = 1; warps <= max_warps_per_cta; warps *= 2) {
       LaunchChoice choice{key.schedule, key.columns_per_lane, key.vectors_per_lane, warps, 0, false};
       if (const std::int32_t most = max_entries_per_cta(key.schedule); most > 0) {
-        for (choice.entries_per_cta = most / 8; choice.entries_per_cta <= most; choice.entries_per_cta *= 2)
-          add(choice);
+        // A list's entries are rows, most of which may be live: at least one for each row that the CTA has in hand.
+        const bool list = key.schedule == Schedule::list;
+        choice.entries_per_cta = list ? warps / warps_along_row(problem, choice) : most / 8;
+        for (; choice.entries_per_cta <= most; choice.entries_per_cta *= 2) add(choice);
       } else {
         add(choice);
         choice.marks_rows = true;
