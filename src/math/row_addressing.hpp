@@ -115,9 +115,13 @@ struct RowAddressing {
     return tile_to_expert.data == nullptr ? -1 : tile_expert(entry, row);
   }
 
+  MOE_ACT_HOST_DEVICE std::int64_t tile_of(std::int64_t entry, std::int64_t row) const {
+    return (kind == RowKind::sorted_token_ids ? entry : row) / tile_tokens;
+  }
+
   // Rows behind the last tile are no expert's.
   MOE_ACT_HOST_DEVICE std::int64_t tile_expert(std::int64_t entry, std::int64_t row) const {
-    const std::int64_t tile = (kind == RowKind::sorted_token_ids ? entry : row) / tile_tokens;
+    const std::int64_t tile = tile_of(entry, row);
     return tile < expert_tiles ? tile_to_expert[tile] : -1;
   }
 
