@@ -109,8 +109,8 @@ void require_rows(const moe_act_problem& problem) {
                                    {"weights", problem.weights}})
     if (size > most_elements) invalid(name, "expected at most 2^53, got " + number(size));
   if (masked && problem.experts > 0 && problem.rows > most_elements / problem.experts)
-    invalid("rows", "expected at most 2^53 of all experts, got " + number(problem.experts) + " x " +
-                        number(problem.rows));
+    invalid("rows",
+            "expected at most 2^53 of all experts, got " + number(problem.experts) + " x " + number(problem.rows));
   if (problem.row_kind == MOE_ACT_ROWS_ROW_TO_EXPERT && problem.entries != problem.rows)
     invalid(kind.index_name,
             "expected one entry for each of " + number(problem.rows) + " rows, got " + number(problem.entries));

@@ -39,8 +39,8 @@ struct HostRows {
       : index(read_index(problem, buffers.row_index, problem->index_bits, row_index_elements(problem.description()),
                          stream)),
         count(read_index(problem, buffers.row_count, problem->count_bits, 1, stream)),
-        tile_to_expert(read_index(problem, buffers.tile_to_expert, problem->tile_to_expert_bits, problem->expert_tiles,
-                                  stream)),
+        tile_to_expert(
+            read_index(problem, buffers.tile_to_expert, problem->tile_to_expert_bits, problem->expert_tiles, stream)),
         permuted_to_expanded(read_index(problem, buffers.permuted_to_expanded, problem->permuted_to_expanded_bits,
                                         problem->rows, stream)),
         rows(addressing_of(problem.description(), buffers)) {
@@ -135,7 +135,7 @@ void validate_live_row(const Problem& problem, const HostRows& host, std::int64_
   if (rows.is_list() && problem->parameter_experts > 0) {
     const bool tiles = !host.tile_to_expert.empty();
     require_one_of(tiles ? "tile_to_expert" : "row_to_expert", tiles ? rows.tile_of(entry, row) : entry,
-                  rows.expert_of(entry, row), problem->parameter_experts, "experts of the parameters");
+                   rows.expert_of(entry, row), problem->parameter_experts, "experts of the parameters");
   }
   if (!host.permuted_to_expanded.empty())
     require_one_of("permuted_to_expanded", row, rows.permuted_to_expanded[row], problem->weights, "weights");
