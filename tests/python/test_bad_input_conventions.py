@@ -188,7 +188,6 @@ WRONG_DATA = {
 }  # fmt: skip
 
 
-
 class Watched:
     """out and out_scale inside larger memory."""
 

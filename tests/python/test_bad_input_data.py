@@ -10,7 +10,7 @@ import moe_act
 import numpy as np
 import pytest
 from moe_act.rows import ExpertEnds, ExpertOffsets, RowToExpert, SortedTokenIds, TileLimits, ValidPrefix
-from tensors import DEVICES, get, on_device, put
+from tensors import DEVICES, get, on_device
 
 ROWS, COLUMNS = 6, 192
 MAP, TOTAL, STATIC = "expanded_idx_to_permuted_idx", "total_num_padded_tokens", "static_scale"

@@ -1,4 +1,4 @@
-"""Segments of more experts than are counted at once, most of them empty: the CPU by the oracle, a GPU by the CPU too."""
+"""Segments of more experts than are counted at once, most of them empty."""
 
 from __future__ import annotations
 
