@@ -70,6 +70,14 @@ class Plan:
     def vectors_per_lane(self) -> int: ...
 
     @property
+    def kernel(self) -> int:
+        """Which of the compiled kernels runs: below ``kernels``."""
+
+    @property
+    def kernels(self) -> int:
+        """How many are compiled; 0 on the CPU."""
+
+    @property
     def shared_bytes(self) -> int:
         """Per CTA."""
 

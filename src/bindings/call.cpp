@@ -294,7 +294,7 @@ RowArguments::RowArguments(const Arguments& arguments) {
   const nb::object said = arguments.rows.attr("_said")();
   const auto text = [&](const char* name) { return nb::cast<std::string>(said.attr(name)); };
   check(moe_act_parse_option("row_kind", text("kind").c_str(), &kind));
-  check(moe_act_parse_option("sorted_rows", text("sorted_rows").c_str(), &sorted_rows));
+  check(moe_act_parse_option("buffer_row", text("buffer_row").c_str(), &sorted_rows));
   index_name = text("index_name");
   count_name = text("count_name");
   index = said.attr("index");
@@ -312,11 +312,6 @@ void RowArguments::apply_to(moe_act_options& options) const {
   options.tile_tokens = tile_tokens;
   options.expert_alignment = expert_alignment;
   options.num_valid_ids = num_valid_ids;
-}
-
-bool RowArguments::padding_is_known() const {
-  return kind != 0 && kind != MOE_ACT_ROWS_EXPANDED_TO_PERMUTED &&
-         !(kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS && sorted_rows == MOE_ACT_SORTED_ROWS_ID);
 }
 
 Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stream) : arguments_(arguments) {
@@ -379,11 +374,19 @@ moe_act_problem Call::describe(const moe_act_options& options) {
   return last_problem;
 }
 
+bool Call::allocates_out_scale(const moe_act_problem& problem) const {
+  const bool delivered = problem.out_scaling == MOE_ACT_SCALING_BLOCK || problem.out_scaling == MOE_ACT_SCALING_ROW;
+  return delivered && arguments_.out_scale.is_none();
+}
+
+bool Call::allocates(const moe_act_problem& problem) const {
+  return arguments_.out.is_none() || allocates_out_scale(problem);
+}
+
 bool Call::allocate(const moe_act_problem& problem) {
   const bool per_row = problem.out_scaling == MOE_ACT_SCALING_ROW;
   const bool needs_out = arguments_.out.is_none();
-  const bool needs_out_scale =
-      (problem.out_scaling == MOE_ACT_SCALING_BLOCK || per_row) && arguments_.out_scale.is_none();
+  const bool needs_out_scale = allocates_out_scale(problem);
   const nb::object experts =
       problem.row_kind == MOE_ACT_ROWS_MASKED ? nb::object(nb::int_(problem.experts)) : nb::object(nb::none());
   if (needs_out) {

@@ -59,7 +59,6 @@ struct RowArguments {
 
   explicit RowArguments(const Arguments& arguments);
   void apply_to(moe_act_options& options) const;
-  bool padding_is_known() const;
 };
 
 moe_act_options parse(const OptionNames& names);
@@ -82,13 +81,18 @@ class Call {
   // The problem that the tensors and options give. Results that are not given are described as contiguous.
   moe_act_problem describe(const moe_act_options& options);
 
-  // Allocates the results that are not given, with the framework of x. False: all are given.
+  // Are there results that are not given?
+  bool allocates(const moe_act_problem& problem) const;
+
+  // Allocates them, with the framework of x. False: all are given.
   bool allocate(const moe_act_problem& problem);
 
   // Runs a plan for the described problem, without holding the GIL. workspace_bytes: what the plan asks for.
   Result launch(const moe_act_plan* plan, std::int64_t workspace_bytes, bool validate);
 
  private:
+  bool allocates_out_scale(const moe_act_problem& problem) const;
+
   Arguments arguments_;
   nb::object allocated_out_, allocated_out_scale_;
   void* stream_ = nullptr;

@@ -104,10 +104,13 @@ Result run(const Plan& plan, nb::handle x, nb::handle x_scale, nb::handle out, n
 }
 
 // Results that the library allocates hold nothing of what memory held before, where padding can be told.
-void choose_padding(moe_act_options& options, const Arguments& arguments, const RowArguments& rows) {
-  const bool padded = rows.padding_is_known() || (rows.kind == 0 && !rows.index.is_valid() &&
-                                                  options.out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4);
-  if (options.padding == 0 && arguments.out.is_none() && padded) options.padding = MOE_ACT_PADDING_ZERO;
+std::int32_t padding_of(const moe_act_options& options, const moe_act_problem& problem, const Call& call) {
+  if (options.padding != 0 || !call.allocates(problem)) return problem.padding;
+  const bool by_id = problem.sorted_rows == MOE_ACT_SORTED_ROWS_ID;
+  const bool padded = problem.row_kind != MOE_ACT_ROWS_DENSE || problem.expert_tiles > 0 ||
+                      problem.out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
+  const bool known = problem.row_kind != MOE_ACT_ROWS_EXPANDED_TO_PERMUTED && !by_id;
+  return padded && known ? MOE_ACT_PADDING_ZERO : problem.padding;
 }
 
 Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale, nb::handle static_scale,
@@ -145,9 +148,9 @@ Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::han
   parse_parameters(options, arguments);
   const RowArguments row_arguments(arguments);
   row_arguments.apply_to(options);
-  choose_padding(options, arguments, row_arguments);
   Call call(arguments, row_arguments, stream);
   moe_act_problem problem = call.describe(options);
+  options.padding = padding_of(options, problem, call);
   if (call.allocate(problem)) problem = call.describe(options);
   const auto plan = recent_plan(problem);
   return call.launch(plan.get(), workspace_bytes_of(plan.get()), truth(validate));
@@ -191,11 +194,12 @@ Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::ha
   parse_parameters(options, arguments);
   const RowArguments row_arguments(arguments);
   row_arguments.apply_to(options);
-  choose_padding(options, arguments, row_arguments);
   // For a device that need not be there, the tensors only stand in: what they say of sizes counts.
   const std::int32_t asked_pdl = options.pdl;
   if (device != nullptr) options.pdl = 0;
-  moe_act_problem problem = Call(arguments, row_arguments, nb::none()).describe(options);
+  Call call(arguments, row_arguments, nb::none());
+  moe_act_problem problem = call.describe(options);
+  problem.padding = padding_of(options, problem, call);
   if (device != nullptr) {
     problem.device_type = MOE_ACT_DEVICE_CUDA;
     problem.pdl = asked_pdl != 0 ? asked_pdl : problem.pdl;
@@ -289,6 +293,11 @@ NB_MODULE(_core, module) {
       .def_prop_ro("threads_per_cta", [](const Plan& self) { return self.info().threads_per_cta; })
       .def_prop_ro("columns_per_lane", [](const Plan& self) { return self.info().columns_per_lane; })
       .def_prop_ro("vectors_per_lane", [](const Plan& self) { return self.info().vectors_per_lane; })
+      .def_prop_ro(
+          "kernel", [](const Plan& self) { return self.info().kernel; },
+          "Which of the compiled kernels runs: below ``kernels``.")
+      .def_prop_ro(
+          "kernels", [](const Plan& self) { return self.info().kernels; }, "How many are compiled; 0 on the CPU.")
       .def_prop_ro(
           "shared_bytes", [](const Plan& self) { return self.info().shared_bytes; }, "Per CTA.")
       .def_prop_ro(

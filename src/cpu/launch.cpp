@@ -115,14 +115,15 @@ void run_segments(RowsFunction run_rows, const KernelArguments& arguments) {
   constexpr std::int64_t experts_at_once = 512;
   const RowAddressing& addressing = arguments.rows;
   const bool pads = addressing.kind != RowKind::masked;  // the swizzled layout, every segment for itself
-  std::int64_t scale_rows = 0;
+  std::int64_t scale_rows = 0, rows_left = addressing.most_live_rows();
   for (std::int64_t first = 0; first < addressing.experts; first += experts_at_once) {
     const std::int64_t left = addressing.experts - first;
     const std::int64_t experts = left < experts_at_once ? left : experts_at_once;
     std::array<std::int64_t, experts_at_once> ends, first_scale_row;
     std::int64_t live = 0;
     for (std::int64_t e = 0; e < experts; ++e) {
-      const std::int64_t rows = addressing.segment_of(first + e).rows;
+      const std::int64_t rows = std::min(addressing.segment_of(first + e).rows, rows_left);
+      rows_left -= rows;
       ends[static_cast<std::size_t>(e)] = live += rows;
       first_scale_row[static_cast<std::size_t>(e)] = scale_rows;
       if (pads) scale_rows += padded_to_tiles(rows);

@@ -18,6 +18,13 @@ def put(value: Any, device: str) -> Any:
     return devices.to_cuda(value) if device == "cuda" and isinstance(value, np.ndarray) else value
 
 
+def on_device(value: Any, device: str) -> Any:
+    """The same for the tensors of a row convention, too."""
+    if isinstance(value, moe_act._frameworks.RowConvention):
+        return type(value)(**{name: put(field, device) for name, field in vars(value).items()})
+    return put(value, device)
+
+
 def get(tensor: Any) -> Any:
     """A tensor of any framework as a NumPy array, e4m3 and bf16 as their codes; None stays None."""
     if tensor is None:

@@ -11,6 +11,7 @@ import moe_act
 import numpy as np
 import pytest
 from moe_act import _frameworks
+from moe_act import rows as conventions
 from tensors import DEVICES, Exporter, get, put
 
 FLOATS = np.ones((6, 384), np.float32)
@@ -137,6 +138,37 @@ def test_another_device_than_that_of_x(argument: str) -> None:
     call[argument] = Exporter(array, dtype=DTYPES[array.dtype], device=(2, 1))
     says = "expected a tensor on cpu (the device of x), got one on cuda:1"
     assert_refused(ValueError, argument, says, lambda: moe_act.gated_act_quant(**call, x_format="e4m3"))
+
+
+def elsewhere(*values: int) -> Exporter:
+    return Exporter(np.array(values, np.int32), dtype=(0, 32, 1), device=(2, 1))
+
+
+def here(*values: int) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("argument", "rows"),
+    [
+        ("valid_rows", conventions.ValidPrefix(elsewhere(3))),
+        ("tile_limits", conventions.TileLimits(elsewhere(3), 6)),
+        ("num_live_tiles", conventions.TileLimits(here(3), 6, elsewhere(1))),
+        ("row_to_expert", conventions.RowToExpert(elsewhere(0, 0, 0, 0, 0, 0))),
+        ("sorted_token_ids", conventions.SortedTokenIds(elsewhere(3), 6, here(1))),
+        ("num_tokens_post_padded", conventions.SortedTokenIds(here(3), 6, elsewhere(1))),
+        ("expert_offsets", conventions.ExpertOffsets(elsewhere(0, 6))),
+        ("expert_ends", conventions.ExpertEnds(elsewhere(6))),
+        ("tile_to_expert", conventions.Dense(tile_to_expert=elsewhere(0), tile_tokens=6)),
+        ("permuted_to_expanded", conventions.ExpertEnds(here(6), permuted_to_expanded=elsewhere(0, 1, 2, 3, 4, 5))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_rows_on_another_device_than_that_of_x(argument: str, rows: Any) -> None:
+    call = {"x": FLOATS, "out": cases.poisoned((6, 192), np.uint8), "rows": rows}
+    says = "expected a tensor on cpu (the device of x), got one on cuda:1"
+    assert_refused(ValueError, argument, says, lambda: moe_act.gated_act_quant(**call))
+    assert (call["out"] == cases.POISON).all()
 
 
 @pytest.mark.gpu

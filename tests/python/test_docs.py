@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +13,30 @@ import pytest
 from moe_act.command import support
 
 ROOT = Path(__file__).resolve().parents[2]
+# Pages, and whether later snippets use what earlier ones made.
+PAGES = {"README.md": False, "docs/layouts.md": False, "docs/coming_from.md": True}
+RUN_SNIPPETS = r"""
+import re, sys
+_, page, shared = sys.argv
+names = {}
+for number, snippet in enumerate(re.findall(r"```python\n(.*?)```", open(page, encoding="utf-8").read(), re.DOTALL)):
+    exec(compile(snippet, f"snippet {number}", "exec"), names if shared == "True" else {})
+print(number + 1, "snippets")
+"""
 
 
-def snippets_of(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+@pytest.mark.parametrize("page", PAGES)
+def test_snippets_run(page: str) -> None:
+    """In a process that has imported nothing else."""
+    command = [sys.executable, "-W", "error", "-c", RUN_SNIPPETS, str(ROOT / page), str(PAGES[page])]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.endswith(" snippets\n")
 
 
-SNIPPETS = [
-    pytest.param(snippet, id=f"{page}-{number}")
-    for page in ("README.md", "docs/layouts.md")
-    for number, snippet in enumerate(snippets_of(page))
-]
-
-
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippets_run(snippet: str) -> None:
-    names: dict[str, Any] = {}
-    exec(snippet, names)
-
-
-def test_every_call_that_replaces_a_peers_runs() -> None:
-    """One page, one after the other: later snippets use what the first made."""
-    names: dict[str, Any] = {}
-    snippets = snippets_of("docs/coming_from.md")
-    assert sum("gated_act_quant(" in snippet for snippet in snippets) >= 8
-    for snippet in snippets:
-        exec(snippet, names)
+def test_every_peer_has_its_call() -> None:
+    page = (ROOT / "docs/coming_from.md").read_text(encoding="utf-8")
+    assert page.count("gated_act_quant(") >= 8
 
 
 def test_the_page_is_current() -> None:
