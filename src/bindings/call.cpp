@@ -291,10 +291,11 @@ RowArguments::RowArguments(const Arguments& arguments) {
     raise(PyExc_ValueError, "rows", "expected None: expanded_idx_to_permuted_idx says which rows there are");
   if (!nb::isinstance(arguments.rows, frameworks().attr("RowConvention")))
     raise(PyExc_TypeError, "rows", "expected an object of moe_act.rows, got " + type_name_of(arguments.rows));
-  const nb::object said = arguments.rows.attr("_said")();
-  const auto text = [&](const char* name) { return nb::cast<std::string>(said.attr(name)); };
-  check(moe_act_parse_option("row_kind", text("kind").c_str(), &kind));
-  check(moe_act_parse_option("sorted_rows", text("sorted_rows").c_str(), &sorted_rows));
+  said_ = arguments.rows.attr("_said")();
+  const nb::object& said = said_;
+  const auto text = [&](const char* name) { return nb::cast<const char*>(said.attr(name)); };
+  check(moe_act_parse_option("row_kind", text("kind"), &kind));
+  check(moe_act_parse_option("sorted_rows", text("sorted_rows"), &sorted_rows));
   index_name = text("index_name");
   count_name = text("count_name");
   index = said.attr("index");
@@ -328,9 +329,9 @@ Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stre
   out_.import("out", arguments_.out, stream_);
   out_scale_.import("out_scale", arguments_.out_scale, stream_);
   static_scale_.import("static_scale", arguments_.static_scale, stream_);
-  if (rows.index.is_valid()) row_index_.import(rows.index_name.c_str(), rows.index, stream_);
+  if (rows.index.is_valid()) row_index_.import(rows.index_name, rows.index, stream_);
   total_.import("total_num_padded_tokens", arguments_.total_num_padded_tokens, stream_);
-  if (rows.count.is_valid()) row_count_.import(rows.count_name.c_str(), rows.count, stream_);
+  if (rows.count.is_valid()) row_count_.import(rows.count_name, rows.count, stream_);
   bias_.import("bias", arguments_.bias, stream_);
   const auto import_parameter = [&](Tensor& tensor, const char* name, nb::handle value) {
     if (!is_number(value)) tensor.import(name, value, stream_);

@@ -53,13 +53,16 @@ struct OptionNames {
 struct RowArguments {
   std::int32_t kind = 0;  // moe_act_row_kind; 0: dense, or a map's
   std::int32_t sorted_rows = 0;
-  std::string index_name = "expanded_idx_to_permuted_idx", count_name = "row_count";
+  const char *index_name = "expanded_idx_to_permuted_idx", *count_name = "row_count";
   nb::object index, count, tile_to_expert, permuted_to_expanded;  // null: none
   std::int64_t tile_tokens = 0, expert_alignment = 0, num_valid_ids = 0;
 
   explicit RowArguments(const Arguments& arguments);
   void apply_to(moe_act_options& options) const;
   bool padding_is_known() const;
+
+ private:
+  nb::object said_;  // holds the names
 };
 
 moe_act_options parse(const OptionNames& names);
