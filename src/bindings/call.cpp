@@ -1,7 +1,8 @@
 #include "bindings/call.hpp"
 
+#include <algorithm>
+#include <array>
 #include <limits>
-
 #include <utility>
 
 namespace moe_act::python {
@@ -61,52 +62,89 @@ void parse_one(moe_act_options& options, const char* option, nb::handle name) {
   options.*field = last_value;
 }
 
-// All that the description of a call depends on.
-struct DescriptionKey {
-  struct Layout {
-    std::int64_t shape[Tensor::max_rank], strides[Tensor::max_rank];
-    std::int32_t ndim, device_type, device_id;
-    std::uint32_t flags;
-    std::uint8_t dtype_code, dtype_bits;
-    std::uint16_t dtype_lanes;
-    bool present, has_shape, has_strides;
-    std::uint8_t address;  // modulo the largest alignment that a problem promises; that alignment itself for null
-  };
-  moe_act_options options;
-  Layout layouts[16];
+// All of a tensor that a description depends on.
+class Layout {
+ public:
+  bool is_of(const moe_act_tensor* tensor) const {
+    if (tensor == nullptr || !present_) return present_ == (tensor != nullptr);
+    if (tensor->ndim != facts_.ndim || tensor->device_type != facts_.device_type ||
+        tensor->device_id != facts_.device_id || tensor->dtype_code != facts_.dtype_code ||
+        tensor->dtype_bits != facts_.dtype_bits || tensor->dtype_lanes != facts_.dtype_lanes ||
+        tensor->flags != facts_.flags || address_class(*tensor) != address_class_ ||
+        (tensor->shape == nullptr) != (facts_.shape == nullptr) ||
+        (tensor->strides == nullptr) != (facts_.strides == nullptr))
+      return false;
+    for (int axis = 0; axis < tensor->ndim; ++axis) {
+      if (tensor->shape != nullptr && tensor->shape[axis] != shape_[axis]) return false;
+      if (tensor->strides != nullptr && tensor->strides[axis] != strides_[axis]) return false;
+    }
+    return true;
+  }
+
+  void assign(const moe_act_tensor* tensor) {
+    present_ = tensor != nullptr;
+    if (!present_) return;
+    facts_ = *tensor;
+    address_class_ = address_class(*tensor);
+    if (tensor->shape != nullptr) std::copy_n(tensor->shape, tensor->ndim, shape_);
+    if (tensor->strides != nullptr) std::copy_n(tensor->strides, tensor->ndim, strides_);
+  }
+
+ private:
+  // Modulo the largest alignment that a problem promises; that alignment itself for null.
+  static std::uintptr_t address_class(const moe_act_tensor& tensor) {
+    constexpr std::uintptr_t largest_alignment = 16;
+    return tensor.data == nullptr ? largest_alignment
+                                  : reinterpret_cast<std::uintptr_t>(tensor.data) % largest_alignment;
+  }
+
+  bool present_ = false;
+  moe_act_tensor facts_{};  // of its pointers only whether they are null
+  std::uintptr_t address_class_ = 0;
+  std::int64_t shape_[Tensor::max_rank], strides_[Tensor::max_rank];
 };
 
-DescriptionKey::Layout layout_of(const moe_act_tensor* tensor) {
-  DescriptionKey::Layout layout{};
-  if (tensor == nullptr) return layout;
-  constexpr std::uintptr_t largest_alignment = 16;
-  layout.ndim = tensor->ndim;
-  layout.device_type = tensor->device_type;
-  layout.device_id = tensor->device_id;
-  layout.flags = tensor->flags;
-  layout.dtype_code = tensor->dtype_code;
-  layout.dtype_bits = tensor->dtype_bits;
-  layout.dtype_lanes = tensor->dtype_lanes;
-  layout.present = true;
-  layout.has_shape = tensor->shape != nullptr;
-  layout.has_strides = tensor->strides != nullptr;
-  layout.address = static_cast<std::uint8_t>(
-      tensor->data == nullptr ? largest_alignment : reinterpret_cast<std::uintptr_t>(tensor->data) % largest_alignment);
-  for (int axis = 0; axis < tensor->ndim; ++axis) {
-    if (layout.has_shape) layout.shape[axis] = tensor->shape[axis];
-    if (layout.has_strides) layout.strides[axis] = tensor->strides[axis];
+// All that the description of a call depends on.
+class DescriptionKey {
+ public:
+  bool is_of(const moe_act_tensors& tensors, const moe_act_options& options) const {
+    const Pointers given = pointers(tensors);
+    for (std::size_t i = 0; i < given.size(); ++i)
+      if (!layouts_[i].is_of(given[i])) return false;
+    return same(options, options_);
   }
-  return layout;
-}
 
-DescriptionKey key_of(const moe_act_tensors& tensors, const moe_act_options& options) {
-  return {options,
-          {layout_of(tensors.x), layout_of(tensors.x_scale), layout_of(tensors.out), layout_of(tensors.out_scale),
-           layout_of(tensors.static_scale), layout_of(tensors.row_index), layout_of(tensors.total_num_padded_tokens),
-           layout_of(tensors.row_count), layout_of(tensors.bias), layout_of(tensors.alpha), layout_of(tensors.beta),
-           layout_of(tensors.limit), layout_of(tensors.weight), layout_of(tensors.tile_to_expert),
-           layout_of(tensors.permuted_to_expanded), layout_of(tensors.out_unquantized)}};
-}
+  void assign(const moe_act_tensors& tensors, const moe_act_options& options) {
+    const Pointers given = pointers(tensors);
+    for (std::size_t i = 0; i < given.size(); ++i) layouts_[i].assign(given[i]);
+    options_ = options;
+  }
+
+ private:
+  using Pointers = std::array<const moe_act_tensor*, 16>;
+
+  static Pointers pointers(const moe_act_tensors& tensors) {
+    return {tensors.x,
+            tensors.x_scale,
+            tensors.out,
+            tensors.out_scale,
+            tensors.static_scale,
+            tensors.row_index,
+            tensors.total_num_padded_tokens,
+            tensors.row_count,
+            tensors.bias,
+            tensors.alpha,
+            tensors.beta,
+            tensors.limit,
+            tensors.weight,
+            tensors.tile_to_expert,
+            tensors.permuted_to_expanded,
+            tensors.out_unquantized};
+  }
+
+  moe_act_options options_{};
+  std::array<Layout, std::tuple_size_v<Pointers>> layouts_;
+};
 
 moe_act_buffers buffers_of(const moe_act_tensors& tensors) {
   const auto data = [](const moe_act_tensor* tensor) { return tensor != nullptr ? tensor->data : nullptr; };
@@ -369,12 +407,11 @@ moe_act_problem Call::describe(const moe_act_options& options) {
   // Calls come in long rows of the same: what the last one was found to be need not be found again.
   static DescriptionKey last_key{};
   static moe_act_problem last_problem{};
-  const DescriptionKey key = key_of(tensors, options);
-  if (!same(key, last_key)) {
+  if (!last_key.is_of(tensors, options)) {
     auto problem = sized<moe_act_problem>();
     auto buffers = sized<moe_act_buffers>();
     check(moe_act_describe(&tensors, &options, &problem, &buffers));
-    last_key = key;
+    last_key.assign(tensors, options);
     last_problem = problem;
   }
   return last_problem;
