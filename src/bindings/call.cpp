@@ -462,6 +462,7 @@ Result Call::launch(const moe_act_plan* plan, std::int64_t workspace_bytes, bool
   }
   moe_act_status status = MOE_ACT_OK;
   {
+    // A launch waits where the device's queue is full, perhaps for a host function on the stream that needs the GIL.
     nb::gil_scoped_release released;
     if (validate) status = moe_act_validate(plan, &buffers_, stream_);
     if (status == MOE_ACT_OK) status = moe_act_launch(plan, &buffers_, workspace, stream_);
