@@ -149,6 +149,12 @@ void check(moe_act_status status) {
   throw nb::python_error();
 }
 
+bool truth(nb::handle value) {
+  const int answer = PyObject_IsTrue(value.ptr());
+  if (answer < 0) throw nb::python_error();
+  return answer != 0;
+}
+
 moe_act_options parse(const OptionNames& names) {
   auto options = sized<moe_act_options>();
   parse_one<&moe_act_options::x_format>(options, "x_format", names.x_format);

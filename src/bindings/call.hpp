@@ -17,6 +17,9 @@ namespace moe_act::python {
 // Raises the Python exception that belongs to a status: ValueError, NotImplementedError, RuntimeError or TypeError.
 void check(moe_act_status status);
 
+// What `if value` does in Python.
+bool truth(nb::handle value);
+
 // Are all fields equal? By bytes: ones that are no field's, and zeros of either sign, can only make equal structs look
 // different, and then what was found before is found again.
 template <typename Struct>
