@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings/call.hpp"
+#include "bindings/plan.hpp"
 
 namespace {
 
@@ -14,27 +15,6 @@ using Name = std::optional<std::string>;
 
 struct DeviceInfo {
   moe_act_device_info info;
-};
-
-class Plan {
- public:
-  Plan(const moe_act_problem& problem, const moe_act_device_info* device, const moe_act_launch_choice* choice = nullptr)
-      : problem_(problem), plan_(make_plan(problem, device, choice)) {
-    if (device != nullptr) device_ = *device;
-    info_.struct_size = sizeof(info_);
-    check(moe_act_plan_get_info(plan_.get(), &info_));
-  }
-
-  const moe_act_problem& problem() const { return problem_; }
-  const moe_act_plan_info& info() const { return info_; }
-  const moe_act_plan* handle() const { return plan_.get(); }
-  const moe_act_device_info* device() const { return device_ ? &*device_ : nullptr; }  // null: the problem's own
-
- private:
-  moe_act_problem problem_;
-  std::optional<moe_act_device_info> device_;
-  moe_act_plan_info info_{};
-  PlanHandle plan_;
 };
 
 nb::object text_or_none(const char* text) {
@@ -78,29 +58,6 @@ nb::dict problem_dict(const moe_act_problem& problem) {
   dict["x_alignment"] = problem.x_alignment;
   dict["out_alignment"] = problem.out_alignment;
   return dict;
-}
-
-bool truth(nb::handle value) {
-  const int answer = PyObject_IsTrue(value.ptr());
-  if (answer < 0) throw nb::python_error();
-  return answer != 0;
-}
-
-Result run(const Plan& plan, nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale,
-           nb::handle static_scale, nb::handle map, nb::handle total, nb::handle rows, nb::handle bias,
-           nb::handle alpha, nb::handle beta, nb::handle limit, nb::handle weight, nb::handle out_unquantized,
-           nb::handle stream, nb::handle validate) {
-  const Arguments arguments{x,    x_scale, out,   out_scale, static_scale, map,    total,
-                            rows, bias,    alpha, beta,      limit,        weight, out_unquantized};
-  const RowArguments row_arguments(arguments);
-  Call call(arguments, row_arguments, stream);
-  moe_act_options options = options_of(plan.problem());
-  parse_parameters(options, arguments);
-  row_arguments.apply_to(options);
-  moe_act_problem problem = call.describe(options);
-  if (call.allocate(problem)) problem = call.describe(options);
-  if (!same(problem, plan.problem())) check(moe_act_plan_accepts(plan.handle(), &problem));
-  return call.launch(plan.handle(), plan.info().workspace_bytes, truth(validate));
 }
 
 // Results that the library allocates hold nothing of what memory held before, where padding can be told.
@@ -262,8 +219,9 @@ NB_MODULE(_core, module) {
                ", l2_bytes=" + std::to_string(self.info.l2_bytes) + ")";
       });
 
-  nb::class_<Plan>(module, "Plan", "Everything that was decided about running one problem; made once, run often.")
-      .def("__str__", [](const Plan& self) { return std::string(moe_act_plan_text(self.handle())); })
+  nb::class_<Plan> plan_class(module, "Plan",
+                              "Everything that was decided about running one problem; made once, run often.");
+  plan_class.def("__str__", [](const Plan& self) { return std::string(moe_act_plan_text(self.handle())); })
       .def_prop_ro(
           "problem", [](const Plan& self) { return problem_dict(self.problem()); },
           nb::sig("def problem(self) -> dict[str, typing.Any]"),
@@ -306,31 +264,9 @@ NB_MODULE(_core, module) {
       .def("alternatives", &alternatives,
            R"(Every way to run this problem on this device, as plans: what a search for the fastest tries.
 
-Results do not depend on which one runs. Empty on the CPU.)")
-      .def("run", &run, nb::arg("x").none(), nb::arg("x_scale") = nb::none(), nb::kw_only(),
-           nb::arg("out") = nb::none(), nb::arg("out_scale") = nb::none(), nb::arg("static_scale") = nb::none(),
-           nb::arg("expanded_idx_to_permuted_idx") = nb::none(), nb::arg("total_num_padded_tokens") = nb::none(),
-           nb::arg("rows") = nb::none(), nb::arg("bias") = nb::none(), nb::arg("alpha") = nb::none(),
-           nb::arg("beta") = nb::none(), nb::arg("limit") = nb::none(), nb::arg("weight") = nb::none(),
-           nb::arg("out_unquantized") = nb::none(), nb::arg("stream") = nb::none(), nb::arg("validate") = false,
-           nb::sig("def run(self, x: typing.Any, x_scale: typing.Any = None, *, out: typing.Any = None, "
-                   "out_scale: typing.Any = None, static_scale: typing.Any = None, "
-                   "expanded_idx_to_permuted_idx: typing.Any = None, total_num_padded_tokens: typing.Any = None, "
-                   "rows: moe_act._frameworks.RowConvention | None = None, bias: typing.Any = None, alpha: typing.Any "
-                   "= None, "
-                   "beta: typing.Any = None, limit: typing.Any = None, weight: typing.Any = None, "
-                   "out_unquantized: typing.Any = None, stream: typing.Any = None, validate: bool = "
-                   "False) "
-                   "-> moe_act._frameworks.Result"),
-           R"(Launch the plan for these tensors; the arguments are those of :func:`moe_act.gated_act_quant`.
-
-Their description must be the plan's: same dtypes, shapes, strides and device, at least the promised alignment.
-
-Returns:
-    ``(out, out_scale)``, as :func:`moe_act.gated_act_quant` does.
-
-Raises:
-    ValueError: a tensor is not what the plan was made for; the text says in what.)");
+Results do not depend on which one runs. Empty on the CPU.)");
+  plan_class.attr("run") =
+      nb::steal(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(plan_class.ptr()), &run_definition));
 
   module.def("gated_act_quant", &gated_act_quant, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
              nb::arg("out_scale").none(), nb::arg("static_scale").none(),

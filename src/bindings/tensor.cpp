@@ -84,12 +84,33 @@ bool is_numpy_array(nb::handle object) {
   });
 }
 
+// A type's attribute `requires_grad`. Where it is a property written in C, as torch's is, it is called itself: nothing
+// of an object comes before it, so that searching the object and its type by name would find it again.
+struct GradQuestion {
+  nb::object property;
+  descrgetfunc get = nullptr;
+
+  static GradQuestion of(nb::handle type) {
+    const nb::object attribute = nb::getattr(type, "requires_grad", nb::none());
+    if (!attribute.type().is(nb::handle(reinterpret_cast<PyObject*>(&PyGetSetDescr_Type)))) return {};
+    return {attribute, reinterpret_cast<descrgetfunc>(PyType_GetSlot(&PyGetSetDescr_Type, Py_tp_descr_get))};
+  }
+
+  bool ask(nb::handle object) const {
+    if (!property.is_valid()) return nb::cast<bool>(nb::getattr(object, "requires_grad", nb::handle(Py_False)));
+    const nb::object answer =
+        nb::steal(get(property.ptr(), object.ptr(), reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))));
+    if (!answer.is_valid()) throw nb::python_error();
+    return nb::cast<bool>(answer);
+  }
+};
+
 // The exchange API does not say. Integers have no gradient: they need not be asked.
 bool requires_grad(nb::handle object, dlpack::DataType type) {
   constexpr std::uint8_t code_int = 0, code_uint = 1;
   if (type.code == code_int || type.code == code_uint) return false;
-  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
-  return nb::cast<bool>(nb::getattr(object, nb::handle(name), nb::handle(Py_False)));
+  static auto& known = *new FactOfType<GradQuestion>;  // never destroyed: that would be after the interpreter
+  return known.get(object, &GradQuestion::of).ask(object);
 }
 
 }  // namespace

@@ -88,9 +88,15 @@ constexpr std::int64_t outputs_worth_threads = std::int64_t{1} << 15;
 template <typename Task>
 void for_each_task(std::int64_t tasks, bool worth_threads, Task task) {
   watch_forks();
-  [[maybe_unused]] const bool threads = worth_threads && tasks > 1 && !forked.load();
 #if defined(_OPENMP)
-#pragma omp parallel for schedule(dynamic, 1) if (threads)
+  // Not a parallel region's own condition: a region of one thread still makes and ends a team, a microsecond.
+  if (worth_threads && tasks > 1 && !forked.load()) {
+#pragma omp parallel for schedule(dynamic, 1)
+    for (std::int64_t i = 0; i < tasks; ++i) task(i);
+    return;
+  }
+#else
+  (void)worth_threads;
 #endif
   for (std::int64_t i = 0; i < tasks; ++i) task(i);
 }
