@@ -15,7 +15,7 @@ def sigmoid(values: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-values))
 
 
-def halves(values: np.ndarray, gate: str, interleave: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def halves(values: np.ndarray, gate: str, interleave: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """gate and up of [rows, 2H]"""
     if gate == "interleaved":
         width = 2 * interleave

@@ -80,8 +80,7 @@ class Case:
             raise ValueError(
                 f"x: expected shape {shape if self.gated else shape.replace('2', '')}, got {list(self.x.shape)}"
             )
-        interleaved = self.gate == "interleaved"
-        if (self.interleave is not None) != interleaved or (interleaved and self.columns % (self.interleave or 1)):
+        if self.interleave is not None and (self.gate != "interleaved" or self.columns % self.interleave):
             raise ValueError(
                 f"interleave: goes with gate 'interleaved' and divides {self.columns}, got {self.interleave}"
             )
