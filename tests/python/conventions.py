@@ -124,7 +124,7 @@ def build(case: Combination, seed: int = 0) -> Built:
     rng = np.random.default_rng(seed)
     arguments, convention, live, scale_rows = _rows(case, rng)
     experts = len(live) if case.rows == "masked" else None
-    segments = {"offsets": 5, "ends": 5}.get(case.rows)
+    segments = None if experts else models.SEGMENTS.get(case.rows)
     columns, capacity, stored = case.columns, case.capacity, case.stored_columns
     lead = () if experts is None else (experts,)
 

@@ -12,7 +12,8 @@ from moe_act import Numerics
 from moe_act.oracle.numerics import PRESETS
 from placed import Placed
 
-EXPERTS = 4  # of bias and parameters: some rows are of experts after them
+SEGMENTS = {"offsets": 5, "ends": 5, "masked": 3}
+EXPERTS = 4  # of bias and parameters where rows have no segments: some rows are of experts after them
 TILE_TOKENS = 8
 COPY_DTYPES = {"bf16": np.uint16, "fp16": np.float16, "fp32": np.float32}
 MEASURED = {"alpha": (0.5, 2.0), "beta": (-1.0, 1.0), "limit": (0.5, 4.0)}  # where parameters lie
@@ -24,6 +25,10 @@ class Model:
     options: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)  # alpha, beta, limit, weight
     bias: Placed | None = None
+
+
+def experts_of(case: Combination) -> int:
+    return SEGMENTS.get(case.rows, EXPERTS)
 
 
 def make(case: Combination, rng: np.random.Generator, weights: tuple[int, ...]) -> Model:
@@ -41,7 +46,7 @@ def make(case: Combination, rng: np.random.Generator, weights: tuple[int, ...]) 
         for name in names:
             kind = "per expert" if name in per_expert else str(rng.choice(["none", "number", case.parameters]))
             if kind == "per expert":
-                arrays[name] = rng.uniform(*MEASURED[name], EXPERTS).astype(np.float32)
+                arrays[name] = rng.uniform(*MEASURED[name], experts_of(case)).astype(np.float32)
             elif kind != "none" or len(names) == 1:
                 options[name] = float(rng.uniform(*MEASURED[name]))
     if case.weight:
@@ -71,8 +76,8 @@ def _bias(case: Combination, rng: np.random.Generator) -> Placed | None:
         return None
     dtype, width = np.float32 if case.bias == "fp32" else np.uint16, case.stored_columns
     stride, item = width + (3 if case.odd else 0), np.dtype(dtype).itemsize
-    placed = Placed(dtype, (EXPERTS, width), (stride, 1), 16 + (item if case.odd else 0))
-    values = rng.standard_normal((EXPERTS, width)).astype(np.float32)
+    placed = Placed(dtype, (experts_of(case), width), (stride, 1), 16 + (item if case.odd else 0))
+    values = rng.standard_normal(placed.shape).astype(np.float32)
     placed.array[:] = values if case.bias == "fp32" else values.astype(ml_dtypes.bfloat16).view(np.uint16)
     return placed
 
