@@ -221,7 +221,7 @@ def test_every_line_has_an_input() -> None:
 def documented_lines() -> list[str]:
     """The first column of the contract's table of special values."""
     contract = Path(__file__).parents[2] / "docs/contract.md"
-    section = contract.read_text(encoding="utf-8").split("## Special values\n")[1].split("\n## ")[0]
+    section = contract.read_text(encoding="utf-8").split("## Special values\n")[1].split("\n###")[0]
     rows = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("|")]
     assert rows[0] == "name" and set(rows[1]) == {"-"}
     return rows[2:]
