@@ -114,7 +114,7 @@ def _rows(case: Combination, rng: np.random.Generator) -> tuple[dict[str, Any], 
     if case.needs_experts and case.rows not in KNOWING:
         tiles = models.tiles(rng, capacity, integer)
         arguments |= {"tile_to_expert": tiles, "tile_tokens": models.TILE_TOKENS}
-        live = live & (tiles[tile_of_row] >= 0)
+        live = live & (np.append(tiles, -1)[tile_of_row] >= 0)
     if case.weight and case.rows in POINTING:
         arguments["permuted_to_expanded"] = models.permuted_to_expanded(rng, capacity, integer)
     return arguments, convention, live, scale_rows

@@ -83,8 +83,12 @@ def _bias(case: Combination, rng: np.random.Generator) -> Placed | None:
 
 
 def tiles(rng: np.random.Generator, positions: int, integer: Any) -> np.ndarray:
-    """The expert of each tile of so many positions: some are of experts that have no parameters, some of none."""
-    return rng.integers(-1, EXPERTS + 2, -(-positions // TILE_TOKENS)).astype(integer)
+    """The expert of each tile of so many positions, the last of which may not be there.
+
+    Some are of experts that have no parameters, some of none.
+    """
+    count = -(-positions // TILE_TOKENS)
+    return rng.integers(-1, EXPERTS + 2, count - (count > 1 and rng.random() < 0.3)).astype(integer)
 
 
 def permuted_to_expanded(rng: np.random.Generator, rows: int, integer: Any) -> np.ndarray:

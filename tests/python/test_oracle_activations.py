@@ -180,6 +180,7 @@ EXPANDED = np.int64([4, 3, 2, 1, 0, 9])
 CONVENTIONS = [  # of 6 rows: which are live, their experts, their weights
     ("nothing said", None, [0, 1, 2, 3, 4, 5], [-1] * 6, [0, 1, 2, 3, 4, 5]),
     ("dense", rows.Dense(**TOLD), [0, 1, 2, 3], [7, 7, 2, 2], [0, 1, 2, 3]),
+    ("too few tiles", rows.Dense(tile_to_expert=np.int32([3]), tile_tokens=4), [0, 1, 2, 3], [3] * 4, [0, 1, 2, 3]),
     ("prefix", rows.ValidPrefix(np.int32([3]), **TOLD), [0, 1, 2], [7, 7, 2], [0, 1, 2]),
     ("map", rows.ExpandedToPermuted(MAP, **TOLD), [0, 1, 3], [7, 7, 2], [2, 5, 0]),
     ("tile limits", rows.TileLimits(np.int32([2, 3, 6]), 2, tile_to_expert=np.int32([7, 2, -1]),
@@ -226,9 +227,7 @@ SPECIAL = [  # activation, gate, up, options, what fp32 results may be
     ("swiglu", -INF, 1, {"limit": 2.0}, [NAN]),
     ("swiglu", -INF, 1, {"alpha": -1.0}, [-INF]),
     ("swiglu", INF, 1, {"alpha": -1.0}, [NAN]),
-    ("swiglu", INF, 1, {"alpha": 0.0}, [NAN]),
     ("swiglu", 2, 1, {"beta": -1.0}, [0.0]),
-    ("swiglu", 2, 1, {"beta": INF}, [INF]),
     ("swiglu_step", INF, 1, {}, [7.0]),
     ("swiglu_step", 100, -INF, {}, [-49.0]),
     ("swiglu_step", -INF, 1, {}, [NAN]),

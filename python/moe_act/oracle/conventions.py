@@ -84,8 +84,8 @@ def _expert(name: str, convention: Any, row: int, position: int) -> int | None:
         return int(np.asarray(convention.row_to_expert)[row])
     if convention.tile_to_expert is None:
         return None
-    tiles = np.asarray(convention.tile_to_expert)
-    return int(tiles[min(position // convention.tile_tokens, len(tiles) - 1)])
+    tiles, tile = np.asarray(convention.tile_to_expert), position // convention.tile_tokens
+    return int(tiles[tile]) if tile < len(tiles) else -1
 
 
 def _expanded(convention: Any, row: int) -> int:
