@@ -51,14 +51,14 @@ def test_public_names_exist_and_say_what_they_are(name: str) -> None:
 
 def test_the_version() -> None:
     assert moe_act.__version__.count(".") == 2
-    header = (Path(moe_act.__file__).parent / "include/moe_act/c_api.h").read_text(encoding="utf-8")
+    header = (Path(moe_act._core.__file__).parent / "include/moe_act/c_api.h").read_text(encoding="utf-8")
     for part, number in zip(("MAJOR", "MINOR", "PATCH"), moe_act.__version__.split("."), strict=True):
         assert f"#define MOE_ACT_VERSION_{part} {number}\n" in header
 
 
 def test_the_installed_package_is_complete() -> None:
     """Types for type checkers; header, library and CMake package for C and C++."""
-    package = Path(moe_act.__file__).parent
+    package = Path(moe_act._core.__file__).parent
     for part in ("py.typed", "include/moe_act/c_api.h", "lib/cmake/moe_act/moe_actConfig.cmake"):
         assert (package / part).is_file(), part
     assert [path.name for path in package.glob("lib/libmoe_act*")] == ["libmoe_act.so"]
