@@ -26,6 +26,19 @@ def test_importing_imports_no_framework() -> None:
     assert not set(listed) & set(FRAMEWORKS)
 
 
+def test_importing_costs_little_more_than_numpy() -> None:
+    """NumPy is the only other package; nothing that only the command line needs is loaded."""
+    code = """
+import sys, numpy
+before = set(sys.modules)
+import moe_act
+print(*sorted(set(sys.modules) - before))
+"""
+    listed = set(child(code).split())
+    assert {name.partition(".")[0] for name in listed} - sys.stdlib_module_names == {"moe_act"}
+    assert not listed & {"argparse", "asyncio", "ctypes", "json", "subprocess", "unittest"}
+
+
 def test_neither_does_using_it() -> None:
     """Nor are the oracle and the command line loaded by it."""
     code = """
@@ -58,8 +71,9 @@ def test_the_version() -> None:
 
 def test_the_installed_package_is_complete() -> None:
     """Types for type checkers; header, library and CMake package for C and C++."""
+    assert (Path(moe_act.__file__).parent / "py.typed").is_file()
     package = Path(moe_act._core.__file__).parent
-    for part in ("py.typed", "include/moe_act/c_api.h", "lib/cmake/moe_act/moe_actConfig.cmake"):
+    for part in ("include/moe_act/c_api.h", "include/moe_act/moe_act.hpp", "lib/cmake/moe_act/moe_actConfig.cmake"):
         assert (package / part).is_file(), part
     assert [path.name for path in package.glob("lib/libmoe_act*")] == ["libmoe_act.so"]
 
