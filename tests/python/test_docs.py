@@ -1,8 +1,11 @@
-"""The pages' snippets run, and the support table is the installed library's."""
+"""The pages' snippets run, what is generated is current, and the support table is the installed library's."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +15,47 @@ import pytest
 from moe_act.command import support
 
 ROOT = Path(__file__).resolve().parents[2]
+NEEDS_GPU = {"docs/cupy.md"}
 SNIPPETS = [
-    pytest.param(snippet, id=f"{page}-{number}")
-    for page in ("README.md", "docs/layouts.md")
+    pytest.param(page, snippet, id=f"{page}-{number}", marks=pytest.mark.gpu if page in NEEDS_GPU else ())
+    for page in ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+    if page != "docs/api.md"  # signatures, no programs
     for number, snippet in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
 ]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippets_run(snippet: str) -> None:
+@pytest.mark.parametrize(("page", "snippet"), SNIPPETS)
+def test_snippets_run(page: str, snippet: str) -> None:
+    for package in re.findall(r"^import (cupy|jax|torch)\b", snippet, re.MULTILINE):
+        pytest.importorskip(package)
     names: dict[str, Any] = {}
-    exec(snippet, names)
+    exec(compile(snippet, page, "exec"), names)
+
+
+def generate(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, root / "docs/generate.py", "--check"], capture_output=True, text=True)
+
+
+def test_generated_pages_are_current() -> None:
+    checked = generate(ROOT)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "page"),
+    [
+        ("python/moe_act/_face.py", "docs/api.md"),
+        ("python/moe_act/_core.pyi", "docs/api.md"),
+        ("tests/cpp/consumer_c/main.c", "docs/cpp.md"),
+    ],
+)
+def test_generated_pages_that_are_stale_are_seen(file: str, page: str, tmp_path: Path) -> None:
+    for folder in ("docs", "python/moe_act", "tests/cpp"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.so", "*.svg"))
+    source = tmp_path / file
+    source.write_text(source.read_text().replace("tensors", "arrays").replace("launch(", "start("))
+    checked = generate(tmp_path)
+    assert (checked.returncode, checked.stderr) == (1, f"{page} is not current: run python docs/generate.py\n")
 
 
 def test_the_page_is_current() -> None:
