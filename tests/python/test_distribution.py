@@ -1,4 +1,4 @@
-"""What is handed out: the source distribution, and the wheel that is built from it and installed where nothing else is."""
+"""What is handed out: the source distribution, and the wheel built from it, installed where nothing else is."""
 
 from __future__ import annotations
 
@@ -44,8 +44,25 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_compiler_from_wheels_is_required_when_asked_for(asked: bool) -> None:
+    code = "from scikit_build_core.build import get_requires_for_build_wheel as ask; print(*ask(), sep='\\n')"
+    required = run(sys.executable, "-c", code, cwd=ROOT, MOE_ACT_CUDA_FROM_WHEELS="1" if asked else "0").splitlines()
+    assert ("cuda-toolkit[nvcc,cudart,cccl]==13.0.*" in required) is asked
+
+
+def test_a_compiler_from_wheels_that_is_not_there(tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    run(sys.executable, "-m", "venv", "--without-pip", bare, cwd=tmp_path)
+    configure = ["cmake", "-S", ROOT, "-B", tmp_path / "build", "-DMOE_ACT_CUDA_FROM_WHEELS=ON"]
+    configure.append(f"-DPython_EXECUTABLE={bare / 'bin' / 'python'}")
+    refused = subprocess.run(configure, capture_output=True, text=True, timeout=300)
+    assert refused.returncode != 0
+    assert "has no cuda-toolkit[nvcc,cudart,cccl]==13.0.*" in " ".join(refused.stderr.split())
+
+
 def test_the_source_distribution_is_complete(sdist: Path) -> None:
-    """All that a checkout has and a user may want: sources, tests, documentation; not the files of past measurements."""
+    """All that a user may want of a checkout: sources, tests, documentation; no files of past measurements."""
     with tarfile.open(sdist) as archive:
         name = sdist.name.removesuffix(".tar.gz")
         files = {member.name.removeprefix(f"{name}/") for member in archive if member.isfile()}
