@@ -10,7 +10,8 @@
  * - Strides are in elements, row strides and scale strides alike. Sizes are capacities.
  * - Every function returns a moe_act_status; after a failure moe_act_last_error() gives one line of text for
  *   the calling thread. Nothing is written to a result buffer on failure, nothing is printed, nothing aborts.
- * - Every struct but moe_act_tensor begins with struct_size = sizeof(the struct): fields are only added at the end.
+ * - Every struct but moe_act_tensor, which never changes, begins with struct_size = sizeof(the struct). Fields are only
+ *   added at the end, and 0 in them means what was done before there were any: docs/c_api.md.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOE_ACT_C_API_H
@@ -437,9 +438,14 @@ MOE_ACT_API moe_act_status moe_act_parse_option(const char* option, const char* 
 /* The name of an option's value, or null. */
 MOE_ACT_API const char* moe_act_option_name(const char* option, int32_t value);
 
-/* Dense contiguous rows on the CPU, 16-byte aligned as far as the row sizes allow; e4m3 output is block scaled. */
-MOE_ACT_API void moe_act_problem_init(moe_act_problem* problem, int32_t x_format, int32_t out_format, int64_t rows,
-                                      int64_t columns);
+/* Dense contiguous rows on the CPU, 16-byte aligned as far as the row sizes allow; e4m3 output is block scaled. Nothing
+ * is judged here but struct_size: a library older than this header has no room for its problem. */
+MOE_ACT_API moe_act_status moe_act_problem_init_sized(moe_act_problem* problem, uint64_t struct_size, int32_t x_format,
+                                                      int32_t out_format, int64_t rows, int64_t columns);
+static inline moe_act_status moe_act_problem_init(moe_act_problem* problem, int32_t x_format, int32_t out_format,
+                                                  int64_t rows, int64_t columns) {
+  return moe_act_problem_init_sized(problem, sizeof(*problem), x_format, out_format, rows, columns);
+}
 
 /* Tensors and options to a problem and its pointers. out and out_scale may be null: the problem then describes
  * contiguous results yet to be allocated, and their pointers are null. */

@@ -65,7 +65,8 @@ def gated_act_quant(
 ) -> Result:
     """``silu(gate) * up`` or another activation, quantized: what lies between the grouped GEMMs of an MoE layer.
 
-    All tensors live on one device, the CPU or a CUDA device, and may come from any framework that speaks DLPack.
+    All tensors live on one device, the CPU or a CUDA device, and may come from any framework that speaks DLPack, or be
+    plain DLPack capsules, which are looked at and not consumed.
     A block is 32, 64 or 128 adjacent columns that share one scale. Rounding and special values: docs/contract.md.
 
     Args:

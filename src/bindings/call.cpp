@@ -347,6 +347,9 @@ bool Call::allocate(const moe_act_problem& problem) {
   const bool per_row = problem.out_scaling == MOE_ACT_SCALING_ROW;
   const bool needs_out = arguments_.out.is_none();
   const bool needs_out_scale = allocates_out_scale(problem);
+  if ((needs_out || needs_out_scale) && PyCapsule_CheckExact(arguments_.x.ptr()) && is_cuda(x_.device()))
+    raise(PyExc_TypeError, needs_out ? "out" : "out_scale",
+          "expected memory for the result: a DLPack capsule on CUDA has no framework to allocate it");
   const nb::object experts =
       problem.row_kind == MOE_ACT_ROWS_MASKED ? nb::object(nb::int_(problem.experts)) : nb::object(nb::none());
   if (needs_out) {

@@ -294,12 +294,28 @@ Results do not depend on which one runs. Empty on the CPU.)");
              nb::arg("pdl").none(), nb::arg("expected_rows").none(), nb::arg("device").none());
 
   module.def("version", &moe_act_version);
-  module.def("build_info", &moe_act_build_info);
-  module.def("cuda_device_count", &moe_act_cuda_device_count);
+  module.def("build_info", &moe_act_build_info, "One line: was CUDA compiled in, and for which architectures.");
+  module.def("cuda_device_count", &moe_act_cuda_device_count,
+             "How many CUDA devices are usable; 0 without CUDA, driver or device.");
   module.def("last_error", &moe_act_last_error);
-  module.def("device_info", &device_info, nb::arg("device_id"));
-  module.def("cpu_level", &moe_act_get_cpu_level);
+  module.def("device_info", &device_info, nb::arg("device_id"),
+             R"(What planning needs to know of a CUDA device.
+
+Raises:
+    ValueError: there is no such device.
+    NotImplementedError: this build has no CUDA.
+    RuntimeError: CUDA reported an error.)");
+  module.def("cpu_level", &moe_act_get_cpu_level,
+             "The instruction set that CPU kernels use: \"x86-64-v3\", for example.");
   module.def(
       "set_cpu_level", [](const Name& level) { check(moe_act_set_cpu_level(level ? level->c_str() : nullptr)); },
-      nb::arg("level").none());
+      nb::arg("level").none(),
+      R"(Cap the instruction set of the CPU kernels, which no result depends on.
+
+Args:
+    level: "baseline", "x86-64-v3" or "x86-64-v4"; None for the best there is.
+
+Raises:
+    ValueError: an unknown level.
+    NotImplementedError: this CPU lacks it.)");
 }

@@ -113,6 +113,28 @@ bool requires_grad(nb::handle object, dlpack::DataType type) {
   return known.get(object, &GradQuestion::of).ask(object);
 }
 
+// What a DLPack capsule holds. It keeps its name: it is only looked at, and its own destructor frees the tensor.
+struct Unpacked {
+  const dlpack::Tensor& tensor;
+  std::uint64_t flags;
+};
+
+Unpacked unpacked(const char* name, nb::handle capsule) {
+  if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")) {
+    const auto* managed =
+        static_cast<const dlpack::ManagedTensorVersioned*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
+    if (managed->version.major != 1)
+      raise(PyExc_ValueError, name, "expected DLPack 1.x, got major version " + std::to_string(managed->version.major));
+    return {managed->tensor, managed->flags};
+  }
+  if (PyCapsule_IsValid(capsule.ptr(), "dltensor"))
+    return {static_cast<const dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"))->tensor, 0};
+  const char* called = PyCapsule_GetName(capsule.ptr());
+  raise(PyExc_TypeError, name,
+        std::string("expected a DLPack capsule, 'dltensor' or 'dltensor_versioned', got '") +
+            (called != nullptr ? called : "") + "'");
+}
+
 }  // namespace
 
 void raise(PyObject* type, const char* name, const std::string& text) {
@@ -137,6 +159,7 @@ const dlpack::ExchangeApi* exchange_api(nb::handle object) {
 }
 
 dlpack::Device device_of(const char* name, nb::handle object) {
+  if (PyCapsule_CheckExact(object.ptr())) return unpacked(name, object).tensor.device;
   nb::object method = nb::getattr(object, "__dlpack_device__", nb::none());
   if (method.is_none()) return {MOE_ACT_DEVICE_CPU, 0};
   nb::object answer;
@@ -164,6 +187,10 @@ Tensor::~Tensor() {
 void Tensor::import(const char* name, nb::handle object, void* stream) {
   if (object.is_none() || import_by_exchange_api(name, object)) return;
   if (is_numpy_array(object) && import_buffer(name, object)) return;
+  if (PyCapsule_CheckExact(object.ptr())) {
+    owner_ = nb::borrow(object);
+    return take_capsule(name);
+  }
   import_dlpack(name, object, stream);
 }
 
@@ -214,7 +241,8 @@ bool Tensor::import_buffer(const char* name, nb::handle object) {
 void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
   nb::object method = nb::getattr(object, "__dlpack__", nb::none());
   if (method.is_none())
-    raise(PyExc_TypeError, name, "expected a tensor (numpy, or anything with __dlpack__), got " + type_name_of(object));
+    raise(PyExc_TypeError, name,
+          "expected a tensor (numpy, a DLPack capsule, or anything with __dlpack__), got " + type_name_of(object));
   nb::dict arguments;
   arguments["max_version"] = nb::make_tuple(1, 1);
   if (is_cuda(device_of(name, object))) {
@@ -233,18 +261,14 @@ void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
   } catch (nb::python_error& error) {
     raise_failed(error, name, "__dlpack__");
   }
-  // The capsule keeps its name: it is only looked at, and its own destructor frees the tensor.
-  if (PyCapsule_IsValid(owner_.ptr(), "dltensor_versioned")) {
-    const auto* managed =
-        static_cast<const dlpack::ManagedTensorVersioned*>(PyCapsule_GetPointer(owner_.ptr(), "dltensor_versioned"));
-    if (managed->version.major != 1)
-      raise(PyExc_ValueError, name, "expected DLPack 1.x, got major version " + std::to_string(managed->version.major));
-    take(name, managed->tensor, managed->flags);
-  } else if (PyCapsule_IsValid(owner_.ptr(), "dltensor")) {
-    take(name, static_cast<const dlpack::ManagedTensor*>(PyCapsule_GetPointer(owner_.ptr(), "dltensor"))->tensor, 0);
-  } else {
+  if (!PyCapsule_CheckExact(owner_.ptr()))
     raise(PyExc_TypeError, name, "its __dlpack__ returned " + type_name_of(owner_) + ", expected a DLPack capsule");
-  }
+  take_capsule(name);
+}
+
+void Tensor::take_capsule(const char* name) {
+  const Unpacked capsule = unpacked(name, owner_);
+  take(name, capsule.tensor, capsule.flags);
 }
 
 void Tensor::take(const char* name, const dlpack::Tensor& tensor, std::uint64_t flags) {

@@ -81,9 +81,9 @@ class _ManagedTensorVersioned(ctypes.Structure):
     )
 
 
-_new_capsule = ctypes.pythonapi.PyCapsule_New
-_new_capsule.restype = ctypes.py_object
-_new_capsule.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+new_capsule = ctypes.pythonapi.PyCapsule_New
+new_capsule.restype = ctypes.py_object
+new_capsule.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
 
 
 class Exporter:
@@ -125,4 +125,4 @@ class Exporter:
         if self.version is None and "max_version" in arguments:
             raise TypeError("unexpected keyword argument 'max_version'")
         name = b"dltensor" if self.version is None else b"dltensor_versioned"
-        return _new_capsule(ctypes.addressof(self.managed), name, None)
+        return new_capsule(ctypes.addressof(self.managed), name, None)

@@ -1,7 +1,9 @@
-"""The pages' snippets run, and the support table is the installed library's."""
+"""The pages' snippets run, what is generated is current, and the support table is the installed library's."""
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,14 +15,20 @@ import pytest
 from moe_act.command import support
 
 ROOT = Path(__file__).resolve().parents[2]
-# Pages, and whether later snippets use what earlier ones made.
-PAGES = {"README.md": False, "docs/layouts.md": False, "docs/coming_from.md": True}
+NEEDS_GPU = {"docs/cupy.md"}
+CONTINUED = {"docs/coming_from.md"}  # later snippets use what earlier ones made
+WITHOUT_PROGRAMS = {"docs/api.md"}
+PAGES = [
+    pytest.param(page, marks=pytest.mark.gpu if page in NEEDS_GPU else ())
+    for page in ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+    if page not in WITHOUT_PROGRAMS and "```python\n" in (ROOT / page).read_text(encoding="utf-8")
+]
 RUN_SNIPPETS = r"""
 import re, sys
-_, page, shared = sys.argv
+_, page, continued = sys.argv
 names = {}
 for number, snippet in enumerate(re.findall(r"```python\n(.*?)```", open(page, encoding="utf-8").read(), re.DOTALL)):
-    exec(compile(snippet, f"snippet {number}", "exec"), names if shared == "True" else {})
+    exec(compile(snippet, f"snippet {number}", "exec"), names if continued == "True" else {})
 print(number + 1, "snippets")
 """
 
@@ -28,7 +36,9 @@ print(number + 1, "snippets")
 @pytest.mark.parametrize("page", PAGES)
 def test_snippets_run(page: str) -> None:
     """In a process that has imported nothing else."""
-    command = [sys.executable, "-W", "error", "-c", RUN_SNIPPETS, str(ROOT / page), str(PAGES[page])]
+    for package in re.findall(r"^import (\w+)", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE):
+        pytest.importorskip(package)
+    command = [sys.executable, "-W", "error", "-c", RUN_SNIPPETS, str(ROOT / page), str(page in CONTINUED)]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.endswith(" snippets\n")
@@ -37,6 +47,32 @@ def test_snippets_run(page: str) -> None:
 def test_every_peer_has_its_call() -> None:
     page = (ROOT / "docs/coming_from.md").read_text(encoding="utf-8")
     assert page.count("gated_act_quant(") >= 8
+
+
+def generate(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, root / "docs/generate.py", "--check"], capture_output=True, text=True)
+
+
+def test_generated_pages_are_current() -> None:
+    checked = generate(ROOT)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "page"),
+    [
+        ("python/moe_act/_face.py", "docs/api.md"),
+        ("python/moe_act/_core.pyi", "docs/api.md"),
+        ("tests/cpp/consumer_c/main.c", "docs/cpp.md"),
+    ],
+)
+def test_generated_pages_that_are_stale_are_seen(file: str, page: str, tmp_path: Path) -> None:
+    for folder in ("docs", "python/moe_act", "tests/cpp"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.so", "*.svg"))
+    source = tmp_path / file
+    source.write_text(source.read_text().replace("tensors", "arrays").replace("launch(", "start("))
+    checked = generate(tmp_path)
+    assert (checked.returncode, checked.stderr) == (1, f"{page} is not current: run python docs/generate.py\n")
 
 
 def test_the_page_is_current() -> None:
