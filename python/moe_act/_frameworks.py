@@ -84,7 +84,8 @@ def empty_like(x: Any, shape: tuple[int, ...], format: str) -> Any:
             return cupy.empty(shape, dtype=_ARRAY_DTYPES[format])
     device_type = x.__dlpack_device__()[0] if hasattr(x, "__dlpack_device__") else 1
     if device_type not in (1, 3):  # DLPack: CPU, pinned host memory
-        raise TypeError(f"out: cannot allocate CUDA memory with {framework}; pass out= and out_scale=")
+        instead = "call moe_act.jax.gated_act_quant" if framework == "jaxlib" else "pass out= and out_scale="
+        raise TypeError(f"out: cannot allocate CUDA memory with {framework}; {instead}")
     return np.empty(shape, dtype=_numpy_dtype(x, format))
 
 

@@ -286,8 +286,8 @@ void append_names(nb::list& names, const Table& table) {
 
 NB_MODULE(_jax, module) {
   module.doc() = "The call that XLA makes; the documented face is moe_act.jax.";
-  module.def("cpu_handler", [] { return capsule(cpu_handler); });
-  module.def("cuda_handler", [] { return capsule(cuda_handler); });
+  module.def("cpu_handler", [] { return capsule(cpu_handler); }, nb::sig("def cpu_handler() -> typing.Any"));
+  module.def("cuda_handler", [] { return capsule(cuda_handler); }, nb::sig("def cuda_handler() -> typing.Any"));
   module.def(
       "option_names",
       [] {
