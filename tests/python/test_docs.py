@@ -13,14 +13,15 @@ from moe_act.command import support
 
 ROOT = Path(__file__).resolve().parents[2]
 SNIPPETS = [
-    pytest.param(snippet, id=f"{page}-{number}")
-    for page in ("README.md", "docs/layouts.md")
+    pytest.param(snippet, module, id=f"{page}-{number}")
+    for page, module in {"README.md": "moe_act", "docs/layouts.md": "moe_act", "docs/jax.md": "moe_act.jax"}.items()
     for number, snippet in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
 ]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippets_run(snippet: str) -> None:
+@pytest.mark.parametrize(("snippet", "module"), SNIPPETS)
+def test_snippets_run(snippet: str, module: str) -> None:
+    pytest.importorskip(module, exc_type=ImportError)
     names: dict[str, Any] = {}
     exec(snippet, names)
 
