@@ -81,10 +81,10 @@ _FOLDED_KINDS = frozenset({"dense", "valid_prefix", "masked"})
 def _call(x: Any, x_scale: Any, convention: RowConvention | None, arguments: Mapping[str, Any]) -> Result:
     tensors = {name: value for name, value in arguments.items() if _is_tensor(value)}
     options = {name: value for name, value in arguments.items() if name not in tensors and value is not None}
-    tensors = {name: _array(value) for name, value in {"x": x, "x_scale": x_scale, **tensors}.items()}
+    tensors = {name: _array(name, value) for name, value in {"x": x, "x_scale": x_scale, **tensors}.items()}
     convention = _with_tensors(convention, _array)
     # Refuses what cannot be, and knows what the results are.
-    stand_ins = {name: _stand_in(value) for name, value in tensors.items()}
+    stand_ins = {name: _stand_in(name, value) for name, value in tensors.items()}
     problem = _face.plan(**stand_ins, rows=_with_tensors(convention, _stand_in), **options).problem
 
     said = Said(problem["row_kind"]) if convention is None else convention._said()
@@ -137,28 +137,30 @@ def _is_tensor(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic)
 
 
-def _array(value: Any) -> Any:
+def _array(name: str, value: Any) -> Any:
     return jnp.asarray(value) if _is_tensor(value) else value
 
 
 _NO_MEMORY = np.empty(64, np.uint8)
 
 
-def _stand_in(value: Any) -> Any:
+def _stand_in(name: str, value: Any) -> Any:
     """A NumPy array of the same dtype and shape without memory for it: plans look at descriptions alone."""
     if not _is_tensor(value):
         return value
+    if not all(isinstance(size, int) for size in value.shape):
+        raise NotImplementedError(f"{name}: expected a static shape, got {list(value.shape)}")
     dtype = np.dtype(value.dtype)
     strides = [dtype.itemsize * math.prod(value.shape[axis + 1 :]) for axis in range(value.ndim)]
     return np.lib.stride_tricks.as_strided(_NO_MEMORY[: dtype.itemsize].view(dtype), value.shape, strides)
 
 
-def _with_tensors(convention: Any, change: Callable[[Any], Any]) -> Any:
+def _with_tensors(convention: Any, change: Callable[[str, Any], Any]) -> Any:
     """The convention with its tensors changed. Anything else as it is: the plan refuses it."""
     if not isinstance(convention, RowConvention) or not dataclasses.is_dataclass(convention):
         return convention
     fields = {field.name: getattr(convention, field.name) for field in dataclasses.fields(convention)}
-    return dataclasses.replace(convention, **{name: change(value) for name, value in fields.items()})
+    return dataclasses.replace(convention, **{name: change(name, value) for name, value in fields.items()})
 
 
 def _attributes(options: Mapping[str, Any], said: Said, problem: Mapping[str, Any]) -> dict[str, Any]:

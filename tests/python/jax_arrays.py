@@ -13,6 +13,7 @@ import pytest
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # other tests need memory of the GPU, too
 jax = pytest.importorskip("jax")
+jax.config.update("jax_num_cpu_devices", 2)
 moe_act_jax = pytest.importorskip("moe_act.jax", reason="built without jax", exc_type=ImportError)
 
 

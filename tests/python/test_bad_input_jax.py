@@ -60,6 +60,13 @@ def test_refused_while_tracing(name: str, jit: bool) -> None:
     assert says in str(raised.value) and "\n" not in str(raised.value)
 
 
+def test_symbolic_shapes() -> None:
+    export = pytest.importorskip("jax.export", exc_type=ImportError)
+    x = jax.ShapeDtypeStruct(export.symbolic_shape("rows, 512"), jnp.float32)
+    with pytest.raises(NotImplementedError, match=r"^x: expected a static shape, got \[rows, 512\]"):
+        export.export(jax.jit(moe_act_jax.gated_act_quant))(x)
+
+
 def test_no_gradient() -> None:
     with pytest.raises(ValueError, match="cannot be differentiated"):
         jax.grad(lambda x: moe_act_jax.gated_act_quant(x, out_format="fp32").out.sum())(X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -139,6 +140,19 @@ def test_inputs_are_left_alone(jax_device: str) -> None:
     expected = jax.jit(lambda x: moe_act_jax.gated_act_quant(x, out_format="fp32"))(x)
     with pytest.warns(UserWarning, match="donated"):
         assert same(donated(jnp.array(X)).out, expected.out)
+
+
+def test_each_device_does_its_part() -> None:
+    shard_map = getattr(jax, "shard_map", None) or importlib.import_module("jax.experimental.shard_map").shard_map
+    devices = jax.devices()[:2]
+    mesh, part = jax.sharding.Mesh(np.array(devices), ("rows",)), jax.sharding.PartitionSpec("rows")
+
+    def call(x: Any) -> tuple[Any, Any]:
+        return tuple(moe_act_jax.gated_act_quant(x, out_scale_layout="row_major"))
+
+    results = jax.jit(shard_map(call, mesh=mesh, in_specs=part, out_specs=part))(X)
+    assert all(set(result.sharding.device_set) == set(devices) for result in results)
+    assert all(map(same, results, call(jax.device_put(X, devices[0]))))
 
 
 # --- vmap
