@@ -7,8 +7,8 @@ def cpu_handler() -> Any: ...
 
 def cuda_handler() -> Any: ...
 
-def option_names() -> list[str]:
-    """The options that attributes can say."""
+def option_types() -> dict[str, type]:
+    """The options that attributes can say, and by what."""
 
 def jaxlib_version() -> str:
     """Of the headers that this was built with: the oldest it runs under."""

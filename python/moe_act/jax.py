@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +34,7 @@ except ImportError as error:
 
 from . import _face, _frameworks, rows
 from ._frameworks import Result, RowConvention, Said
+from .numerics import Numerics
 
 __all__ = ["gated_act_quant"]
 
@@ -45,15 +45,16 @@ def gated_act_quant(x: Any, x_scale: Any = None, *, rows: RowConvention | None =
     Nothing is written but the results, which are new arrays: memory that XLA provides. Everything that shapes and
     options can show is checked when the program is traced.
 
-    Under ``jax.vmap`` a batch of dense rows, of valid prefixes or of masked rows becomes one call, with the batch as
-    the experts of masked rows; anything else, as a batched ``static_scale``, is called once for each element.
+    Under ``jax.vmap`` a batch of dense rows, of valid prefixes or of masked rows, with weights or without, becomes one
+    call, with the batch as the experts of masked rows; anything else, as a batched ``static_scale``, is called once for
+    each element.
 
     Args:
         x: ``[rows, 2H]``, or ``[experts, rows, 2H]`` where rows are masked.
         x_scale: as there; scales for TMA lie as in memory, see below.
         rows: an object of :mod:`moe_act.rows`, whose tensors may be traced.
-        arguments: the others, as there, tensors and options. There is no ``out``, ``out_scale``, ``stream``, ``pdl``
-            and ``validate``: memory and streams are XLA's own.
+        arguments: the others, as there, tensors and options. There is no ``out``, ``out_scale``,
+            ``out_unquantized``, ``stream``, ``pdl`` and ``validate``: memory and streams are XLA's own.
 
     Returns:
         ``(out, out_scale)``, as there, in JAX's own dtypes: float8_e4m3fn, float8_e8m0fnu for ue8m0 scales. Arrays have
@@ -65,16 +66,17 @@ def gated_act_quant(x: Any, x_scale: Any = None, *, rows: RowConvention | None =
         TypeError, ValueError, NotImplementedError: while tracing, as there.
         jax.errors.JaxRuntimeError: while running; what only the device of the call can say, and errors of CUDA.
     """
-    for name in ("out", "out_scale", "device"):
+    for name in ("out", "out_scale", "out_unquantized", "device"):
         if name in arguments:
             raise TypeError(f"{name}: expected none, as results are new arrays on the device of x")
     return _call(x, x_scale, rows, arguments)
 
 
 _TARGET = "moe_act_gated_act_quant"
-_OPTIONS = frozenset(_jax.option_names())
-# Operands with an axis to batch over; with no others, rows of these kinds become masked rows.
-_FOLDED_OPERANDS = frozenset({"x", "x_scale", "row_index", "row_count"})
+_ATTRIBUTE_TYPES = {str: str, int: np.int64, float: np.float32}
+_OPTIONS = {name: _ATTRIBUTE_TYPES[type] for name, type in _jax.option_types().items()}
+# Operands of the rows of a call; with no others, rows of these kinds become masked rows.
+_FOLDED_OPERANDS = frozenset({"x", "x_scale", "row_index", "row_count", "weight"})
 _FOLDED_KINDS = frozenset({"dense", "valid_prefix", "masked"})
 
 
@@ -90,6 +92,7 @@ def _call(x: Any, x_scale: Any, convention: RowConvention | None, arguments: Map
     said = Said(problem["row_kind"]) if convention is None else convention._said()
     map_ = tensors.pop("expanded_idx_to_permuted_idx", None)
     operands = tensors | {"row_index": said.index if map_ is None else map_, "row_count": said.count}
+    operands |= {"tile_to_expert": said.tile_to_expert, "permuted_to_expanded": said.permuted_to_expanded}
     operands = {name: value for name, value in operands.items() if value is not None}
     attributes = _attributes(options, said, problem)
     shapes = _result_shapes(problem)
@@ -123,8 +126,9 @@ def _batching_rule(run: Any, kind: str, options: Mapping[str, Any]) -> Any:
             whole = {name: value.reshape(-1, *value.shape[2:]) for name, value in whole.items()}
         rows_of_one = operands["x"].shape[-2]
         counts = whole.get("row_index", whole.get("row_count", jnp.full(size, rows_of_one, jnp.int32)))
-        static = {name: operands[name] for name in operands.keys() - _FOLDED_OPERANDS}
-        result = _call(whole["x"], whole.get("x_scale"), rows.Masked(counts.reshape(-1)), {**options, **static})
+        others = {name: whole[name] for name in whole.keys() & {"weight"}}
+        others |= {name: operands[name] for name in operands.keys() - _FOLDED_OPERANDS}
+        result = _call(whole["x"], whole.get("x_scale"), rows.Masked(counts.reshape(-1)), {**options, **others})
         results = tuple(value for value in result if value is not None)
         if kind == "masked":
             results = tuple(value.reshape(size, -1, *value.shape[1:]) for value in results)
@@ -167,9 +171,11 @@ def _attributes(options: Mapping[str, Any], said: Said, problem: Mapping[str, An
     """What the call is told beside its operands: words and numbers under the names of the C interface's options."""
     named = {**options, "padding": problem["padding"], "row_kind": problem["row_kind"]}
     named |= {name: getattr(said, name) for name in ("tile_tokens", "expert_alignment", "num_valid_ids", "sorted_rows")}
+    numerics = named.pop("numerics", None)
+    named |= dataclasses.asdict(numerics) if isinstance(numerics, Numerics) else {"preset": numerics}
     for name in named.keys() - _OPTIONS:
         raise NotImplementedError(f"{name}: expected none, as a call inside a JAX program has no such option")
-    return {name: value if isinstance(value, str) else np.int64(operator.index(value)) for name, value in named.items()}
+    return {name: _OPTIONS[name](value) for name, value in named.items() if value is not None}
 
 
 def _result_shapes(problem: Mapping[str, Any]) -> dict[str, Any]:

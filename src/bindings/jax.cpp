@@ -4,11 +4,8 @@
 // The attributes "operands" and "results" name the buffers in their order, as moe_act_tensors does; every other
 // attribute is the option of its name. Results are XLA's own memory, and so is the workspace, one of them.
 #include <nanobind/nanobind.h>
-#include <xla/ffi/api/ffi.h>
 
-#include <algorithm>
 #include <exception>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -16,30 +13,12 @@
 #include <string_view>
 #include <type_traits>
 
-#include "moe_act/c_api.h"
+#include "bindings/jax_tensors.hpp"
 
 namespace {
 
 namespace nb = nanobind;
-namespace ffi = xla::ffi;
-
-template <typename Member>
-struct Named {
-  const char* name;
-  Member member;
-};
-
-constexpr Named<const moe_act_tensor * moe_act_tensors::*> tensor_names[] = {
-    {"x", &moe_act_tensors::x},
-    {"x_scale", &moe_act_tensors::x_scale},
-    {"out", &moe_act_tensors::out},
-    {"out_scale", &moe_act_tensors::out_scale},
-    {"static_scale", &moe_act_tensors::static_scale},
-    {"row_index", &moe_act_tensors::row_index},
-    {"row_count", &moe_act_tensors::row_count},
-    {"total_num_padded_tokens", &moe_act_tensors::total_num_padded_tokens},
-};
-constexpr std::size_t most_tensors = std::size(tensor_names);
+using namespace moe_act::python;
 
 // Options whose values have names, and those that are numbers.
 constexpr Named<std::int32_t moe_act_options::*> choices[] = {
@@ -53,6 +32,10 @@ constexpr Named<std::int32_t moe_act_options::*> choices[] = {
     {"scale_rounding", &moe_act_options::scale_rounding},
     {"activation", &moe_act_options::activation},
     {"gate", &moe_act_options::gate},
+    {"preset", &moe_act_options::preset},
+    {"product_rounding", &moe_act_options::product_rounding},
+    {"quantization", &moe_act_options::quantization},
+    {"clamp_rounding", &moe_act_options::clamp_rounding},
     {"padding", &moe_act_options::padding},
     {"row_kind", &moe_act_options::row_kind},
     {"sorted_rows", &moe_act_options::sorted_rows},
@@ -60,6 +43,7 @@ constexpr Named<std::int32_t moe_act_options::*> choices[] = {
 constexpr Named<std::int32_t moe_act_options::*> short_numbers[] = {
     {"x_block", &moe_act_options::x_block},
     {"out_block", &moe_act_options::out_block},
+    {"interleave", &moe_act_options::interleave},
 };
 constexpr Named<std::int64_t moe_act_options::*> long_numbers[] = {
     {"expected_rows", &moe_act_options::expected_rows},
@@ -67,13 +51,15 @@ constexpr Named<std::int64_t moe_act_options::*> long_numbers[] = {
     {"expert_alignment", &moe_act_options::expert_alignment},
     {"num_valid_ids", &moe_act_options::num_valid_ids},
 };
-
-template <typename Struct>
-Struct sized() {
-  Struct value{};
-  value.struct_size = sizeof(value);
-  return value;
-}
+constexpr Named<float moe_act_options::*> fractions[] = {
+    {"alpha", &moe_act_options::alpha},
+    {"beta", &moe_act_options::beta},
+    {"limit", &moe_act_options::limit},
+    {"gate_bound", &moe_act_options::gate_bound},
+    {"up_bound", &moe_act_options::up_bound},
+    {"smallest_amax", &moe_act_options::smallest_amax},
+    {"smallest_scale", &moe_act_options::smallest_scale},
+};
 
 ffi::Error error_of(moe_act_status status) {
   if (status == MOE_ACT_OK) return ffi::Error::Success();
@@ -82,89 +68,6 @@ ffi::Error error_of(moe_act_status status) {
   if (status == MOE_ACT_UNSUPPORTED) code = ffi::ErrorCode::kUnimplemented;
   return {code, moe_act_last_error()};
 }
-
-// Buffers of one call as the C interface's tensors. Not movable: the tensors are pointed to.
-class Tensors {
- public:
-  Tensors(std::int32_t device_type, std::int32_t device_id) : device_type_(device_type), device_id_(device_id) {}
-  Tensors(const Tensors&) = delete;
-  Tensors& operator=(const Tensors&) = delete;
-
-  // Takes the buffers that get(index) delivers under their names, which are separated by spaces.
-  template <typename Get>
-  ffi::Error take(std::string_view names, std::size_t count, Get get) {
-    std::size_t index = 0;
-    for (; !names.empty(); ++index) {
-      const std::string_view name = names.substr(0, names.find(' '));
-      names.remove_prefix(std::min(names.size(), name.size() + 1));
-      if (index == count) return ffi::Error::InvalidArgument("moe_act: more names than buffers");
-      if (ffi::Error error = take_one(name, get(index)); error.failure()) return error;
-    }
-    return index == count ? ffi::Error::Success() : ffi::Error::InvalidArgument("moe_act: more buffers than names");
-  }
-
-  const moe_act_tensors& all() const { return tensors_; }
-  void* workspace() const { return workspace_; }
-  std::int64_t workspace_bytes() const { return workspace_bytes_; }
-
- private:
-  ffi::Error take_one(std::string_view name, ffi::AnyBuffer buffer) {
-    if (name == "workspace") {
-      workspace_ = buffer.untyped_data();
-      workspace_bytes_ = static_cast<std::int64_t>(buffer.size_bytes());
-      return ffi::Error::Success();
-    }
-    for (const auto& known : tensor_names) {
-      if (name != known.name || count_ == most_tensors) continue;
-      moe_act_tensor& tensor = storage_[count_++];
-      tensor = described(buffer);
-      tensors_.*known.member = &tensor;
-      return ffi::Error::Success();
-    }
-    return ffi::Error::InvalidArgument("moe_act: no tensor is called '" + std::string(name) + "'");
-  }
-
-  moe_act_tensor described(ffi::AnyBuffer buffer) const {
-    moe_act_tensor tensor{};
-    tensor.data = buffer.untyped_data();
-    tensor.device_type = device_type_;
-    tensor.device_id = device_id_;
-    tensor.dtype_bits = static_cast<std::uint8_t>(ffi::ByteWidth(buffer.element_type()) * 8);
-    tensor.dtype_code = dlpack_code(buffer.element_type());
-    tensor.dtype_lanes = 1;
-    tensor.ndim = static_cast<std::int32_t>(buffer.dimensions().size());
-    tensor.shape = buffer.dimensions().begin();
-    return tensor;
-  }
-
-  static std::uint8_t dlpack_code(ffi::DataType type) {
-    switch (type) {
-      case ffi::S8:
-      case ffi::S16:
-      case ffi::S32:
-      case ffi::S64: return 0;
-      case ffi::U8:
-      case ffi::U16:
-      case ffi::U32:
-      case ffi::U64: return 1;
-      case ffi::F16:
-      case ffi::F32:
-      case ffi::F64: return 2;
-      case ffi::BF16: return 4;
-      case ffi::F8E4M3FN: return 10;
-      case ffi::F8E5M2: return 12;
-      case ffi::F8E8M0FNU: return 14;
-      default: return 3;  // an opaque handle: no argument takes one
-    }
-  }
-
-  std::int32_t device_type_, device_id_;
-  moe_act_tensor storage_[most_tensors];
-  std::size_t count_ = 0;
-  moe_act_tensors tensors_ = sized<moe_act_tensors>();
-  void* workspace_ = nullptr;
-  std::int64_t workspace_bytes_ = 0;
-};
 
 // Asked for only where it is there: saying that one is missing takes XLA microseconds.
 template <typename Value, typename Field>
@@ -194,6 +97,13 @@ ffi::Error read(const ffi::Dictionary& attributes, moe_act_options& options) {
   ffi::Error error = read_table<std::string_view>(attributes, choices, options, known);
   if (error.success()) error = read_table<std::int64_t>(attributes, short_numbers, options, known);
   if (error.success()) error = read_table<std::int64_t>(attributes, long_numbers, options, known);
+  if (error.success()) error = read_table<float>(attributes, fractions, options, known);
+  const auto from = [&](const char* name) {
+    return attributes.contains(name) ? MOE_ACT_PARAMETER_SCALAR : MOE_ACT_PARAMETER_NONE;
+  };
+  options.alpha_from = from("alpha");
+  options.beta_from = from("beta");
+  options.limit_from = from("limit");
   options.has_expected_rows = attributes.contains("expected_rows") ? 1 : 0;
   if (error.success() && known != attributes.size())
     error = ffi::Error::InvalidArgument("moe_act: expected no attributes but the names of buffers and known options");
@@ -278,8 +188,8 @@ nb::capsule capsule(XLA_FFI_Handler* handler) {
 }
 
 template <typename Table>
-void append_names(nb::list& names, const Table& table) {
-  for (const auto& known : table) names.append(nb::str(known.name));
+void add_types(nb::dict& types, const Table& table, PyTypeObject& type) {
+  for (const auto& known : table) types[known.name] = nb::borrow(reinterpret_cast<PyObject*>(&type));
 }
 
 }  // namespace
@@ -289,15 +199,16 @@ NB_MODULE(_jax, module) {
   module.def("cpu_handler", [] { return capsule(cpu_handler); }, nb::sig("def cpu_handler() -> typing.Any"));
   module.def("cuda_handler", [] { return capsule(cuda_handler); }, nb::sig("def cuda_handler() -> typing.Any"));
   module.def(
-      "option_names",
+      "option_types",
       [] {
-        nb::list names;
-        append_names(names, choices);
-        append_names(names, short_numbers);
-        append_names(names, long_numbers);
-        return names;
+        nb::dict types;
+        add_types(types, choices, PyUnicode_Type);
+        add_types(types, short_numbers, PyLong_Type);
+        add_types(types, long_numbers, PyLong_Type);
+        add_types(types, fractions, PyFloat_Type);
+        return types;
       },
-      nb::sig("def option_names() -> list[str]"), "The options that attributes can say.");
+      nb::sig("def option_types() -> dict[str, type]"), "The options that attributes can say, and by what.");
   module.def(
       "jaxlib_version", [] { return nb::str(MOE_ACT_JAXLIB_VERSION); }, nb::sig("def jaxlib_version() -> str"),
       "Of the headers that this was built with: the oldest it runs under.");

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import cases
 import conventions
+import ml_dtypes
 import moe_act
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from conventions import OUTPUTS, ROWS, Combination
 from jax_arrays import codes, jax, moe_act_jax, same
 from moe_act import rows
 from scale_forms import FORMS
+from tensors import get, put
 
 jnp = jax.numpy
 
@@ -73,6 +76,54 @@ def test_bits_under_jit(case: Combination, jax_device: str) -> None:
     assert same(delivered[0], expected[0])
     assert (delivered[1] is None) == (expected[1] is None)
     assert delivered[1] is None or same(delivered[1], expected[1])
+
+
+EXPERTS = np.array([2, 0, -1, 1, 1, 0], np.int32)
+MODELS: dict[str, dict[str, Any]] = {
+    "clamped": {"alpha": 1.702, "beta": 1, "limit": 0.5},
+    "experts": {
+        "rows": lambda put: rows.RowToExpert(put(EXPERTS)),
+        "limit": np.array([0.5, 1, 2], np.float32),
+        "bias": np.arange(3 * 512, dtype=np.float32).reshape(3, 512) / 512,
+    },
+    "tiles of experts": {
+        "rows": lambda put: rows.Dense(tile_to_expert=put(EXPERTS[:3]), tile_tokens=2),
+        "alpha": np.array([0.5, 1, 2], np.float32),
+    },
+    "weight": {"weight": np.arange(6, dtype=np.float32)},
+    "weight of a map": {
+        "rows": lambda put: rows.ExpandedToPermuted(put(np.array([[5, 4], [3, 2], [1, 0]], np.int32))),
+        "weight": np.arange(6, dtype=np.float32),
+    },
+    "interleaved": {"gate": "interleaved", "interleave": 8},
+    "without a gate": {"activation": "relu2"},
+    "bounded": {"activation": "situ", "gate_bound": 2.0, "up_bound": 3.0},
+    "preset": {"numerics": "deepgemm"},
+    "parts of numerics": {"numerics": moe_act.Numerics("sglang", smallest_amax=1.0, product_rounding="none")},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bits_of_models(name: str, jax_device: str) -> None:
+    """Activations, what experts have, and numerics."""
+
+    def arguments(put: Callable[[np.ndarray], Any], x: Any) -> dict[str, Any]:
+        model = {name: put(value) if isinstance(value, np.ndarray) else value for name, value in MODELS[name].items()}
+        return {"x": x} | {name: value(put) if name == "rows" else value for name, value in model.items()}
+
+    x = jnp.asarray(X, jnp.bfloat16)
+    expected = moe_act.gated_act_quant(
+        **arguments(lambda array: put(array, jax_device), put_bf16(codes(x), jax_device))
+    )
+    result = jax.jit(lambda x: moe_act_jax.gated_act_quant(**arguments(jnp.asarray, x)))(x)
+    live = EXPERTS >= 0 if "rows" in MODELS[name] else slice(None)
+    assert same(codes(result.out)[live], get(expected.out)[live])
+    assert same(codes(result.out_scale)[:, live], get(expected.out_scale)[:, live])
+
+
+def put_bf16(array: np.ndarray, device: str) -> Any:
+    """As ml_dtypes or torch know it."""
+    return array.view(ml_dtypes.bfloat16) if device == "cpu" else put(array, device).view(sys.modules["torch"].bfloat16)
 
 
 def test_results_have_the_dtypes_of_jax(jax_device: str) -> None:
@@ -213,6 +264,16 @@ def test_a_batch_within_a_batch(jax_device: str) -> None:
     for i, j in np.ndindex(2, 2):
         alone = jax.jit(moe_act_jax.gated_act_quant)(x[i, j])
         assert same(out[i, j], alone.out) and same(out_scale[i, j], alone.out_scale)
+
+
+def test_a_batch_of_weights(jax_device: str) -> None:
+    call = jax.vmap(lambda x, weight: moe_act_jax.gated_act_quant(x, weight=weight, limit=1.0))
+    x, weight = np.stack([X, X]), np.arange(12, dtype=np.float32).reshape(2, 6)
+    assert programs(call, x, weight) == (1, False)
+    together = jax.jit(call)(x, weight)
+    for one in range(2):
+        alone = jax.jit(lambda x, weight: moe_act_jax.gated_act_quant(x, weight=weight, limit=1.0))(X, weight[one])
+        assert same(together.out[one], alone.out) and same(together.out_scale[one], alone.out_scale)
 
 
 def test_a_batch_of_some_operands(jax_device: str) -> None:
