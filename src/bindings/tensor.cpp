@@ -105,6 +105,14 @@ struct GradQuestion {
   }
 };
 
+// jax before 0.12 exports its arrays as if they could be written; other programs share their memory.
+bool is_jax_array(nb::handle object) {
+  static FactOfType<bool> known;
+  return known.get(object, [](nb::handle type) {
+    return nb::cast<std::string>(nb::str(type.attr("__module__"))).starts_with("jaxlib.");
+  });
+}
+
 // The exchange API does not say. Integers have no gradient: they need not be asked.
 bool requires_grad(nb::handle object, dlpack::DataType type) {
   constexpr std::uint8_t code_int = 0, code_uint = 1;
@@ -269,6 +277,9 @@ void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
 void Tensor::take_capsule(const char* name) {
   const Unpacked capsule = unpacked(name, owner_);
   take(name, capsule.tensor, capsule.flags);
+
+  }
+  if (is_jax_array(object)) tensor_.flags |= MOE_ACT_TENSOR_READ_ONLY;
 }
 
 void Tensor::take(const char* name, const dlpack::Tensor& tensor, std::uint64_t flags) {
