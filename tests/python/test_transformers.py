@@ -1,0 +1,256 @@
+"""Experts of Hugging Face transformers: against the library's own, and against float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tensors import DEVICES
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers", minversion="5.17")
+import moe_act.transformers as ours  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
+
+SIZES = {
+    "vocab_size": 128,
+    "hidden_size": 256,
+    "intermediate_size": 384,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+}
+HEADS = {"num_key_value_heads": 2, "head_dim": 32}
+LATENT_ATTENTION = {"q_lora_rank": 64, "kv_lora_rank": 64, "qk_rope_head_dim": 16, "qk_nope_head_dim": 16}
+LATENT_ATTENTION |= {"v_head_dim": 32, "num_key_value_heads": 4}
+CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mixtral": ("MixtralConfig", SIZES | HEADS | {"num_local_experts": 8, "num_experts_per_tok": 2}),
+    # Experts of one and a half blocks of scales.
+    "qwen3-moe": (
+        "Qwen3MoeConfig",
+        SIZES | HEADS | {"moe_intermediate_size": 192, "num_experts": 8, "num_experts_per_tok": 4},
+    ),
+    "deepseek-v3": (
+        "DeepseekV3Config",
+        SIZES
+        | LATENT_ATTENTION
+        | {"moe_intermediate_size": 256, "n_routed_experts": 16, "num_experts_per_tok": 4}
+        | {"n_group": 4, "topk_group": 2, "first_k_dense_replace": 1},
+    ),
+}
+MODELS = tuple(CONFIGS)
+
+
+def make_model(name: str, device: str, experts: str = "grouped_mm", dtype: Any = torch.bfloat16) -> Any:
+    """A small one with random weights."""
+    config, sizes = CONFIGS[name]
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(
+        getattr(transformers, config)(**sizes), dtype=dtype, experts_implementation=experts
+    )
+    return model.eval().to(device)
+
+
+def experts_of(model: Any) -> Any:
+    """Of the first layer that has any, with weights large enough for results of about 1."""
+    experts = next(module for module in model.modules() if type(module).__name__.endswith("Experts"))
+    with torch.no_grad():
+        for name, parameter in experts.named_parameters():
+            parameter.normal_(std=0.5 if name.endswith("bias") else parameter.shape[-1] ** -0.5)
+    return experts
+
+
+def routed(experts: Any, device: str, tokens: int = 45, top_k: int = 3) -> tuple[Any, Any, Any]:
+    """Hidden states, experts and weights of tokens; one expert has none, another nearly all."""
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(tokens, 256, generator=generator).to(torch.bfloat16)
+    scores = torch.rand(tokens, experts.num_experts, generator=generator)
+    scores[:, 1], scores[5:, 2] = -1, 2
+    weights, index = scores.topk(top_k, dim=-1)
+    return hidden.to(device), index.to(device), weights.abs().to(device)
+
+
+def run(experts: Any, implementation: str, routing: tuple[Any, Any, Any]) -> Any:
+    experts.config._experts_implementation = implementation
+    with torch.no_grad():
+        return experts(*routing)
+
+
+def choices(experts: Any, routing: tuple[Any, Any, Any], quantize: bool = False) -> Iterator[tuple[int, Any, Any, Any]]:
+    """In float64, of every token and choice: the token, the activation, the second weights [out, in], the weight.
+    What the first GEMM delivers is rounded as there. quantize: both factors of the second GEMM to e4m3 and back."""
+    hidden, index, weights = routing
+    firsts, seconds = experts.gate_up_proj.double(), experts.down_proj.double()
+    if experts.is_transposed:
+        firsts, seconds = firsts.transpose(1, 2), seconds.transpose(1, 2)
+    if quantize:
+        seconds = torch.stack([to_e4m3(second, 128) for second in seconds])
+    for token, choice in torch.cartesian_prod(*(torch.arange(size) for size in index.shape)).tolist():
+        expert = int(index[token, choice])
+        if expert == experts.num_experts:
+            continue
+        x = (firsts[expert] @ hidden[token].double()).to(hidden.dtype).double()
+        if experts.has_bias:
+            x = x + experts.gate_up_proj_bias[expert].double()
+        activation = experts._apply_gate(x)
+        if quantize:
+            activation = to_e4m3(activation[None], 1)[0]
+        yield token, activation, seconds[expert], weights[token, choice].double()
+
+
+def bias_of(experts: Any, routing: tuple[Any, Any, Any]) -> Any:
+    """What the second bias adds to each token."""
+    _, index, weights = routing
+    bias = experts.down_proj_bias.double() if experts.has_bias else torch.zeros(experts.num_experts, 1).to(index.device)
+    bias = torch.cat((bias, torch.zeros_like(bias[:1])))  # of no expert
+    return (bias[index].double() * weights.double()[..., None]).sum(1)
+
+
+@torch.no_grad()
+def in_float64(experts: Any, routing: tuple[Any, Any, Any], quantize: bool = False) -> Any:
+    """The layer."""
+    out = torch.zeros(routing[0].shape, dtype=torch.float64, device=routing[0].device)
+    for token, activation, second, weight in choices(experts, routing, quantize):
+        out[token] += weight * (second @ activation)
+    return out + bias_of(experts, routing)
+
+
+def to_e4m3(values: Any, height: int) -> Any:
+    """Rounded to what e4m3 holds with a scale for each block of height x 128."""
+    result = torch.empty_like(values)
+    for i in range(0, values.shape[0], height):
+        for j in range(0, values.shape[1], 128):
+            tile = values[i : i + height, j : j + 128]
+            scale = tile.abs().amax() / 448
+            result[i : i + height, j : j + 128] = (tile / scale).float().to(torch.float8_e4m3fn).double() * scale
+    return result
+
+
+@torch.no_grad()
+def rounding_of(experts: Any, routing: tuple[Any, Any, Any]) -> Any:
+    """How far two bf16 implementations may lie apart. Activations: three roundings there (the activation, its product,
+    ours), summed up over the row. Outputs: the second GEMM, the weighting and the sum in both, six roundings."""
+    bound = torch.zeros(routing[0].shape, dtype=torch.float64, device=routing[0].device)
+    for token, activation, second, weight in choices(experts, routing):
+        bound[token] += weight * (3 * (second.abs() @ activation.abs()) + 6 * (second @ activation).abs())
+    return (bound + 6 * bias_of(experts, routing).abs()) * 2.0**-9
+
+
+def relative(error: Any, reference: Any) -> float:
+    return float(error.double().norm() / reference.double().norm())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", MODELS)
+def test_unquantized_experts_are_the_library_s_within_rounding(name: str, device: str) -> None:
+    """And no farther from the exact result."""
+    experts = experts_of(make_model(name, device))
+    routing = routed(experts, device)
+    theirs, got = (run(experts, implementation, routing) for implementation in ("grouped_mm", "moe_act"))
+    assert got.dtype == theirs.dtype and got.shape == theirs.shape
+    assert ((got - theirs).abs().double() <= rounding_of(experts, routing)).all()
+    exact = in_float64(experts, routing)
+    assert relative(got - exact, exact) <= 1.1 * relative(theirs - exact, exact) < 0.01
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", MODELS)
+def test_block_fp8_experts_err_as_fp8_does(name: str, device: str) -> None:
+    """Next to the layer with both factors of the second GEMM rounded to e4m3, and as far from the exact one as that."""
+    experts = experts_of(make_model(name, device))
+    routing = routed(experts, device)
+    got = run(experts, "moe_act_block_fp8", routing)
+    exact, rounded = in_float64(experts, routing), in_float64(experts, routing, quantize=True)
+    of_fp8 = relative(rounded - exact, exact)
+    print(f"{name}: {relative(got - exact, exact):.4f}, fp8's own {of_fp8:.4f}")
+    assert 0.02 < of_fp8 < 0.05
+    assert relative(got - rounded, exact) < 0.006
+    assert 0.95 * of_fp8 < relative(got - exact, exact) < 1.05 * of_fp8
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", MODELS)
+def test_models_choose_them_by_name(name: str, device: str) -> None:
+    tokens = torch.randint(0, 128, (3, 17), generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.inference_mode():
+        expected = make_model(name, device)(tokens).logits
+        for implementation, largest in (("moe_act", 0.01), ("moe_act_block_fp8", 0.06)):
+            model = make_model(name, device, implementation)
+            assert model.config._experts_implementation == implementation
+            error = relative(model(tokens).logits - expected, expected)
+            print(f"{name}, {implementation}: logits differ by {error:.4f}")
+            assert 0 < error < largest
+
+
+def test_float32_experts() -> None:
+    experts = experts_of(make_model("mixtral", "cpu", dtype=torch.float32))
+    hidden, index, weights = routed(experts, "cpu")
+    theirs, got = (run(experts, name, (hidden.float(), index, weights)) for name in ("grouped_mm", "moe_act"))
+    assert got.dtype == torch.float32 and relative(got - theirs, theirs) < 1e-6
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_tokens_of_experts_elsewhere(device: str) -> None:
+    """Under expert parallelism the number past the last expert stands for those of other devices."""
+    experts = experts_of(make_model("mixtral", device))
+    experts._is_expert_parallel = True
+    hidden, index, weights = routed(experts, device)
+    index[::2, 0] = experts.num_experts
+    index[7] = experts.num_experts
+    routing = hidden, index, weights.masked_fill(index == experts.num_experts, 0)
+    got, fp8 = (run(experts, implementation, routing) for implementation in ("moe_act", "moe_act_block_fp8"))
+    exact = in_float64(experts, routing)
+    assert relative(got - exact, exact) < 0.01 and relative(fp8 - exact, exact) < 0.06
+    assert not got[7].any() and not fp8[7].any()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_compiled_in_one_graph(device: str) -> None:
+    experts = experts_of(make_model("mixtral", device))
+    experts.config._experts_implementation = "moe_act"
+    torch.compiler.reset()
+    compiled = torch.compile(experts, fullgraph=True, backend="aot_eager", dynamic=True)
+    with torch.no_grad():
+        for tokens in (45, 6):
+            routing = routed(experts, device, tokens)
+            assert torch.equal(compiled(*routing), experts(*routing))
+
+
+def test_changed_weights_are_quantized_again() -> None:
+    experts = experts_of(make_model("mixtral", "cpu"))
+    routing = routed(experts, "cpu")
+    before = run(experts, "moe_act_block_fp8", routing)
+    assert torch.equal(run(experts, "moe_act_block_fp8", routing), before)
+    with torch.no_grad():
+        experts.down_proj.mul_(2)
+    assert torch.equal(run(experts, "moe_act_block_fp8", routing), 2 * before)
+
+
+@pytest.mark.parametrize("shape", [(2, 300, 200), (1, 128, 640)])
+def test_quantized_blocks(shape: tuple[int, ...]) -> None:
+    """Partial blocks at both edges; a block of zeros; scales as cuBLAS takes them."""
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    weight[0, :128, :128] = 0
+    codes, scales = ours.quantize_blocks(weight)
+    assert codes.shape == shape and codes.dtype == torch.float8_e4m3fn
+    assert scales.shape == (shape[0], -(-shape[1] // 128), -(-shape[2] // 128)) and scales.stride(1) % 4 == 0
+    values = codes.float() * scales.repeat_interleave(128, 1).repeat_interleave(128, 2)[:, : shape[1], : shape[2]]
+    assert ((values - weight).abs() <= weight.abs() * 2.0**-4 + 2.0**-10 * scales.amax()).all()
+    assert not values[0, :128, :128].any() and scales[0, 0, 0] == 2.0**-126
+
+
+def test_a_gradient_is_refused() -> None:
+    experts = experts_of(make_model("mixtral", "cpu"))
+    for implementation in ("moe_act", "moe_act_block_fp8"):
+        experts.config._experts_implementation = implementation
+        with pytest.raises(ValueError, match="moe_act computes no gradient"):
+            experts(*routed(experts, "cpu"))
+
+
+def test_unknown_activations_are_refused() -> None:
+    experts = experts_of(make_model("mixtral", "cpu"))
+    experts.act_fn = torch.nn.Tanh()
+    with pytest.raises(NotImplementedError, match="moe_act does not compute MixtralExperts with Tanh"):
+        run(experts, "moe_act", routed(experts, "cpu"))
