@@ -11,6 +11,7 @@ tools, torch and pytest have to be there. The commit is read from git, or from M
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import subprocess
@@ -135,6 +136,8 @@ def measure(programs: Path, out: Path) -> dict[str, dict[str, Any]]:
         "frameworks": [python, "bench/frameworks", "--device", "cuda"],
         "host": [python, "bench/host.py", "--program", str(programs / "moe_act_bench_host")],
     }
+    if importlib.util.find_spec("transformers") is not None:
+        commands["experts"] = [python, "bench/experts.py", "--device", "cuda"]
     steps = {}
     for name, command in commands.items():
         done, seconds = run(name, [*command, "--json", str(out / f"{name}.json")])

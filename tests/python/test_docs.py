@@ -12,6 +12,13 @@ import pytest
 from moe_act.command import support
 
 ROOT = Path(__file__).resolve().parents[2]
+# What a page needs beside NumPy.
+PAGES = {
+    "README.md": "numpy",
+    "docs/layouts.md": "numpy",
+    "docs/torch.md": "torch",
+    "docs/transformers.md": "transformers",
+}
 
 
 def snippets_of(page: str) -> list[str]:
@@ -19,14 +26,15 @@ def snippets_of(page: str) -> list[str]:
 
 
 SNIPPETS = [
-    pytest.param(snippet, id=f"{page}-{number}")
-    for page in ("README.md", "docs/layouts.md")
+    pytest.param(snippet, needed, id=f"{page}-{number}")
+    for page, needed in PAGES.items()
     for number, snippet in enumerate(snippets_of(page))
 ]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_snippets_run(snippet: str) -> None:
+@pytest.mark.parametrize(("snippet", "needed"), SNIPPETS)
+def test_snippets_run(snippet: str, needed: str) -> None:
+    pytest.importorskip(needed)
     names: dict[str, Any] = {}
     exec(snippet, names)
 

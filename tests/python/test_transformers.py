@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,121 +10,9 @@ from tensors import DEVICES
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", minversion="5.17")
 import moe_act.transformers as ours  # noqa: E402
+from experts import MODELS, bias_of, choices, experts_of, in_float64, make_model, relative, routed, run  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
-
-SIZES = {
-    "vocab_size": 128,
-    "hidden_size": 256,
-    "intermediate_size": 384,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 128,
-}
-HEADS = {"num_key_value_heads": 2, "head_dim": 32}
-LATENT_ATTENTION = {"q_lora_rank": 64, "kv_lora_rank": 64, "qk_rope_head_dim": 16, "qk_nope_head_dim": 16}
-LATENT_ATTENTION |= {"v_head_dim": 32, "num_key_value_heads": 4}
-CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "mixtral": ("MixtralConfig", SIZES | HEADS | {"num_local_experts": 8, "num_experts_per_tok": 2}),
-    # Experts of one and a half blocks of scales.
-    "qwen3-moe": (
-        "Qwen3MoeConfig",
-        SIZES | HEADS | {"moe_intermediate_size": 192, "num_experts": 8, "num_experts_per_tok": 4},
-    ),
-    "deepseek-v3": (
-        "DeepseekV3Config",
-        SIZES
-        | LATENT_ATTENTION
-        | {"moe_intermediate_size": 256, "n_routed_experts": 16, "num_experts_per_tok": 4}
-        | {"n_group": 4, "topk_group": 2, "first_k_dense_replace": 1},
-    ),
-}
-MODELS = tuple(CONFIGS)
-
-
-def make_model(name: str, device: str, experts: str = "grouped_mm", dtype: Any = torch.bfloat16) -> Any:
-    """A small one with random weights."""
-    config, sizes = CONFIGS[name]
-    torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(
-        getattr(transformers, config)(**sizes), dtype=dtype, experts_implementation=experts
-    )
-    return model.eval().to(device)
-
-
-def experts_of(model: Any) -> Any:
-    """Of the first layer that has any, with weights large enough for results of about 1."""
-    experts = next(module for module in model.modules() if type(module).__name__.endswith("Experts"))
-    with torch.no_grad():
-        for name, parameter in experts.named_parameters():
-            parameter.normal_(std=0.5 if name.endswith("bias") else parameter.shape[-1] ** -0.5)
-    return experts
-
-
-def routed(experts: Any, device: str, tokens: int = 45, top_k: int = 3) -> tuple[Any, Any, Any]:
-    """Hidden states, experts and weights of tokens; one expert has none, another nearly all."""
-    generator = torch.Generator().manual_seed(1)
-    hidden = torch.randn(tokens, 256, generator=generator).to(torch.bfloat16)
-    scores = torch.rand(tokens, experts.num_experts, generator=generator)
-    scores[:, 1], scores[5:, 2] = -1, 2
-    weights, index = scores.topk(top_k, dim=-1)
-    return hidden.to(device), index.to(device), weights.abs().to(device)
-
-
-def run(experts: Any, implementation: str, routing: tuple[Any, Any, Any]) -> Any:
-    experts.config._experts_implementation = implementation
-    with torch.no_grad():
-        return experts(*routing)
-
-
-def choices(experts: Any, routing: tuple[Any, Any, Any], quantize: bool = False) -> Iterator[tuple[int, Any, Any, Any]]:
-    """In float64, of every token and choice: the token, the activation, the second weights [out, in], the weight.
-    What the first GEMM delivers is rounded as there. quantize: both factors of the second GEMM to e4m3 and back."""
-    hidden, index, weights = routing
-    firsts, seconds = experts.gate_up_proj.double(), experts.down_proj.double()
-    if experts.is_transposed:
-        firsts, seconds = firsts.transpose(1, 2), seconds.transpose(1, 2)
-    if quantize:
-        seconds = torch.stack([to_e4m3(second, 128) for second in seconds])
-    for token, choice in torch.cartesian_prod(*(torch.arange(size) for size in index.shape)).tolist():
-        expert = int(index[token, choice])
-        if expert == experts.num_experts:
-            continue
-        x = (firsts[expert] @ hidden[token].double()).to(hidden.dtype).double()
-        if experts.has_bias:
-            x = x + experts.gate_up_proj_bias[expert].double()
-        activation = experts._apply_gate(x)
-        if quantize:
-            activation = to_e4m3(activation[None], 1)[0]
-        yield token, activation, seconds[expert], weights[token, choice].double()
-
-
-def bias_of(experts: Any, routing: tuple[Any, Any, Any]) -> Any:
-    """What the second bias adds to each token."""
-    _, index, weights = routing
-    bias = experts.down_proj_bias.double() if experts.has_bias else torch.zeros(experts.num_experts, 1).to(index.device)
-    bias = torch.cat((bias, torch.zeros_like(bias[:1])))  # of no expert
-    return (bias[index].double() * weights.double()[..., None]).sum(1)
-
-
-@torch.no_grad()
-def in_float64(experts: Any, routing: tuple[Any, Any, Any], quantize: bool = False) -> Any:
-    """The layer."""
-    out = torch.zeros(routing[0].shape, dtype=torch.float64, device=routing[0].device)
-    for token, activation, second, weight in choices(experts, routing, quantize):
-        out[token] += weight * (second @ activation)
-    return out + bias_of(experts, routing)
-
-
-def to_e4m3(values: Any, height: int) -> Any:
-    """Rounded to what e4m3 holds with a scale for each block of height x 128."""
-    result = torch.empty_like(values)
-    for i in range(0, values.shape[0], height):
-        for j in range(0, values.shape[1], 128):
-            tile = values[i : i + height, j : j + 128]
-            scale = tile.abs().amax() / 448
-            result[i : i + height, j : j + 128] = (tile / scale).float().to(torch.float8_e4m3fn).double() * scale
-    return result
 
 
 @torch.no_grad()
@@ -136,10 +23,6 @@ def rounding_of(experts: Any, routing: tuple[Any, Any, Any]) -> Any:
     for token, activation, second, weight in choices(experts, routing):
         bound[token] += weight * (3 * (second.abs() @ activation.abs()) + 6 * (second @ activation).abs())
     return (bound + 6 * bias_of(experts, routing).abs()) * 2.0**-9
-
-
-def relative(error: Any, reference: Any) -> float:
-    return float(error.double().norm() / reference.double().norm())
 
 
 @pytest.mark.parametrize("device", DEVICES)
