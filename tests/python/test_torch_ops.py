@@ -15,6 +15,12 @@ from moe_act import rows as conventions  # noqa: E402
 from moe_act.torch import gated_act_quant  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
+# Of torch's own imports, and of what Inductor would advise.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:TensorFloat32:UserWarning"),
+]
+
 OPERATOR = torch.ops.moe_act.gated_act_quant
 ROWS, COLUMNS = 37, 320  # of results: three blocks, the last one partial
 LAYOUTS = ("column_major", "row_major", "tma_column_major", "packed_ue8m0", "swizzled_128x4")
@@ -217,7 +223,6 @@ def block(x: Any, ends: Any, layout: str) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own imports
 def test_compiled_once_for_any_number_of_tokens(backend: str, device: str) -> None:
     """Inductor asks whether scales for TMA are contiguous, and so compiles once more where they are."""
     compiled = torch.compile(block, fullgraph=True, backend=backend)
