@@ -6,9 +6,8 @@
 
 Importing this module registers ``torch.ops.moe_act.gated_act_quant``, which allocates its results, and
 ``torch.ops.moe_act.gated_act_quant.out``, which writes given ones, for tensors on the CPU and on CUDA devices. Their
-arguments are those of :func:`moe_act.gated_act_quant`, less ``stream``, which is torch's current one, and with ``rows``
-taken apart: ``row_kind`` names the convention, "valid_prefix" for example, ``row_index`` and ``row_count`` are its
-tensors, and ``tile_tokens``, ``expert_alignment``, ``num_valid_ids`` and ``sorted_rows`` its numbers and words.
+arguments are those of :func:`moe_act.gated_act_quant` on torch's current stream, with Python objects taken apart:
+docs/torch.md.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ import numpy as np
 import torch
 
 from . import _face, _frameworks, scales
-from . import rows as conventions
-from ._frameworks import Result, RowConvention, Said
+from ._frameworks import Result
+from ._operator_arguments import put_together, take_apart
+from .rows import Masked
 
 __all__ = ["gated_act_quant"]
 
@@ -32,7 +32,7 @@ def gated_act_quant(
     *,
     out: torch.Tensor | None = None,
     out_scale: torch.Tensor | None = None,
-    rows: RowConvention | None = None,
+    out_unquantized: torch.Tensor | None = None,
     **options: Any,
 ) -> Result:
     """:func:`moe_act.gated_act_quant` for torch tensors, eager or inside a compiled graph.
@@ -42,7 +42,7 @@ def gated_act_quant(
         x_scale: as there.
         out: written, and ``out_scale`` with it where there are scales: either both are given or both are allocated.
         out_scale: as there.
-        rows: an object of :mod:`moe_act.rows`.
+        out_unquantized: as there, beside ``out``.
         options: the other arguments, as there. There is no ``stream``: it is torch's current one.
 
     Returns:
@@ -52,89 +52,44 @@ def gated_act_quant(
         The errors of :func:`moe_act.gated_act_quant`; ValueError, too, for tensors that require grad, unless gradients
         are off (``torch.no_grad``, ``torch.inference_mode``).
     """
-    if rows is not None:
-        if not isinstance(rows, RowConvention):
-            raise TypeError(f"rows: expected an object of moe_act.rows, got {type(rows).__name__}")
-        options |= _taken_apart(rows._said())
+    arguments = take_apart(options)
     if out is not None:
-        torch.ops.moe_act.gated_act_quant.out(x, x_scale, out=out, out_scale=out_scale, **options)
+        results = {"out": out, "out_scale": out_scale, "out_unquantized": out_unquantized}
+        torch.ops.moe_act.gated_act_quant.out(x, x_scale, **results, **arguments)
         return Result(out, out_scale)
-    if out_scale is not None:
-        raise ValueError("out: expected a tensor, as out_scale is given")
-    return Result(*torch.ops.moe_act.gated_act_quant.default(x, x_scale, **options))
+    for name, result in (("out_scale", out_scale), ("out_unquantized", out_unquantized)):
+        if result is not None:
+            raise ValueError(f"out: expected a tensor, as {name} is given")
+    return Result(*torch.ops.moe_act.gated_act_quant.default(x, x_scale, **arguments))
 
 
 _INPUTS = "Tensor x, Tensor? x_scale=None, *"
+_RESULTS = "Tensor(a!) out, Tensor(b!)? out_scale=None, Tensor(c!)? out_unquantized=None, str? unquantized_format=None"
 _OPTIONS = """
     Tensor? static_scale=None, Tensor? expanded_idx_to_permuted_idx=None, Tensor? total_num_padded_tokens=None,
     str? row_kind=None, Tensor? row_index=None, Tensor? row_count=None, SymInt tile_tokens=0,
     SymInt expert_alignment=0, SymInt num_valid_ids=0, str sorted_rows="position",
+    Tensor? tile_to_expert=None, Tensor? permuted_to_expanded=None,
     str? x_format=None, str x_scale_layout="column_major", str? x_scale_format=None, int? x_block=None,
     str out_format="e4m3", str? out_scaling=None, str out_scale_layout="column_major", str? out_scale_format=None,
     int? out_block=None, str? scale_rounding=None, str activation="swiglu", str gate="second_half",
+    Tensor? bias=None, float? alpha=None, float? beta=None, float? limit=None,
+    Tensor? alpha_of_expert=None, Tensor? beta_of_expert=None, Tensor? limit_of_expert=None,
+    float? gate_bound=None, float? up_bound=None, int? interleave=None, Tensor? weight=None,
+    str numerics="flashinfer", str? product_rounding=None, float? smallest_amax=None, float? smallest_scale=None,
+    str? quantization=None, str? clamp_rounding=None,
     str? padding=None, str pdl="off", SymInt? expected_rows=None, bool validate=False
 """
 
-# What each convention calls its tensors.
-_CONVENTIONS = {
-    said.kind: said
-    for said in (
-        conventions.ValidPrefix(None)._said(),
-        conventions.TileLimits(None, 0)._said(),
-        conventions.RowToExpert(None)._said(),
-        conventions.SortedTokenIds(None, 0, None)._said(),
-        conventions.ExpertOffsets(None)._said(),
-        conventions.ExpertEnds(None)._said(),
-        conventions.Masked(None)._said(),
-    )
-}
 
-
-def _taken_apart(said: Said) -> dict[str, Any]:
-    """The operators' row arguments."""
-    return {
-        "row_kind": said.kind,
-        "row_index": said.index,
-        "row_count": said.count,
-        "tile_tokens": said.tile_tokens,
-        "expert_alignment": said.expert_alignment,
-        "num_valid_ids": said.num_valid_ids,
-        "sorted_rows": said.sorted_rows,
-    }
-
-
-class _PutTogether(RowConvention):
-    """A convention out of the operators' row arguments."""
-
-    def __init__(self, kind: str, index: Any = None, count: Any = None, **numbers: Any) -> None:
-        self._answer = _CONVENTIONS.get(kind, Said(kind))._replace(index=index, count=count, **numbers)
-
-    def _said(self) -> Said:
-        return self._answer
-
-
-_ROW_NUMBERS = ("tile_tokens", "expert_alignment", "num_valid_ids", "sorted_rows")
-
-
-def _run(
-    x: torch.Tensor,
-    x_scale: torch.Tensor | None = None,
-    *,
-    row_kind: str | None = None,
-    row_index: torch.Tensor | None = None,
-    row_count: torch.Tensor | None = None,
-    **arguments: Any,
-) -> Result:
-    """The operation for the operators' arguments. The dispatcher passes those that are not at their defaults."""
+def _run(x: torch.Tensor, x_scale: torch.Tensor | None = None, **arguments: Any) -> Result:
+    """The operation for the operators' arguments; the dispatcher leaves out those that are at their defaults."""
     if not torch.is_grad_enabled():
         x = x.detach() if x.requires_grad else x
         for name, value in arguments.items():
             if isinstance(value, torch.Tensor) and value.requires_grad:
                 arguments[name] = value.detach()
-    if row_kind is not None:
-        numbers = {name: arguments.pop(name) for name in _ROW_NUMBERS if name in arguments}
-        arguments["rows"] = _PutTogether(row_kind, row_index, row_count, **numbers)
-    return _face.gated_act_quant(x, x_scale, **arguments)
+    return _face.gated_act_quant(x, x_scale, **put_together(arguments))
 
 
 def _run_out(
@@ -143,12 +98,13 @@ def _run_out(
     *,
     out: torch.Tensor,
     out_scale: torch.Tensor | None = None,
+    out_unquantized: torch.Tensor | None = None,
     **arguments: Any,
 ) -> None:
-    if out_scale is None and _delivered(x, **arguments)["out_scaling"] in ("block", "row"):
+    if out_scale is None and _delivered(x, arguments)["out_scaling"] in ("block", "row"):
         raise ValueError("out_scale: expected a tensor, as out is given")
-    _run(x, x_scale, out=out, out_scale=out_scale, **arguments)
-    for written in (out, out_scale):  # autograd is told, as by any operation in place
+    _run(x, x_scale, out=out, out_scale=out_scale, out_unquantized=out_unquantized, **arguments)
+    for written in (out, out_scale, out_unquantized):  # autograd is told, as by any operation in place
         if written is not None and not written.is_inference():
             torch.autograd.graph.increment_version(written)
 
@@ -156,7 +112,7 @@ def _run_out(
 def _fake(x: torch.Tensor, x_scale: torch.Tensor | None = None, **arguments: Any) -> tuple[Any, Any]:
     """Results without data: shapes may be symbolic."""
     _require_no_gradient(x=x, x_scale=x_scale, **arguments)
-    problem = _delivered(x, **arguments)
+    problem = _delivered(x, arguments)
     *lead, rows, columns = x.shape
     columns = columns // (_STAND_IN_COLUMNS // problem["columns"])
     out = _frameworks.empty_like(x, (*lead, rows, columns), problem["out_format"])
@@ -176,7 +132,7 @@ def _fake(x: torch.Tensor, x_scale: torch.Tensor | None = None, **arguments: Any
 
 def _fake_out(x: torch.Tensor, x_scale: torch.Tensor | None = None, **arguments: Any) -> None:
     _require_no_gradient(x=x, x_scale=x_scale, **arguments)
-    _delivered(x, **arguments)
+    _delivered(x, arguments)
 
 
 def _require_no_gradient(**arguments: Any) -> None:
@@ -196,13 +152,13 @@ def _segments(row_kind: str | None = None, row_index: Any = None, **_: Any) -> A
 
 _STAND_IN_COLUMNS = 256
 _FORMATS = {getattr(torch, _frameworks._TORCH_DTYPES[format]): format for format in ("fp32", "fp16", "bf16", "e4m3")}
+_OF_THE_RUN = ("rows", "padding", "pdl", "expected_rows", "validate", "unquantized_format")  # not of the results
 
 
-def _delivered(x: torch.Tensor, **arguments: Any) -> dict[str, Any]:
+def _delivered(x: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:
     """What the operation delivers: the description of the problem with one row of few columns in the place of x."""
-    options: dict[str, Any] = {n: value for n, value in arguments.items() if isinstance(value, (str, float, int))}
-    for name in ("row_kind", *_ROW_NUMBERS, "padding", "pdl", "expected_rows", "validate"):
-        options.pop(name, None)
+    options = put_together({n: value for n, value in arguments.items() if isinstance(value, (str, float, int))})
+    options = {name: value for name, value in options.items() if name not in _OF_THE_RUN}
     options.setdefault("x_format", _FORMATS.get(x.dtype))
     masked, static = arguments.get("row_kind") == "masked", arguments.get("static_scale") is not None
     return _describe(x.ndim, masked, static, tuple(options.items()))
@@ -223,7 +179,7 @@ def _describe(rank: int, masked: bool, static: bool, options: tuple[tuple[str, A
             experts=1 if masked else None,
         )
     static_scale = np.ones(1, np.float32) if static else None
-    rows = conventions.Masked(np.zeros(1, np.int32)) if masked else None
+    rows = Masked(np.zeros(1, np.int32)) if masked else None
     return _face.plan(x, x_scale, static_scale=static_scale, rows=rows, **named).problem
 
 
@@ -232,9 +188,8 @@ def _register() -> torch.library.Library:
     # Strides of scales carry meaning: a compiler must not choose others.
     exact_strides = getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)
     tags = (torch.Tag.pt2_compliant_tag, exact_strides)
-    results = "Tensor(a!) out, Tensor(b!)? out_scale=None"
     library.define(f"gated_act_quant({_INPUTS}, {_OPTIONS}) -> (Tensor, Tensor?)", tags=tags)
-    library.define(f"gated_act_quant.out({_INPUTS}, {results}, {_OPTIONS}) -> ()", tags=tags)
+    library.define(f"gated_act_quant.out({_INPUTS}, {_RESULTS}, {_OPTIONS}) -> ()", tags=tags)
     for device in ("CPU", "CUDA"):
         library.impl("gated_act_quant", _run, device)
         library.impl("gated_act_quant.out", _run_out, device)

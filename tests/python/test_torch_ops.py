@@ -63,6 +63,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "bf16": {"out_format": "bf16", "gate": "first_half"},
     "fp16": {"out_format": "fp16"},
     "fp32": {"out_format": "fp32"},
+    "interleaved, clamped": {"gate": "interleaved", "interleave": 8, "alpha": 1.702, "beta": 1.0, "limit": 7.0},
+    "ungated": {"activation": "gelu_tanh"},
+    "situ": {"activation": "situ", "gate_bound": 2.0, "up_bound": 3.0},
+    "a preset": {"numerics": "te_mxfp8"},
+    "parts of numerics": {"numerics": moe_act.Numerics("deepgemm", smallest_amax=0.5, clamp_rounding="none")},
 }
 
 
@@ -83,16 +88,38 @@ def static_call(device: str) -> dict[str, Any]:
     return {"x": make_x(device), "static_scale": torch.tensor([0.25], device=device)}
 
 
+def model_call(device: str) -> dict[str, Any]:
+    """What experts have of their own, and what rows are weighted with."""
+    numbers = torch.linspace(0.5, 2, 3, device=device)
+    return {
+        "x": make_x(device),
+        "rows": conventions.ExpertOffsets(
+            index(device, 0, 3, 3, 36), permuted_to_expanded=index(device, *range(ROWS - 1, -1, -1))
+        ),
+        "bias": torch.linspace(-1, 1, 3 * 2 * COLUMNS, device=device).view(3, 2 * COLUMNS),
+        "alpha": numbers,
+        "beta": numbers,
+        "limit": numbers,
+        "weight": torch.linspace(0.1, 1, ROWS, device=device),
+    }
+
+
+def tiled_call(device: str) -> dict[str, Any]:
+    """Experts by tile, beside rows that have none of their own."""
+    rows = conventions.Dense(tile_to_expert=index(device, 2, 0, 1), tile_tokens=16)
+    return {"x": make_x(device), "rows": rows, "limit": torch.tensor([0.5, 1, 2], device=device)}
+
+
 def calls(device: str) -> Iterator[dict[str, Any]]:
-    """Every convention with every kind of result, quantized input, one given scale."""
+    """Every convention with every kind of result, quantized input, one given scale, experts with their own numbers."""
     for name, rows in CONVENTIONS.items():
         for options in OPTIONS.values():
             unknown_padding = name in ("map", "sorted ids, by id")
             if unknown_padding and options.get("out_scale_layout") == "swizzled_128x4":
                 continue  # the rows that the layout adds stay uninitialized
             yield {"x": make_x(device, masked=name == "masked")} | rows(device) | options
-    yield e4m3_call(device)
-    yield static_call(device)
+    for make in (e4m3_call, static_call, model_call, tiled_call):
+        yield make(device)
 
 
 def codes(tensor: Any) -> Any:
@@ -119,13 +146,19 @@ def assert_same(got: Any, expected: Any) -> None:
 
 def flattened(call: dict[str, Any]) -> dict[str, Any]:
     """The same call of the operator itself."""
-    rows = call.get("rows")
-    arguments = {name: value for name, value in call.items() if name not in ("x", "rows")}
-    if rows is not None:
-        said = rows._said()
-        arguments |= {"row_kind": said.kind, "row_index": said.index, "row_count": said.count}
-        names = ("tile_tokens", "expert_alignment", "num_valid_ids", "sorted_rows")
-        arguments |= {name: getattr(said, name) for name in names}
+    arguments = {name: value for name, value in call.items() if name not in ("x", "rows", "numerics")}
+    if "rows" in call:
+        said = call["rows"]._said()._asdict()
+        arguments |= {"row_kind": said.pop("kind"), "row_index": said.pop("index"), "row_count": said.pop("count")}
+        arguments |= {name: value for name, value in said.items() if name not in ("index_name", "count_name")}
+    numerics = call.get("numerics", "flashinfer")
+    if isinstance(numerics, moe_act.Numerics):
+        arguments |= vars(numerics)
+        numerics = arguments.pop("preset")
+    arguments["numerics"] = numerics
+    for name in ("alpha", "beta", "limit"):
+        if isinstance(arguments.get(name), torch.Tensor):
+            arguments[f"{name}_of_expert"] = arguments.pop(name)
     return arguments
 
 
@@ -162,20 +195,22 @@ def test_fake_results_have_the_real_shapes(device: str) -> None:
 
 
 def test_the_schema_has_the_arguments_of_the_call() -> None:
-    """Taken apart rows for rows, no stream; the defaults are the call's."""
+    """With objects taken apart, without a stream; the defaults are the call's."""
     plain = dict(inspect.signature(moe_act.gated_act_quant).parameters)
-    for name in ("rows", "stream", "out", "out_scale"):
-        del plain[name]
-    taken_apart = {"row_kind", "row_index", "row_count", "tile_tokens", "expert_alignment"}
-    taken_apart |= {"num_valid_ids", "sorted_rows"}
-    for overload, given in ((OPERATOR.default, set()), (OPERATOR.out, {"out", "out_scale"})):
+    results = {name: plain.pop(name) for name in ("out", "out_scale", "out_unquantized", "unquantized_format")}
+    del plain["rows"], plain["stream"]
+    taken_apart = {"row_kind", "row_index", "row_count", "tile_tokens", "expert_alignment", "num_valid_ids"}
+    taken_apart |= {"sorted_rows", "tile_to_expert", "permuted_to_expanded"}
+    taken_apart |= {"alpha_of_expert", "beta_of_expert", "limit_of_expert"}
+    taken_apart |= set(moe_act.Numerics.__dataclass_fields__) - {"preset"}
+    for overload, given in ((OPERATOR.default, {}), (OPERATOR.out, results)):
         arguments = {argument.name: argument for argument in overload._schema.arguments}
-        assert set(arguments) == set(plain) | taken_apart | given
+        assert set(arguments) == set(plain) | taken_apart | set(given)
         for name, parameter in plain.items():
             if name != "x":
                 assert arguments[name].default_value == parameter.default, name
     written = {a.name for a in OPERATOR.out._schema.arguments if a.alias_info is not None and a.alias_info.is_write}
-    assert written == {"out", "out_scale"}
+    assert written == {"out", "out_scale", "out_unquantized"}
     assert not any(argument.alias_info for argument in OPERATOR.default._schema.arguments)
 
 
@@ -206,13 +241,26 @@ def test_opcheck_of_every_convention(name: str, device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_opcheck_of_quantized_input_and_of_a_given_scale(device: str) -> None:
-    call = e4m3_call(device)
-    arguments = flattened(call) | {"x_format": "e4m3"}
-    x_scale = arguments.pop("x_scale")
-    torch.library.opcheck(OPERATOR.default, (codes(call["x"]), x_scale), arguments)
-    call = static_call(device)
-    torch.library.opcheck(OPERATOR.default, (call["x"],), flattened(call))
+@pytest.mark.parametrize("make", [e4m3_call, static_call, model_call, tiled_call])
+def test_opcheck_of_other_inputs(make: Callable[[str], dict[str, Any]], device: str) -> None:
+    call = make(device)
+    arguments = flattened(call) | ({"x_format": "e4m3"} if make is e4m3_call else {})
+    torch.library.opcheck(OPERATOR.default, (codes(call["x"]), arguments.pop("x_scale", None)), arguments)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_unquantized_copy(device: str) -> None:
+    """Written beside given results."""
+    x = make_x(device)
+    results = [zeros_as(result) for result in moe_act.gated_act_quant(x)]
+    copy = torch.zeros(ROWS, COLUMNS, dtype=torch.bfloat16, device=device)
+    version = copy._version
+    assert_same(
+        gated_act_quant(x, out=results[0], out_scale=results[1], out_unquantized=copy), moe_act.gated_act_quant(x)
+    )
+    assert torch.equal(copy, moe_act.gated_act_quant(x, out_format="bf16").out) and copy._version == version + 1
+    given = {"out": codes(results[0]), "out_scale": results[1], "out_unquantized": copy}
+    torch.library.opcheck(OPERATOR.out, (x,), given)
 
 
 def block(x: Any, ends: Any, layout: str) -> tuple[Any, Any]:
@@ -293,8 +341,11 @@ def test_a_gradient_is_refused(device: str) -> None:
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "half of the results": ({"out_scale": torch.zeros(3, ROWS)}, ValueError, "out: expected a tensor, as out_scale"),
     "the other half": ({"out": torch.zeros(ROWS, COLUMNS)}, ValueError, "out_scale: expected a tensor, as out is"),
+    "a copy alone": ({"out_unquantized": torch.zeros(ROWS, COLUMNS)}, ValueError, "out: expected a tensor, as out_unq"),
     "no convention": ({"rows": "masked"}, TypeError, "rows: expected an object of moe_act.rows, got str"),
     "an unknown convention": ({"row_kind": "odd"}, ValueError, "row_kind: expected one of"),
+    "a nameless convention": ({"row_index": torch.zeros(3)}, ValueError, "row_kind: expected the name of a conv"),
+    "an unknown preset": ({"numerics": "odd"}, ValueError, "preset: expected one of|numerics: expected one of"),
     "an unknown format": ({"out_format": "e9m9"}, ValueError, "out_format: expected one of"),
     "rank": ({"x": torch.zeros(8)}, ValueError, r"x: expected \[rows, 2H\], got float32 \["),
 }
