@@ -11,7 +11,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import moe_act.transformers  # noqa: F401 - registers the implementations
 import torch
@@ -43,6 +43,13 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         | {"moe_intermediate_size": 256, "n_routed_experts": 16, "num_experts_per_tok": 4}
         | {"n_group": 4, "topk_group": 2, "first_k_dense_replace": 1},
     ),
+    "gpt-oss": (
+        "GptOssConfig",
+        SIZES
+        | HEADS
+        | {"num_local_experts": 8, "num_experts_per_tok": 4}
+        | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
+    ),
 }
 MODELS = tuple(CONFIGS)
 IMPLEMENTATIONS = ("grouped_mm", "moe_act", "moe_act_block_fp8")
@@ -63,7 +70,8 @@ def experts_of(model: Any) -> Any:
     experts = next(module for module in model.modules() if type(module).__name__.endswith("Experts"))
     with torch.no_grad():
         for name, parameter in experts.named_parameters():
-            parameter.normal_(std=0.5 if name.endswith("bias") else parameter.shape[-1] ** -0.5)
+            inputs = parameter.shape[-2 if experts.is_transposed else -1]
+            parameter.normal_(std=0.1 if name.endswith("bias") else inputs**-0.5)
     return experts
 
 
@@ -83,9 +91,18 @@ def run(experts: Any, implementation: str, routing: tuple[Any, Any, Any]) -> Any
         return experts(*routing)
 
 
-def choices(experts: Any, routing: tuple[Any, Any, Any], quantize: bool = False) -> Iterator[tuple[int, Any, Any, Any]]:
-    """In float64, of every token and choice: the token, the activation, the second weights [out, in], the weight.
-    What the first GEMM delivers is rounded as there. quantize: both factors of the second GEMM to e4m3 and back."""
+class Choice(NamedTuple):
+    """One of a token's experts, in float64."""
+
+    token: int
+    x: Any  # [2H], the first GEMM's result rounded as there, with the bias
+    activation: Any  # [H]
+    second: Any  # [hidden, H], weights
+    weight: Any
+
+
+def choices(experts: Any, routing: tuple[Any, Any, Any], quantize: bool = False) -> Iterator[Choice]:
+    """Of every token. quantize: both factors of the second GEMM to e4m3 and back."""
     hidden, index, weights = routing
     firsts, seconds = experts.gate_up_proj.double(), experts.down_proj.double()
     if experts.is_transposed:
@@ -102,7 +119,7 @@ def choices(experts: Any, routing: tuple[Any, Any, Any], quantize: bool = False)
         activation = experts._apply_gate(x)
         if quantize:
             activation = to_e4m3(activation[None], 1)[0]
-        yield token, activation, seconds[expert], weights[token, choice].double()
+        yield Choice(token, x, activation, seconds[expert], weights[token, choice].double())
 
 
 def bias_of(experts: Any, routing: tuple[Any, Any, Any]) -> Any:
@@ -117,8 +134,8 @@ def bias_of(experts: Any, routing: tuple[Any, Any, Any]) -> Any:
 def in_float64(experts: Any, routing: tuple[Any, Any, Any], quantize: bool = False) -> Any:
     """The layer."""
     out = torch.zeros(routing[0].shape, dtype=torch.float64, device=routing[0].device)
-    for token, activation, second, weight in choices(experts, routing, quantize):
-        out[token] += weight * (second @ activation)
+    for each in choices(experts, routing, quantize):
+        out[each.token] += each.weight * (each.second @ each.activation)
     return out + bias_of(experts, routing)
 
 

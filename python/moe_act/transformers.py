@@ -97,7 +97,13 @@ def quantize_blocks(weight: torch.Tensor) -> BlockFp8:
 
 
 _FORMATS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
-_GATED = {"SiLUActivation": "swiglu", "SiLU": "swiglu", "GELUActivation": "geglu", "GELUTanh": "geglu_tanh"}
+_GATED = {
+    "SiLUActivation": "swiglu",
+    "SiLU": "swiglu",
+    "GELUActivation": "geglu",
+    "GELUTanh": "geglu_tanh",
+    "ReLU": "reglu",
+}
 
 
 def _activation_of(experts: Any) -> dict[str, Any]:

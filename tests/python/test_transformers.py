@@ -10,19 +10,43 @@ from tensors import DEVICES
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers", minversion="5.17")
 import moe_act.transformers as ours  # noqa: E402
-from experts import MODELS, bias_of, choices, experts_of, in_float64, make_model, relative, routed, run  # noqa: E402
+from experts import (  # noqa: E402
+    MODELS,
+    Choice,
+    bias_of,
+    choices,
+    experts_of,
+    in_float64,
+    make_model,
+    relative,
+    routed,
+    run,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`:UserWarning")
 
 
+def activation_rounding(experts: Any, each: Choice) -> Any:
+    """How far two implementations of an activation may lie apart, in bf16's unit of rounding. Three of the result, for
+    the activation, its product and ours; gpt-oss rounds five times on the way, and before it the sum with the bias,
+    whose error counts as much as what follows depends on it, as does that of alpha * gate."""
+    if not experts.has_bias:
+        return 3 * each.activation.abs()
+    with torch.enable_grad():
+        x = each.x.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(experts._apply_gate(x).sum(), x)
+    return 8 * each.activation.abs() + 3 * (slope * each.x).abs().view(-1, 2).sum(1)
+
+
 @torch.no_grad()
 def rounding_of(experts: Any, routing: tuple[Any, Any, Any]) -> Any:
-    """How far two bf16 implementations may lie apart. Activations: three roundings there (the activation, its product,
-    ours), summed up over the row. Outputs: the second GEMM, the weighting and the sum in both, six roundings."""
+    """How far two bf16 implementations of a layer may lie apart: activations, summed up over the row; outputs, for the
+    second GEMM, the bias, the weighting and the sum in both, eight roundings."""
     bound = torch.zeros(routing[0].shape, dtype=torch.float64, device=routing[0].device)
-    for token, activation, second, weight in choices(experts, routing):
-        bound[token] += weight * (3 * (second.abs() @ activation.abs()) + 6 * (second @ activation).abs())
-    return (bound + 6 * bias_of(experts, routing).abs()) * 2.0**-9
+    for each in choices(experts, routing):
+        of_activations = each.second.abs() @ activation_rounding(experts, each)
+        bound[each.token] += each.weight * (of_activations + 8 * (each.second @ each.activation).abs())
+    return (bound + 8 * bias_of(experts, routing).abs()) * 2.0**-9
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -90,8 +114,9 @@ def test_tokens_of_experts_elsewhere(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_compiled_in_one_graph(device: str) -> None:
-    experts = experts_of(make_model("mixtral", device))
+@pytest.mark.parametrize("name", ["mixtral", "gpt-oss"])
+def test_compiled_in_one_graph(name: str, device: str) -> None:
+    experts = experts_of(make_model(name, device))
     experts.config._experts_implementation = "moe_act"
     torch.compiler.reset()
     compiled = torch.compile(experts, fullgraph=True, backend="aot_eager", dynamic=True)
@@ -130,6 +155,16 @@ def test_a_gradient_is_refused() -> None:
         experts.config._experts_implementation = implementation
         with pytest.raises(ValueError, match="moe_act computes no gradient"):
             experts(*routed(experts, "cpu"))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_pytorch_tanh", "relu"])
+def test_other_activations(activation: str) -> None:
+    experts = experts_of(make_model("mixtral", "cpu"))
+    experts.act_fn = transformers.activations.ACT2FN[activation]
+    routing = routed(experts, "cpu")
+    theirs, got = (run(experts, implementation, routing) for implementation in ("grouped_mm", "moe_act"))
+    exact = in_float64(experts, routing)
+    assert relative(got - exact, exact) <= 1.1 * relative(theirs - exact, exact) < 0.01
 
 
 def test_unknown_activations_are_refused() -> None:
