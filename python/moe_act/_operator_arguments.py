@@ -16,6 +16,7 @@ from .numerics import Numerics
 _NUMBERS_OR_TENSORS = ("alpha", "beta", "limit")
 _PARTS = ("product_rounding", "smallest_amax", "smallest_scale", "quantization", "clamp_rounding")
 _ROWS = ("tile_tokens", "expert_alignment", "num_valid_ids", "sorted_rows", "tile_to_expert", "permuted_to_expanded")
+_APART = {"row_kind", "row_index", "row_count", *_ROWS, *_PARTS, *(f"{name}_of_expert" for name in _NUMBERS_OR_TENSORS)}
 
 # What each convention calls its tensors.
 _CONVENTIONS = {
@@ -65,6 +66,8 @@ def take_apart(options: dict[str, Any]) -> dict[str, Any]:
 
 def put_together(arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments of :func:`moe_act.gated_act_quant` for the operators'."""
+    if _APART.isdisjoint(arguments):
+        return arguments
     options = dict(arguments)
     kind = options.pop("row_kind", None)
     fields = {name: options.pop(name) for name in _ROWS if name in options}
