@@ -4,14 +4,15 @@
 
 Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the benchmarks,
 and writes DIRECTORY/<gpu>.json with everything that was found, and the benchmarks' figures to contenders.json,
-conventions.json, search.json, frameworks.json and host.json beside it. Exit status 1 if anything failed. Nothing is
-fetched: the build tools, torch and pytest have to be there. The commit is read from git, or from MOE_ACT_COMMIT where
-there is no .git.
+conventions.json, search.json, frameworks.json, host.json and, where transformers is installed, experts.json beside it.
+Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and pytest have to be there. The commit is
+read from git, or from MOE_ACT_COMMIT where there is no .git.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import subprocess
@@ -147,6 +148,8 @@ def measure(programs: Path, out: Path) -> dict[str, dict[str, Any]]:
         "frameworks": [python, "bench/frameworks", "--device", "cuda"],
         "host": [python, "bench/host.py", "--program", str(programs / "moe_act_bench_host")],
     }
+    if importlib.util.find_spec("transformers") is not None:
+        commands["experts"] = [python, "bench/experts.py", "--device", "cuda"]
     steps = {}
     for name, command in commands.items():
         done, seconds = run(name, [*command, "--json", str(out / f"{name}.json")])

@@ -19,7 +19,7 @@ import timeit
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import moe_act
+import moe_act.torch
 import torch
 from environment import ROOT, commit, date
 from gpu import environment
@@ -43,6 +43,10 @@ CALLS = {
     "gated_act_quant, five tensors": Call(f"moe_act.gated_act_quant({FIVE})", 3000),
     "gated_act_quant, six tensors": Call(f"moe_act.gated_act_quant({SIX})", 3000),
     "gated_act_quant, results allocated": Call("moe_act.gated_act_quant(x, x_scale, expanded_idx_to_permuted_idx=map)"),
+    "torch operator, five tensors": Call(f"moe_act.torch.gated_act_quant({FIVE})"),
+    "torch operator, results allocated": Call(
+        "moe_act.torch.gated_act_quant(x, x_scale, expanded_idx_to_permuted_idx=map)"
+    ),
     "torch.mul, out given": Call("torch.mul(x_scale, x_scale, out=product)"),
 }
 

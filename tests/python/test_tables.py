@@ -8,7 +8,7 @@ from typing import Any
 import plot
 import pytest
 import readme
-from tables import conventions, frameworks, gpu, host
+from tables import conventions, experts, frameworks, gpu, host
 from tables.markdown import three_digits
 
 ENVIRONMENT = {"gpu": "GPU", "date": "2026-11-22T00:00:00+00:00", "commit": "0123456789abcdef"}
@@ -123,3 +123,11 @@ def test_the_search_shows_how_far_from_the_fastest_plan_ours_is() -> None:
     ]
     shown = rows(gpu.search({"environment": ENVIRONMENT, "workloads": [searched]}))[2]
     assert shown[:4] == ["routed/1", "4.00 / 6.00", "4.00 / 5.00", "1.00 / 1.20"] and shown[-1] == "b"
+
+
+def test_errors_of_experts_show_what_was_measured() -> None:
+    environment = ENVIRONMENT | {"torch": "2", "transformers": "5"}
+    results = [{"experts": "one", "errors": {"theirs": 0.00123, "ours": 0.034567}}]
+    text = experts.errors({"environment": environment, "results": results})
+    assert "torch 2, transformers 5:" in text
+    assert rows(text)[0] == ["experts", "theirs", "ours"] and rows(text)[2] == ["one", "0.0012", "0.0346"]

@@ -1,0 +1,202 @@
+"""The operation as torch operators, called, traced and refused."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import moe_act
+import pytest
+from tensors import DEVICES
+
+torch = pytest.importorskip("torch")
+from moe_act.torch import gated_act_quant  # noqa: E402
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+from torch_calls import (  # noqa: E402
+    COLUMNS,
+    CONVENTIONS,
+    LAYOUTS,
+    ROWS,
+    assert_same,
+    calls,
+    codes,
+    e4m3_call,
+    flattened,
+    make_x,
+    model_call,
+    static_call,
+    tiled_call,
+    zeros_as,
+)
+
+OPERATOR = torch.ops.moe_act.gated_act_quant
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> None:
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_operators_are_the_operation(device: str) -> None:
+    """Face, functional and out variant: the same bytes, shapes and strides as the plain call."""
+    for call in calls(device):
+        expected = moe_act.gated_act_quant(**call)
+        assert_same(gated_act_quant(**call), expected)
+        assert_same(OPERATOR(call["x"], **flattened(call)), expected)
+        plain, ours = ([zeros_as(result) for result in expected] for _ in range(2))
+        moe_act.gated_act_quant(**call, out=plain[0], out_scale=plain[1])
+        given = gated_act_quant(**call, out=ours[0], out_scale=ours[1])
+        assert given.out is ours[0] and given.out_scale is ours[1]
+        assert_same(given, plain)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_fake_results_have_the_real_shapes(device: str) -> None:
+    """And strides, dtypes and devices: of every convention with every layout."""
+    for call in calls(device):
+        expected = OPERATOR(call["x"], **flattened(call))
+        with FakeTensorMode() as mode:
+            fakes = {
+                name: mode.from_tensor(value) if isinstance(value, torch.Tensor) else value
+                for name, value in ({"x": call["x"]} | flattened(call)).items()
+            }
+            results = OPERATOR(fakes.pop("x"), **fakes)
+        for fake, real in zip(results, expected, strict=True):
+            assert (fake is None) == (real is None)
+            if real is not None:
+                described = [(t.shape, t.stride(), t.dtype, t.device) for t in (fake, real)]
+                assert described[0] == described[1], (call, described)
+
+
+def test_the_schema_has_the_arguments_of_the_call() -> None:
+    """With objects taken apart, without a stream; the defaults are the call's."""
+    plain = dict(inspect.signature(moe_act.gated_act_quant).parameters)
+    results = {name: plain.pop(name) for name in ("out", "out_scale", "out_unquantized", "unquantized_format")}
+    del plain["rows"], plain["stream"]
+    taken_apart = {"row_kind", "row_index", "row_count", "tile_tokens", "expert_alignment", "num_valid_ids"}
+    taken_apart |= {"sorted_rows", "tile_to_expert", "permuted_to_expanded"}
+    taken_apart |= {"alpha_of_expert", "beta_of_expert", "limit_of_expert"}
+    taken_apart |= set(moe_act.Numerics.__dataclass_fields__) - {"preset"}
+    for overload, given in ((OPERATOR.default, {}), (OPERATOR.out, results)):
+        arguments = {argument.name: argument for argument in overload._schema.arguments}
+        assert set(arguments) == set(plain) | taken_apart | set(given)
+        for name, parameter in plain.items():
+            if name != "x":
+                assert arguments[name].default_value == parameter.default, name
+    written = {a.name for a in OPERATOR.out._schema.arguments if a.alias_info is not None and a.alias_info.is_write}
+    assert written == {"out", "out_scale", "out_unquantized"}
+    assert not any(argument.alias_info for argument in OPERATOR.default._schema.arguments)
+
+
+OPCHECKS = [
+    *({"out_scale_layout": layout} for layout in LAYOUTS),
+    {"out_format": "bf16"},
+    {"out_scaling": "row", "out_format": "e5m2"},
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("options", OPCHECKS, ids=lambda options: "-".join(options.values()))
+def test_opcheck(options: dict[str, Any], device: str) -> None:
+    """Results in fp8 are given as integer views: opcheck compares arguments, and torch compares no fp8. It also copies
+    them without the gaps in their strides, so that there are none: a multiple of 4 rows."""
+    x = make_x(device)[: ROWS // 4 * 4]
+    torch.library.opcheck(OPERATOR.default, (x,), options)
+    results = [codes(result) for result in OPERATOR(x, **options)]
+    torch.library.opcheck(OPERATOR.out, (x,), options | {"out": results[0], "out_scale": results[1]})
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_opcheck_of_every_convention(name: str, device: str) -> None:
+    call = {"x": make_x(device, masked=name == "masked")} | CONVENTIONS[name](device)
+    # What a map of the valid rows leaves out is not written, and then two runs differ: these name every row.
+    torch.library.opcheck(OPERATOR.default, (call["x"],), flattened(call))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("make", [e4m3_call, static_call, model_call, tiled_call])
+def test_opcheck_of_other_inputs(make: Callable[[str], dict[str, Any]], device: str) -> None:
+    call = make(device)
+    arguments = flattened(call) | ({"x_format": "e4m3"} if make is e4m3_call else {})
+    torch.library.opcheck(OPERATOR.default, (codes(call["x"]), arguments.pop("x_scale", None)), arguments)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_unquantized_copy(device: str) -> None:
+    """Written beside given results."""
+    x = make_x(device)
+    results = [zeros_as(result) for result in moe_act.gated_act_quant(x)]
+    copy = torch.zeros(ROWS, COLUMNS, dtype=torch.bfloat16, device=device)
+    version = copy._version
+    assert_same(
+        gated_act_quant(x, out=results[0], out_scale=results[1], out_unquantized=copy), moe_act.gated_act_quant(x)
+    )
+    assert torch.equal(copy, moe_act.gated_act_quant(x, out_format="bf16").out) and copy._version == version + 1
+    given = {"out": codes(results[0]), "out_scale": results[1], "out_unquantized": copy}
+    torch.library.opcheck(OPERATOR.out, (x,), given)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "half of the results": ({"out_scale": torch.zeros(3, ROWS)}, ValueError, "out: expected a tensor, as out_scale"),
+    "the other half": ({"out": torch.zeros(ROWS, COLUMNS)}, ValueError, "out_scale: expected a tensor, as out is"),
+    "a copy alone": ({"out_unquantized": torch.zeros(ROWS, COLUMNS)}, ValueError, "out: expected a tensor, as out_unq"),
+    "no convention": ({"rows": "masked"}, TypeError, "rows: expected an object of moe_act.rows, got str"),
+    "an unknown convention": ({"row_kind": "odd"}, ValueError, "row_kind: expected one of"),
+    "a nameless convention": ({"row_index": torch.zeros(3)}, ValueError, "row_kind: expected the name of a conv"),
+    "an unknown preset": ({"numerics": "odd"}, ValueError, "preset: expected one of|numerics: expected one of"),
+    "an unknown format": ({"out_format": "e9m9"}, ValueError, "out_format: expected one of"),
+    "rank": ({"x": torch.zeros(8)}, ValueError, r"x: expected \[rows, 2H\], got float32 \["),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_before_anything_is_written(name: str) -> None:
+    """Eager and traced."""
+    change, error, says = REFUSED[name]
+    call = {"x": make_x("cpu")} | change
+    with pytest.raises(error, match=f"^({says})"):
+        gated_act_quant(**call)
+    assert not any(change[result].any() for result in ("out", "out_scale") if result in change)
+    with pytest.raises(Exception, match=says):
+        torch.compile(gated_act_quant, fullgraph=True, backend="aot_eager")(**call)
+
+
+@pytest.mark.filterwarnings("ignore:.*[Qq]uantize.*:UserWarning", "ignore:Sparse CSR:UserWarning")
+@pytest.mark.parametrize("argument", ["x", "out"])
+def test_tensors_without_plain_memory(argument: str) -> None:
+    """Sparse ones and quantized ones, by the operator and by the plain call."""
+    for spoil in (
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to_sparse_csr(),
+        lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.quint8),
+    ):
+        out, out_scale = torch.full((ROWS, COLUMNS), 7.0), torch.full((3, ROWS), 7.0)
+        call = {"x": make_x("cpu").float(), "out": out, "out_format": "fp32"}
+        call[argument] = spoil(call[argument])
+        with pytest.raises(NotImplementedError, match="Could not run 'moe_act::gated_act_quant"):
+            gated_act_quant(**call)
+        with pytest.raises(ValueError, match=f"^{argument}: its DLPack export failed: "):
+            moe_act.gated_act_quant(**call)
+        assert (out == 7).all() and (out_scale == 7).all()
+
+
+@pytest.mark.parametrize("argument", ["x", "out", "out_scale"])
+def test_fake_tensors_outside_of_tracing(argument: str) -> None:
+    """They have no memory: the plain call refuses them, the operator answers with fakes."""
+    out = torch.zeros(ROWS, COLUMNS, dtype=torch.float8_e4m3fn)
+    call = {"x": make_x("cpu"), "out": out, "out_scale": torch.zeros(3, ROWS)}
+    kept = {name: tensor for name, tensor in call.items() if name != argument}
+    call[argument] = FakeTensorMode().from_tensor(call[argument])
+    with pytest.raises(ValueError, match=f"^{argument}: its data pointer is null, expected "):
+        moe_act.gated_act_quant(**call)
+    for name in {"out", "out_scale"} & set(kept):
+        assert not codes(kept[name]).any()
+
+
+def test_meta_tensors() -> None:
+    out, out_scale = gated_act_quant(make_x("meta"))
+    assert out.device.type == out_scale.device.type == "meta"
+    assert out.shape == (ROWS, COLUMNS) and out_scale.shape == (3, ROWS)
