@@ -123,6 +123,13 @@ void store(void* out, Format format, std::int64_t offset, const float* values, i
   }
 }
 
+// The codes of values / scale, of finite values and a scale that was made of them: none is out of range.
+void store_quotients(void* out, std::int64_t offset, const float* values, float scale, int count) {
+  alignas(64) std::uint32_t codes[block_columns];
+  for (int i = 0; i < block_columns; ++i) codes[i] = Encoding<Format::e4m3>::encode_in_range(values[i] / scale);
+  store_codes<Format::e4m3>(out, offset, codes, count);
+}
+
 // Values to what is encoded.
 void quantize(Quantization quantization, const math::BlockScale& scale, float* values, int begin, int end) {
   if (quantization == Quantization::divide) {
@@ -134,24 +141,34 @@ void quantize(Quantization quantization, const math::BlockScale& scale, float* v
   }
 }
 
-// values = silu(gate) * up; returns their amax.
-float activate_block(const float* gate, const float* up, float* values) {
-  alignas(64) float denominator[block_columns];
-  for (int i = 0; i < block_columns; ++i) denominator[i] = math::silu_denominator(gate[i]);
-  float amax = 0.0f;
-#pragma omp simd reduction(max : amax)
-  for (int i = 0; i < block_columns; ++i) {
-    values[i] = math::swiglu(gate[i], denominator[i], up[i]);
-    amax = math::larger_magnitude(amax, values[i]);
-  }
-  return amax;
-}
-
 float amax_of(const float* values, int begin, int end) {
   float amax = 0.0f;
 #pragma omp simd reduction(max : amax)
   for (int i = begin; i < end; ++i) amax = math::larger_magnitude(amax, values[i]);
   return amax;
+}
+
+// Of a block.
+struct Magnitude {
+  float amax;   // NaN aside
+  bool finite;  // are all values known to be?
+};
+
+// values = silu(gate) * up.
+Magnitude activate_block(const float* gate, const float* up, float* values) {
+  alignas(64) float denominator[block_columns];
+  for (int i = 0; i < block_columns; ++i) denominator[i] = math::silu_denominator(gate[i]);
+  // On the bits, where NaN is larger than infinity: whether there is one costs nothing, and hardly ever is one.
+  std::int32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+  for (int i = 0; i < block_columns; ++i) {
+    values[i] = math::swiglu(gate[i], denominator[i], up[i]);
+    const auto magnitude = static_cast<std::int32_t>(math::to_bits(values[i]) & math::magnitude_mask);
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  const auto bits = static_cast<std::uint32_t>(largest);
+  if (bits > math::infinity_bits) return {amax_of(values, 0, block_columns), false};
+  return {math::from_bits(bits), bits < math::infinity_bits};
 }
 
 bool has_nan(const float* values, int begin, int end) {
@@ -160,29 +177,42 @@ bool has_nan(const float* values, int begin, int end) {
   return found;
 }
 
-// The scales of up to 128 columns, delivered, and the columns quantized by them. amax: of all of them.
-void scale_block(const KernelArguments& arguments, const Place& place, std::int64_t column, float amax, float* values,
-                 int count) {
-  const Numerics& numerics = arguments.numerics;
+// The scale of `end - begin` columns, delivered. amax: theirs. last: where the row ends, if it does before `end`.
+math::BlockScale deliver_scale(const KernelArguments& arguments, const Place& place, std::int64_t column, float amax,
+                               const float* values, int begin, int last) {
   const math::ScaleView& scales = arguments.out_scale_view;
-  const int columns = 1 << scales.block_log2;
-  for (int begin = 0; begin < count; begin += columns) {
-    const int end = begin + columns;
-    const int last = end < count ? end : count;  // columns behind the row are zeros, but for what weighs them
-    const float of_block = columns == block_columns ? amax : amax_of(values, begin, end);
-    const bool poisoned = numerics.has_scale_of_zero && has_nan(values, begin, last);
-    const math::BlockScale scale = math::scale_of<Unit>(numerics, arguments.out_format, of_block, poisoned);
-    const std::int64_t block = (column + begin) >> scales.block_log2;
-    math::store_scale(arguments.out_scale, scales, place.out_scale + scales.block_offset(block), scale.scale);
-    if (columns == block_columns) return quantize(numerics.quantization, scale, values, 0, block_columns);
-    quantize(numerics.quantization, scale, values, begin, end);
-  }
+  // Columns behind the row are zeros, but for what weighs them.
+  const bool poisoned = arguments.numerics.has_scale_of_zero && has_nan(values, begin, last);
+  const math::BlockScale scale = math::scale_of<Unit>(arguments.numerics, arguments.out_format, amax, poisoned);
+  const std::int64_t block = (column + begin) >> scales.block_log2;
+  math::store_scale(arguments.out_scale, scales, place.out_scale + scales.block_offset(block), scale.scale);
+  return scale;
 }
 
-// Gate and up of a block with their bias, and the values that they make; returns the amax of those.
+// Columns that share a scale by themselves: codes of up to 128 of them, and their scales.
+void store_block(const KernelArguments& arguments, const Place& place, std::int64_t column, const Magnitude& magnitude,
+                 float* values, int count) {
+  const Quantization quantization = arguments.numerics.quantization;
+  const int columns = 1 << arguments.out_scale_view.block_log2;
+  if (columns == block_columns) {
+    const math::BlockScale scale = deliver_scale(arguments, place, column, magnitude.amax, values, 0, count);
+    if (magnitude.finite && arguments.out_format == Format::e4m3 && quantization == Quantization::divide)
+      return store_quotients(arguments.out, place.out + column, values, scale.scale, count);
+    quantize(quantization, scale, values, 0, block_columns);
+  }
+  for (int begin = 0; begin < count && columns < block_columns; begin += columns) {
+    const int end = begin + columns;
+    const float amax = amax_of(values, begin, end);
+    quantize(quantization, deliver_scale(arguments, place, column, amax, values, begin, end < count ? end : count),
+             values, begin, end);
+  }
+  store(arguments.out, arguments.out_format, place.out + column, values, count);
+}
+
+// Gate and up of a block with their bias, and the values that they make.
 template <Format input>
-float load_and_activate(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place,
-                        std::int64_t column, int count, float* values) {
+Magnitude load_and_activate(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place,
+                            std::int64_t column, int count, float* values) {
   alignas(64) float gate[block_columns];
   alignas(64) float up[block_columns];
   const auto load = [&](std::int64_t first, int columns, float* loaded) {
@@ -200,7 +230,7 @@ float load_and_activate(const KernelArguments& arguments, const math::ScaleView&
   }
   if (place.model == nullptr) return activate_block(gate, up, values);
   activate_general<input>(arguments, *place.model, gate, up, values);
-  return amax_of(values, 0, count);
+  return {amax_of(values, 0, count), false};
 }
 
 // The amax of `count` columns of one row from `first` on, and unless only that is asked for, their results.
@@ -209,7 +239,7 @@ template <Format input>
 float run_strip(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place,
                 std::int64_t first, int count, bool only_amax, const math::BlockScale& row_scale) {
   alignas(64) float values[strip_blocks][block_columns];
-  float amax[strip_blocks];
+  Magnitude magnitudes[strip_blocks];
   float strip_amax = 0.0f;
   const auto columns = [&](int block) {
     const int left = count - block * block_columns;
@@ -219,8 +249,8 @@ float run_strip(const KernelArguments& arguments, const math::ScaleView& x_scale
   for (int block = 0; block < count_blocks; ++block) {
     const std::int64_t column = first + block * block_columns;
     if (!only_amax) prefetch_next<input>(arguments, place, column);
-    amax[block] = load_and_activate<input>(arguments, x_scales, place, column, columns(block), values[block]);
-    strip_amax = amax[block] > strip_amax ? amax[block] : strip_amax;
+    magnitudes[block] = load_and_activate<input>(arguments, x_scales, place, column, columns(block), values[block]);
+    strip_amax = magnitudes[block].amax > strip_amax ? magnitudes[block].amax : strip_amax;
   }
   if (only_amax) return strip_amax;
   for (int block = 0; block < count_blocks; ++block) {
@@ -228,9 +258,11 @@ float run_strip(const KernelArguments& arguments, const math::ScaleView& x_scale
     if (place.model != nullptr && arguments.model.unquantized != nullptr)
       store(arguments.model.unquantized, arguments.model.unquantized_format, place.model->unquantized + column,
             values[block], columns(block));
-    if (!arguments.scale_per_row && arguments.out_scale != nullptr)
-      scale_block(arguments, place, column, amax[block], values[block], columns(block));
-    else if (is_scaled(arguments.out_format))
+    if (!arguments.scale_per_row && arguments.out_scale != nullptr) {
+      store_block(arguments, place, column, magnitudes[block], values[block], columns(block));
+      continue;
+    }
+    if (is_scaled(arguments.out_format))
       quantize(arguments.numerics.quantization, row_scale, values[block], 0, block_columns);
     store(arguments.out, arguments.out_format, place.out + column, values[block], columns(block));
   }
