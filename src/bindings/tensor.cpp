@@ -272,14 +272,12 @@ void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
   if (!PyCapsule_CheckExact(owner_.ptr()))
     raise(PyExc_TypeError, name, "its __dlpack__ returned " + type_name_of(owner_) + ", expected a DLPack capsule");
   take_capsule(name);
+  if (is_jax_array(object)) tensor_.flags |= MOE_ACT_TENSOR_READ_ONLY;
 }
 
 void Tensor::take_capsule(const char* name) {
   const Unpacked capsule = unpacked(name, owner_);
   take(name, capsule.tensor, capsule.flags);
-
-  }
-  if (is_jax_array(object)) tensor_.flags |= MOE_ACT_TENSOR_READ_ONLY;
 }
 
 void Tensor::take(const char* name, const dlpack::Tensor& tensor, std::uint64_t flags) {
