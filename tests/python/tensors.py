@@ -26,7 +26,7 @@ def on_device(value: Any, device: str) -> Any:
 
 
 def get(tensor: Any) -> Any:
-    """A tensor of any framework as a NumPy array, e4m3 and bf16 as their codes; None stays None."""
+    """A tensor of any framework as a NumPy array, bf16 and what has 8 bits as their codes; None stays None."""
     if tensor is None:
         return None
     if isinstance(tensor, np.ndarray):
@@ -34,7 +34,8 @@ def get(tensor: Any) -> Any:
         return tensor if codes is None else tensor.view(codes)
     import torch
 
-    codes = {torch.float8_e4m3fn: torch.uint8, torch.bfloat16: torch.int16}.get(tensor.dtype)
+    names = {"float8_e4m3fn": torch.uint8, "float8_e5m2": torch.uint8, "float8_e8m0fnu": torch.uint8}
+    codes = (names | {"bfloat16": torch.int16}).get(str(tensor.dtype).removeprefix("torch."))
     return devices.to_numpy(tensor if codes is None else tensor.view(codes))
 
 

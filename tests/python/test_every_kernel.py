@@ -1,0 +1,100 @@
+"""Every compiled kernel is reached by these cases, and on a GPU every way to run them is right by the oracle.
+
+The kernels of dense rows and int32 maps alone are test_gpu.py's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cases
+import moe_act
+import numpy as np
+import pytest
+from cases import Case
+from moe_act import oracle
+from moe_act.rows import ExpertOffsets, RowToExpert
+from tensors import get, on_device
+
+H100 = moe_act.DeviceInfo(multiprocessors=132, compute_capability=(9, 0), memory_gigabytes_per_second=3352)
+CAPACITY, COLUMNS, EXPERTS = 70, 1088, 3  # a partial chunk for every width, and a partial block
+ARGUMENTS = ("x", "x_scale", "rows", "bias", "alpha", "beta", "limit", "weight")  # of run, too
+
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "e4m3 by 32, swizzled": {"out_block": 32, "out_scale_layout": "swizzled_128x4"},
+    "e5m2 by 64, packed": {"out_format": "e5m2", "out_block": 64, "out_scale_layout": "packed_ue8m0"},
+    "e4m3 by 128, for TMA": {"out_scale_layout": "tma_column_major", "scale_rounding": "power_of_two"},
+    "e4m3 per row": {"out_scaling": "row"},
+    "bf16": {"out_format": "bf16"},
+    "fp16": {"out_format": "fp16"},
+    "fp32": {"out_format": "fp32"},
+}
+X_SCALES = {"e4m3 by 32, swizzled": ("row_major", 32), "e5m2 by 64, packed": ("packed_ue8m0", 64)}
+MODELS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "general": {"alpha": 1.7, "beta": 1.0, "limit": 3.0, "numerics": "deepgemm", "gate": "interleaved"},
+    "general, by expert": {"activation": "geglu", "bias": np.linspace(-1, 1, EXPERTS * 2 * COLUMNS, dtype=np.float32)},
+}
+
+
+def call_of(schedule: str, input: str, output: str, model: str) -> tuple[dict[str, Any], np.ndarray]:
+    """The arguments, and which rows are live; what is dead is NaN."""
+    rng = np.random.default_rng(0)
+    if schedule == "list":
+        experts = rng.integers(-1, EXPERTS, CAPACITY)
+        live, rows = experts >= 0, RowToExpert(experts.astype(np.int64))
+    else:
+        live, rows = np.arange(CAPACITY) < 61, ExpertOffsets(np.array([0, 17, 17, 61], np.int32))
+    x = np.full((CAPACITY, 2 * COLUMNS), 0xFFFF if input == "bf16" else 0xFF if input == "e4m3" else np.nan)
+    x = x.astype(cases.CODES[input])
+    x[live] = cases.values_of(rng, (int(live.sum()), 2 * COLUMNS), input)
+    call: dict[str, Any] = {"x": x, "rows": rows} | OUTPUTS[output] | MODELS[model]
+    if "bias" in call:
+        call["bias"] = call["bias"].reshape(EXPERTS, 2 * COLUMNS)
+    if input in ("e4m3", "bf16"):
+        call["x_format"] = input
+    if input == "e4m3":
+        layout, block = X_SCALES.get(output, ("column_major", 128))
+        scales = np.exp2(rng.integers(-6, 3, (CAPACITY, -(-2 * COLUMNS // block)))).astype(np.float32)
+        call |= {"x_scale": moe_act.scales.from_rows(scales, layout), "x_scale_layout": layout, "x_block": block}
+    return call, live
+
+
+ALL = [(s, i, o, m) for s in ("list", "segments") for i in cases.INPUTS for o in OUTPUTS for m in MODELS]
+
+
+def test_no_kernel_is_left_out() -> None:
+    reached, schedules = set(), set()
+    for names in ALL:
+        plan = moe_act.plan(**call_of(*names)[0], device=H100)
+        assert plan.schedule == names[0]
+        schedules |= {each.schedule for each in plan.alternatives()}
+        reached |= {each.kernel for each in (plan, *plan.alternatives())}
+    assert schedules == {"list", "segments"}
+    for input in cases.INPUTS:
+        for output in cases.OUTPUTS:
+            for row_kind in cases.ROW_KINDS:
+                problem = cases.build(Case(input, output, row_kind=row_kind, rows=67, columns=COLUMNS))
+                plan = moe_act.plan(**problem.arguments, device=H100)
+                reached |= {each.kernel for each in (plan, *plan.alternatives())}
+    assert reached == set(range(plan.kernels))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("schedule", "input", "output", "model"), ALL)
+def test_every_plan_by_the_oracle(schedule: str, input: str, output: str, model: str) -> None:
+    call, live = call_of(schedule, input, output, model)
+    options = {name: value for name, value in call.items() if name not in ARGUMENTS}
+    arguments = {name: on_device(value, "cuda") for name, value in call.items() if name in ARGUMENTS}
+    plan = moe_act.plan(**(options | arguments))
+    assert plan.schedule == schedule
+    expected: list[bytes] | None = None
+    for each in (plan, *plan.alternatives()):
+        out, out_scale = map(get, each.run(**arguments))
+        found = [b"" if array is None else np.ascontiguousarray(array).tobytes() for array in (out, out_scale)]
+        if expected is None:
+            report = oracle.check(**call, out=out, out_scale=out_scale)
+            assert report.ok, f"{each}\n{report.message}"
+            assert report.rows == live.sum() and not out[~live].any()
+            expected = found
+        assert found == expected, f"{each} gives other bytes"
