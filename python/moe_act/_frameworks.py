@@ -25,7 +25,7 @@ class Result(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What a row convention says to the compiled module: names are the C interface's, and ours where they differ."""
+    """What a row convention says to the compiled module: names are the C interface's."""
 
     kind: str
     index_name: str = "row_index"
@@ -35,7 +35,7 @@ class Said(NamedTuple):
     tile_tokens: int = 0
     expert_alignment: int = 0
     num_valid_ids: int = 0
-    buffer_row: str = "position"
+    sorted_rows: str = "position"
     tile_to_expert: Any = None
     permuted_to_expanded: Any = None
 
