@@ -27,10 +27,11 @@ def to_cuda(array: np.ndarray | None) -> Any:
     if array is None:
         return None
     misalignment = array.__array_interface__["data"][0] % 16
-    if array.ndim == 2 and len(array) and (not array.flags.c_contiguous or misalignment):
-        step, offset = array.strides[0] // array.itemsize, misalignment // array.itemsize
-        backing = torch.zeros(offset + step * len(array) + 64, dtype=to_cpu(array[:0]).dtype)
-        view = backing.cuda().as_strided(array.shape, (step, 1), offset)
+    if array.ndim >= 2 and array.size and (not array.flags.c_contiguous or misalignment):
+        strides, offset = [stride // array.itemsize for stride in array.strides], misalignment // array.itemsize
+        reach = sum(size * stride for size, stride in zip(array.shape, strides, strict=True))
+        backing = torch.zeros(offset + reach + 64, dtype=to_cpu(array[:0]).dtype)
+        view = backing.cuda().as_strided(array.shape, strides, offset)
         view.copy_(to_cpu(array))
         return view
     return to_cpu(array).cuda()

@@ -37,7 +37,10 @@ print(number + 1, "snippets")
 def test_snippets_run(page: str) -> None:
     """In a process that has imported nothing else."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    for module in {*re.findall(r"^import (\w+)", text, re.MULTILINE), *re.findall(r"^import.*\b(moe_act\.\w+)", text)}:
+    for module in {
+        *re.findall(r"^import (\w+)", text, re.MULTILINE),
+        *re.findall(r"^import.*\b(moe_act\.\w+)", text, re.MULTILINE),
+    }:
         pytest.importorskip(module, exc_type=ImportError)
     command = [sys.executable, "-W", "error", "-c", RUN_SNIPPETS, str(ROOT / page), str(page in CONTINUED)]
     finished = subprocess.run(command, capture_output=True, text=True)
