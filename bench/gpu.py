@@ -4,9 +4,9 @@
 
 Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the benchmarks,
 and writes DIRECTORY/<gpu>.json with everything that was found, and the benchmarks' figures to contenders.json,
-search.json, frameworks.json, host.json and, where transformers is installed, experts.json beside it. Exit status 1 if
-anything failed. Nothing is fetched: the build
-tools, torch and pytest have to be there. The commit is read from git, or from MOE_ACT_COMMIT where there is no .git.
+conventions.json, search.json, frameworks.json, host.json and, where transformers is installed, experts.json beside it.
+Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and pytest have to be there. The commit is
+read from git, or from MOE_ACT_COMMIT where there is no .git.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ REFERENCE_US = {
     4096: {"cold": 409.0},
     16384: {"cold": 1701.0},
 }
-SANITIZERS = ("memcheck", "initcheck", "synccheck")  # no kernel has shared memory, so racecheck has nothing to look at
+# Programs that launch every kernel without a framework: each buffer is an allocation of its own.
+KERNEL_TESTS = ("test_gpu_kernels", "test_gpu_conventions")
+# racecheck looks at shared memory, which only the kernels of the second program have.
+SANITIZERS = {tool: KERNEL_TESTS for tool in ("memcheck", "initcheck", "synccheck")} | {"racecheck": KERNEL_TESTS[1:]}
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
 
 
@@ -113,26 +116,34 @@ def slower_than_reference(command: dict[str, Any]) -> list[str]:
     return slower
 
 
+def findings_of(output: str) -> int | None:
+    """How much a sanitizer found; None if it did not come to its end, or its program failed a check of its own."""
+    summary = re.search(r"(?:ERROR|RACECHECK) SUMMARY: (\d+) (?:error|hazard)", output)
+    return int(summary[1]) if summary and re.search(r"\d+ tests, \d+ checks, 0 failed", output) else None
+
+
 def sanitize(tool: str, tests: Path) -> dict[str, Any]:
-    """Every kernel, in a program without a framework: each buffer is an allocation of its own."""
-    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", str(tests / "test_gpu_kernels")]
-    done, seconds = run(tool, command)
-    findings = re.search(r"ERROR SUMMARY: (\d+) error", done.stdout)
-    checks = re.search(r"\d+ tests, (\d+) checks, 0 failed", done.stdout)
-    return {
-        "ok": done.returncode == 0 and findings is not None and checks is not None,
-        "seconds": round(seconds, 1),
-        "checks": int(checks.group(1)) if checks else 0,
-        "findings": int(findings.group(1)) if findings else None,
-    }
+    """Every kernel that the tool has something to say of."""
+    findings: list[int | None] = []
+    report = {"ok": True, "seconds": 0.0, "checks": 0}
+    for program in SANITIZERS[tool]:
+        command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", str(tests / program)]
+        done, seconds = run(f"{tool}, {program}", command)
+        findings.append(findings_of(done.stdout))
+        report["ok"] = report["ok"] and done.returncode == 0 and findings[-1] == 0
+        report["seconds"] = round(report["seconds"] + seconds, 1)
+        report["checks"] += sum(map(int, re.findall(r"tests, (\d+) checks, 0 failed", done.stdout)))
+    known = [each for each in findings if each is not None]
+    return {**report, "findings": sum(known) if len(known) == len(findings) else None}
 
 
 def measure(programs: Path, out: Path) -> dict[str, dict[str, Any]]:
-    """The library against others, compared before they are timed: in C++, every plan it could make, from Python; and
-    what a call costs the host."""
+    """The library against others, compared before they are timed: in C++, in every convention and layout, every plan it
+    could make, from Python; and what a call costs the host."""
     contenders, python = str(programs / "moe_act_bench"), sys.executable
     commands = {
         "contenders": [contenders],
+        "conventions": [contenders, "--conventions"],
         "search": [contenders, "--search", "--quick", "--contender", "ours", "--contender", "search"],
         "frameworks": [python, "bench/frameworks", "--device", "cuda"],
         "host": [python, "bench/host.py", "--program", str(programs / "moe_act_bench_host")],
@@ -151,7 +162,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory for the JSON and the logs")
     parser.add_argument("--skip-build", action="store_true", help="test what is installed")
-    parser.add_argument("--sanitizers", nargs="*", default=SANITIZERS, choices=SANITIZERS)
+    parser.add_argument("--sanitizers", nargs="*", default=[*SANITIZERS], choices=SANITIZERS)
     options = parser.parse_args()
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,23 @@ if(NOT MOE_ACT_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "MOE_ACT_CUDA: expected AUTO, ON or OFF, got '${MOE_ACT_CUDA}'")
 endif()
 
+# The compiler that MOE_ACT_CUDA_FROM_WHEELS=1 pip install . brings along: cuda-toolkit[nvcc,cudart,cccl] of the package
+# index. Its folders are not those of a toolkit's installer: neither nvcc nor FindCUDAToolkit finds its libraries alone.
+if(MOE_ACT_CUDA_FROM_WHEELS AND NOT MOE_ACT_CUDA STREQUAL "OFF")
+  find_package(Python 3.10 REQUIRED COMPONENTS Interpreter)
+  execute_process(COMMAND ${Python_EXECUTABLE} -c "import nvidia.cu13 as cuda; print(*cuda.__path__, sep=';', end='')"
+    OUTPUT_VARIABLE moe_act_wheel_folders ERROR_QUIET)
+  find_program(MOE_ACT_WHEEL_NVCC nvcc HINTS ${moe_act_wheel_folders} PATH_SUFFIXES bin NO_DEFAULT_PATH NO_CACHE)
+  if(NOT MOE_ACT_WHEEL_NVCC)
+    message(FATAL_ERROR "MOE_ACT_CUDA_FROM_WHEELS is set, but ${Python_EXECUTABLE} has no cuda-toolkit[nvcc,cudart,cccl]==13.0.*")
+  endif()
+  set(CMAKE_CUDA_COMPILER ${MOE_ACT_WHEEL_NVCC})
+  cmake_path(GET MOE_ACT_WHEEL_NVCC PARENT_PATH moe_act_wheel_root)
+  cmake_path(GET moe_act_wheel_root PARENT_PATH moe_act_wheel_root)
+  set(CMAKE_CUDA_FLAGS_INIT "-L${moe_act_wheel_root}/lib")
+  file(GLOB CUDA_CUDART ${moe_act_wheel_root}/lib/libcudart.so*)
+endif()
+
 set(MOE_ACT_HAS_CUDA OFF)
 if(NOT MOE_ACT_CUDA STREQUAL "OFF")
   # check_language looks on PATH alone.

@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(threads) before_kernel(const BeforeArguments a
   if (column >= arguments.columns) return;
   const std::int64_t total = *buffers.total;
   for (std::int64_t token = blockIdx.z; token < arguments.tokens; token += gridDim.z) {
-    const std::int64_t row = buffers.map[token * gridDim.y + blockIdx.y];
+    const std::int64_t row = buffers.row_index[token * gridDim.y + blockIdx.y];
     if (row < 0) continue;
     const auto* x = reinterpret_cast<const __nv_fp8_e4m3*>(buffers.x) + row * 2 * arguments.columns + column;
     const float up_scale = buffers.x_scale[row + total * blockIdx.x];

@@ -30,8 +30,12 @@ class Contender {
   virtual std::string geometry() const { return ""; }  // how it is launched for the workload last prepared
   // Why it cannot run on this machine; empty = it can.
   virtual std::string absence(const Device&) const { return ""; }
-  // Does it write the results of the activation? Then it is timed only if they agree with ours.
+  // Does it write the results of the activation? Then it is timed only if they agree with ours, or if ours they are,
+  // with the library's on the CPU.
   virtual bool computes() const { return true; }
+  virtual bool is_standard() const { return false; }  // ours
+  // Of workloads that are not plain: does it do their rows alone, dense and plain, in buffers of their own?
+  virtual bool takes_rows_alone() const { return false; }
   virtual bool handles(const Workload& workload, const Device& device) const = 0;
   virtual void prepare(const Workload& workload, const Device& device) = 0;
   // Runs the workload last prepared. Must be fit for capture in a CUDA graph.
@@ -46,6 +50,7 @@ inline constexpr const char* search_name = "search";
 void add_before(Contenders& contenders);
 void add_reference(Contenders& contenders);
 void add_ours(Contenders& contenders);
+void add_alone(Contenders& contenders);   // ours on a workload's rows alone
 void add_search(Contenders& contenders);  // every plan the library could make
 void add_move(Contenders& contenders);
 void add_stream(Contenders& contenders);

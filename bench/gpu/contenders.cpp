@@ -7,6 +7,7 @@ Contenders all_contenders(bool search) {
   add_before(contenders);
   add_reference(contenders);
   add_ours(contenders);
+  add_alone(contenders);
   if (search) add_search(contenders);
   add_move(contenders);
   add_stream(contenders);

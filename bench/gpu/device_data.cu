@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include "device_data.hpp"
 
@@ -6,16 +7,34 @@ namespace bench {
 namespace {
 
 constexpr int threads = 256;
-constexpr int nan_byte = 0xFF;     // a NaN as a code of either format, and as a scale
-constexpr int poison_byte = 0xA5;  // as a code no NaN, as a scale negative
-constexpr unsigned poison_word = 0xA5A5A5A5u;
-
-std::int64_t aligned(std::int64_t bytes) {
-  return ceil_div(bytes, 256) * 256;
-}
+constexpr int nan_byte = 0xFF;     // a NaN as a code of either format, and as a scale of either
+constexpr int poison_byte = 0xA5;  // as a code no NaN, as an fp32 scale negative, as a ue8m0 scale 2^38
+constexpr std::int64_t scratch_bytes = sizeof(Agreement);
 
 unsigned grid_for(std::int64_t items) {
   return static_cast<unsigned>(std::clamp<std::int64_t>(ceil_div(items, threads), 1, 1 << 16));
+}
+
+template <typename Item>
+std::int64_t bytes_of(const std::vector<Item>& items) {
+  return static_cast<std::int64_t>(items.size() * sizeof(Item));
+}
+
+void upload(const DeviceMemory& memory, const void* items, std::int64_t bytes) {
+  require(cudaMemcpy(memory.at(), items, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice), "cudaMemcpy");
+}
+
+template <typename Item>
+std::vector<Item> download(const DeviceMemory& memory, std::int64_t items) {
+  std::vector<Item> host(static_cast<std::size_t>(items));
+  require(cudaMemcpy(host.data(), memory.at(), host.size() * sizeof(Item), cudaMemcpyDeviceToHost), "cudaMemcpy");
+  return host;
+}
+
+template <typename... Parameters, typename... Arguments>
+void over(std::int64_t items, void (*kernel)(Parameters...), Arguments... arguments) {
+  kernel<<<grid_for(items), threads>>>(arguments...);
+  require(cudaGetLastError(), "launch");
 }
 
 __device__ std::int64_t first_item() {
@@ -51,142 +70,201 @@ __device__ std::uint32_t bf16_word(std::uint32_t random) {
   return word;
 }
 
-// Valid rows of x; row_words 32-bit words each.
-__global__ void fill_x(std::uint32_t* x, std::int64_t row_words, const std::int32_t* map, std::int64_t units,
+// Live rows of x; row_words 32-bit words each.
+__global__ void fill_x(std::uint32_t* x, std::int64_t row_words, const std::int64_t* live_rows, std::int64_t count,
                        bool bf16) {
-  for (std::int64_t i = first_item(); i < units * row_words; i += item_step()) {
-    const std::int64_t unit = i / row_words;
-    const std::int64_t row = map != nullptr ? map[unit] : unit;
+  for (std::int64_t i = first_item(); i < count * row_words; i += item_step()) {
     const std::uint32_t random = random_word(static_cast<std::uint64_t>(i));
-    if (row >= 0) x[row * row_words + i % row_words] = bf16 ? bf16_word(random) : e4m3_word(random);
+    x[live_rows[i / row_words] * row_words + i % row_words] = bf16 ? bf16_word(random) : e4m3_word(random);
   }
 }
 
-// Scales that make the largest values 1 to 4.
-__global__ void fill_x_scale(float* x_scale, std::int64_t blocks, std::int64_t rows, const std::int32_t* map,
-                             std::int64_t units) {
-  for (std::int64_t i = first_item(); i < units * blocks; i += item_step()) {
-    const std::int64_t row = map != nullptr ? map[i % units] : i % units;
-    const auto random = static_cast<float>(random_word(~static_cast<std::uint64_t>(i)) >> 8);
-    if (row >= 0) x_scale[row + rows * (i / units)] = 0.0022f + 0.0067f * 0x1p-24f * random;
+// Scales that make the largest values 1 to 4: 0.0022 to 0.0089, or 2^-9 to 2^-7.
+__global__ void fill_x_scale(void* x_scale, ScaleTensor tensor, const std::int64_t* live_rows, std::int64_t count) {
+  for (std::int64_t i = first_item(); i < count * tensor.blocks(); i += item_step()) {
+    const std::int64_t element = tensor.element(live_rows[i % count], i / count);
+    const std::uint32_t random = random_word(~static_cast<std::uint64_t>(i)) >> 8;
+    if (tensor.form.is_ue8m0())
+      static_cast<std::uint8_t*>(x_scale)[element] = static_cast<std::uint8_t>(127 - 9 + random % 3);
+    else
+      static_cast<float*>(x_scale)[element] = 0.0022f + 0.0067f * 0x1p-24f * static_cast<float>(random);
   }
-}
-
-// Codes in the order of their values.
-__device__ int e4m3_rank(std::uint8_t code) {
-  return (code & 0x80) != 0 ? -(code & 0x7F) : code & 0x7F;
-}
-
-__device__ bool is_nan(std::uint8_t code) {
-  return (code & 0x7F) == 0x7F;
 }
 
 __global__ void compare_codes(const std::uint8_t* left, const std::uint8_t* right, std::int64_t count,
                               Agreement* agreement) {
   for (std::int64_t i = first_item(); i < count; i += item_step()) {
-    const std::uint8_t a = left[i], b = right[i];
-    const int distance = abs(e4m3_rank(a) - e4m3_rank(b));
-    if (is_nan(a) != is_nan(b) || distance > 1)
+    const int steps = code_steps(left[i], right[i]);
+    if (steps < 0 || steps > 1)
       atomicAdd(&agreement->wrong, 1ull);
-    else if (distance == 1)
+    else if (steps == 1)
       atomicAdd(&agreement->neighbours, 1ull);
   }
 }
 
-// Scales are not negative, so that the distance of their bits is their distance in units of the last place.
-__global__ void compare_scales(const std::uint32_t* left, const std::uint32_t* kept, std::int64_t count,
+// The bits of a scale as an fp32 number.
+__device__ std::uint32_t scale_bits(const void* scales, ScaleForm form, std::int64_t element) {
+  if (form.is_ue8m0()) return std::uint32_t{static_cast<const std::uint8_t*>(scales)[element]} << 23;
+  return static_cast<const std::uint32_t*>(scales)[element];
+}
+
+__global__ void compare_scales(const void* left, const void* right, ScaleForm form, std::int64_t count,
                                Agreement* agreement) {
-  unsigned written = 0, largest = 0;
-  for (std::int64_t i = first_item(); i < count; i += item_step()) {
-    written += kept[i] != poison_word ? 1 : 0;
-    largest = max(largest, max(left[i], kept[i]) - min(left[i], kept[i]));
-  }
-  if (written != 0) atomicAdd(&agreement->written_scales, static_cast<unsigned long long>(written));
+  unsigned largest = 0;
+  for (std::int64_t i = first_item(); i < count; i += item_step())
+    largest = max(largest, ulp_between(scale_bits(left, form, i), scale_bits(right, form, i)));
   if (largest != 0) atomicMax(&agreement->scale_ulp, largest);
+}
+
+__global__ void count_written(const void* scales, ScaleForm form, std::int64_t count, unsigned long long* written) {
+  constexpr std::uint32_t poison = 0x01010101u * poison_byte;
+  const std::uint32_t untouched = form.is_ue8m0() ? std::uint32_t{poison_byte} << 23 : poison;
+  unsigned found = 0;
+  for (std::int64_t i = first_item(); i < count; i += item_step())
+    found += scale_bits(scales, form, i) != untouched ? 1 : 0;
+  if (found != 0) atomicAdd(written, static_cast<unsigned long long>(found));
+}
+
+// The live row that is the i-th of `count` evenly spread ones.
+__device__ std::int64_t spread_row(const std::int64_t* live_rows, std::int64_t live, std::int64_t i,
+                                   std::int64_t count) {
+  return live_rows[count > 1 ? i * (live - 1) / (count - 1) : 0];
+}
+
+__global__ void gather_rows(const std::uint8_t* from, std::int64_t row_bytes, const std::int64_t* live_rows,
+                            std::int64_t live, std::int64_t count, std::uint8_t* to) {
+  for (std::int64_t i = first_item(); i < count * row_bytes; i += item_step())
+    to[i] = from[spread_row(live_rows, live, i / row_bytes, count) * row_bytes + i % row_bytes];
+}
+
+__global__ void gather_scales(const void* from, ScaleTensor tensor, const std::int64_t* live_rows, std::int64_t live,
+                              std::int64_t count, float* to) {
+  const std::int64_t blocks = tensor.blocks();
+  for (std::int64_t i = first_item(); i < count * blocks; i += item_step()) {
+    const std::int64_t row = spread_row(live_rows, live, i / blocks, count);
+    to[i] = __uint_as_float(scale_bits(from, tensor.form, tensor.element(row, i % blocks)));
+  }
+}
+
+std::int64_t scale_elements(const Workload& workload, const ScaleTensor& tensor) {
+  return tensor.part_elements() * (workload.capacity() / workload.rows);
+}
+
+std::int64_t x_scale_bytes(const Workload& workload) {
+  if (!workload.has_x_scale()) return 0;
+  return scale_elements(workload, workload.x_scales()) * workload.x_form.element_bytes();
 }
 
 }  // namespace
 
-DeviceData::DeviceData(const Workload& workload, std::int64_t sets)
-    : x_bytes_(workload.rows * 2 * workload.columns * workload.element_bytes()),
-      codes_(workload.rows * workload.columns),
-      scales_(workload.rows * workload.out_blocks()),
-      read_bytes_(aligned(std::max(aligned(x_bytes_) + workload.rows * workload.x_blocks() * 4,
-                                   workload.stream_vectors() * 16 * workload.stream_reads()))),
-      write_bytes_(aligned(std::max(aligned(codes_) + scales_ * 4, workload.stream_vectors() * 16))),
-      set_bytes_(read_bytes_ + write_bytes_),
-      x_scale_at_(aligned(x_bytes_)),
-      out_scale_at_(aligned(codes_)),
-      mapped_(workload.mapped()),
-      scaled_(workload.x_blocks() > 0),
-      memory_(sets * set_bytes_),
-      kept_(write_bytes_),
-      metadata_(aligned(static_cast<std::int64_t>(workload.map.size()) * 4) + 256),
-      agreement_(sizeof(Agreement)),
-      total_at_(aligned(static_cast<std::int64_t>(workload.map.size()) * 4)) {
-  const auto total = static_cast<std::int32_t>(workload.rows);
-  require(cudaMemcpy(metadata_.at(total_at_), &total, sizeof(total), cudaMemcpyHostToDevice), "cudaMemcpy");
-  if (mapped_)
-    require(cudaMemcpy(metadata_.at(), workload.map.data(), workload.map.size() * 4, cudaMemcpyHostToDevice),
-            "cudaMemcpy");
+DeviceData::Tensor::Tensor(std::int64_t tensor_bytes, std::int64_t row_step, std::int64_t sets)
+    : bytes(tensor_bytes),
+      step(row_step > 0 ? row_step : ceil_div(tensor_bytes, 256) * 256),
+      all_bytes((sets - 1) * step + bytes),
+      memory(all_bytes) {}
 
-  require(cudaMemset(memory_.at(), nan_byte, static_cast<std::size_t>(set_bytes_)), "cudaMemset");
-  const Buffers first = buffers(0);
-  const std::int64_t units = workload.units();
-  const std::int64_t row_words = 2 * workload.columns * workload.element_bytes() / 4;
-  fill_x<<<grid_for(units * row_words), threads>>>(reinterpret_cast<std::uint32_t*>(memory_.at()), row_words, first.map,
-                                                   units, workload.input == Input::bf16);
-  require(cudaGetLastError(), "fill_x");
-  if (scaled_) {
-    const std::int64_t blocks = workload.x_blocks();
-    fill_x_scale<<<grid_for(units * blocks), threads>>>(reinterpret_cast<float*>(memory_.at(x_scale_at_)), blocks,
-                                                        workload.rows, first.map, units);
-    require(cudaGetLastError(), "fill_x_scale");
-  }
-  for (std::int64_t set = 1; set < sets; ++set)
-    require(cudaMemcpyAsync(memory_.at(set * set_bytes_), memory_.at(), static_cast<std::size_t>(set_bytes_),
-                            cudaMemcpyDeviceToDevice),
-            "cudaMemcpyAsync");
+DeviceData::DeviceData(const Workload& workload, std::int64_t sets)
+    : workload_(workload),
+      codes_(workload.capacity() * workload.columns),
+      scales_(scale_elements(workload, workload.out_scales())),
+      x_(std::max(workload.capacity() * 2 * workload.columns * workload.element_bytes(),
+                  workload.stream_vectors() * 16 * workload.stream_reads()),
+         workload.rows_between_sets() * 2 * workload.columns * workload.element_bytes(), sets),
+      x_scale_(x_scale_bytes(workload), workload.rows_between_sets() * std::int64_t{sizeof(float)}, sets),
+      out_(std::max(codes_, workload.stream_vectors() * 16), workload.rows_between_sets() * workload.columns, sets),
+      out_scale_(scales_ * workload.out_form.element_bytes(),
+                 workload.rows_between_sets() * std::int64_t{sizeof(float)}, sets),
+      kept_out_(codes_),
+      kept_scale_(out_scale_.bytes),
+      row_index_(bytes_of(workload.row_index)),
+      row_count_(sizeof(std::int32_t)),
+      total_(sizeof(std::int32_t)),
+      live_rows_(bytes_of(workload.live_rows)),
+      scratch_(scratch_bytes) {
+  const std::int32_t total = static_cast<std::int32_t>(workload.rows), count = workload.row_count.value_or(0);
+  upload(total_, &total, sizeof(total));
+  upload(row_count_, &count, sizeof(count));
+  upload(row_index_, workload.row_index.data(), bytes_of(workload.row_index));
+  upload(live_rows_, workload.live_rows.data(), bytes_of(workload.live_rows));
+  for (const Tensor* tensor : {&x_, &x_scale_})
+    require(cudaMemset(tensor->at(0), nan_byte, static_cast<std::size_t>(tensor->all_bytes)), "cudaMemset");
+  for (std::int64_t set = 0; set < sets; ++set) fill(set);
   require(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+}
+
+void DeviceData::fill(std::int64_t set) const {
+  const std::int64_t live = workload_.valid_rows();
+  const std::int64_t row_words = 2 * workload_.columns * workload_.element_bytes() / 4;
+  over(live * row_words, fill_x, reinterpret_cast<std::uint32_t*>(x_.at(set)), row_words, live_rows(), live,
+       workload_.input == Input::bf16);
+  if (workload_.has_x_scale())
+    over(live * workload_.x_scales().blocks(), fill_x_scale, x_scale_.at(set), workload_.x_scales(), live_rows(), live);
 }
 
 Buffers DeviceData::buffers(std::int64_t set) const {
   Buffers buffers;
-  buffers.x = memory_.at(set * set_bytes_);
-  if (scaled_) buffers.x_scale = reinterpret_cast<const float*>(memory_.at(set * set_bytes_ + x_scale_at_));
-  buffers.out = memory_.at(out_at(set));
-  buffers.out_scale = reinterpret_cast<float*>(memory_.at(out_at(set) + out_scale_at_));
-  if (mapped_) {
-    buffers.map = reinterpret_cast<const std::int32_t*>(metadata_.at());
-    buffers.total = reinterpret_cast<const std::int32_t*>(metadata_.at(total_at_));
-  }
+  buffers.x = x_.at(set);
+  if (workload_.has_x_scale()) buffers.x_scale = reinterpret_cast<const float*>(x_scale_.at(set));
+  buffers.out = out_.at(set);
+  buffers.out_scale = reinterpret_cast<float*>(out_scale_.at(set));
+  if (!workload_.row_index.empty()) buffers.row_index = reinterpret_cast<const std::int32_t*>(row_index_.at());
+  if (workload_.row_count) buffers.row_count = reinterpret_cast<const std::int32_t*>(row_count_.at());
+  if (workload_.mapped()) buffers.total = reinterpret_cast<const std::int32_t*>(total_.at());
   return buffers;
 }
 
 void DeviceData::poison() const {
-  require(cudaMemset(memory_.at(out_at(0)), poison_byte, static_cast<std::size_t>(write_bytes_)), "cudaMemset");
+  for (const Tensor* tensor : {&out_, &out_scale_})
+    require(cudaMemset(tensor->at(0), poison_byte, static_cast<std::size_t>(tensor->bytes)), "cudaMemset");
   require(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
 }
 
+std::int64_t DeviceData::written_scales() const {
+  unsigned long long written = 0;
+  upload(scratch_, &written, sizeof(written));
+  over(scales_, count_written, out_scale_.at(0), workload_.out_form, scales_,
+       reinterpret_cast<unsigned long long*>(scratch_.at()));
+  return static_cast<std::int64_t>(download<unsigned long long>(scratch_, 1).front());
+}
+
 void DeviceData::keep() const {
-  require(
-      cudaMemcpy(kept_.at(), memory_.at(out_at(0)), static_cast<std::size_t>(write_bytes_), cudaMemcpyDeviceToDevice),
-      "cudaMemcpy");
+  const auto copy = [](const DeviceMemory& to, const std::uint8_t* from, std::int64_t bytes) {
+    require(cudaMemcpy(to.at(), from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice), "cudaMemcpy");
+  };
+  copy(kept_out_, out_.at(0), codes_);
+  copy(kept_scale_, out_scale_.at(0), out_scale_.bytes);
   require(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
 }
 
 Agreement DeviceData::compare() const {
-  Agreement agreement{};
-  auto* on_device = reinterpret_cast<Agreement*>(agreement_.at());
-  require(cudaMemcpy(on_device, &agreement, sizeof(agreement), cudaMemcpyHostToDevice), "cudaMemcpy");
-  compare_codes<<<grid_for(codes_), threads>>>(memory_.at(out_at(0)), kept_.at(), codes_, on_device);
-  require(cudaGetLastError(), "compare_codes");
-  compare_scales<<<grid_for(scales_), threads>>>(
-      reinterpret_cast<const std::uint32_t*>(memory_.at(out_at(0) + out_scale_at_)),
-      reinterpret_cast<const std::uint32_t*>(kept_.at(out_scale_at_)), scales_, on_device);
-  require(cudaGetLastError(), "compare_scales");
-  require(cudaMemcpy(&agreement, on_device, sizeof(agreement), cudaMemcpyDeviceToHost), "cudaMemcpy");
-  return agreement;
+  const Agreement none{};
+  upload(scratch_, &none, sizeof(none));
+  auto* agreement = reinterpret_cast<Agreement*>(scratch_.at());
+  over(codes_, compare_codes, out_.at(0), kept_out_.at(), codes_, agreement);
+  over(scales_, compare_scales, out_scale_.at(0), kept_scale_.at(), workload_.out_form, scales_, agreement);
+  return download<Agreement>(scratch_, 1).front();
+}
+
+Sample DeviceData::sample(std::int64_t rows) const {
+  const std::int64_t live = workload_.valid_rows(), count = std::min(rows, live);
+  const auto codes = [&](const Tensor& tensor, std::int64_t row_bytes) {
+    const DeviceMemory gathered(count * row_bytes);
+    over(count * row_bytes, gather_rows, tensor.at(0), row_bytes, live_rows(), live, count, gathered.at());
+    return download<std::uint8_t>(gathered, count * row_bytes);
+  };
+  const auto scales = [&](const Tensor& tensor, const ScaleTensor& places) {
+    const std::int64_t numbers = count * places.blocks();
+    const DeviceMemory gathered(numbers * std::int64_t{sizeof(float)});
+    over(numbers, gather_scales, tensor.at(0), places, live_rows(), live, count,
+         reinterpret_cast<float*>(gathered.at()));
+    return download<float>(gathered, numbers);
+  };
+  Sample sample{.rows = count};
+  sample.x = codes(x_, 2 * workload_.columns * workload_.element_bytes());
+  sample.out = codes(out_, workload_.columns);
+  if (workload_.has_x_scale()) sample.x_scale = scales(x_scale_, workload_.x_scales());
+  sample.out_scale = scales(out_scale_, workload_.out_scales());
+  return sample;
 }
 
 }  // namespace bench

@@ -67,7 +67,7 @@ class Launches {
     buffers_.x_scale = given.x_scale;
     buffers_.out = given.out;
     buffers_.out_scale = given.out_scale;
-    buffers_.row_index = given.map;
+    buffers_.row_index = given.row_index;
     buffers_.total_num_padded_tokens = given.total;
     moe_act_plan_info info{};
     info.struct_size = sizeof(info);

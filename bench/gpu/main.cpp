@@ -1,8 +1,10 @@
 // Where the library stands on this GPU: workloads times contenders, block-scaled e4m3 out.
 //
-//     moe_act_bench [--json FILE] [--only SUBSTRING] [--contender NAME]... [--quick] [--search] [--list]
+//     moe_act_bench [--conventions] [--json FILE] [--only SUBSTRING] [--contender NAME]... [--quick] [--search]
+//     [--list]
 //
-// Every result is compared with ours before it is timed; `move`, `stream` and `empty` compute no result. Figures are
+// Every result is compared with ours before it is timed, and ours with the CPU's for some rows; `move`, `stream` and
+// `empty` compute no result. With --conventions, the limits and `alone` do a workload's live rows alone. Figures are
 // medians of CUDA-graph replays, per launch, the contenders' order rotated. cold: inputs and results rotate through
 // more than four times L2; hot: one set of buffers. Exit status: 0 all good, 1 some contender failed, 2 bad usage.
 #include <algorithm>
@@ -19,7 +21,9 @@ namespace bench {
 namespace {
 
 constexpr const char* usage =
-    "usage: moe_act_bench [--json FILE] [--only SUBSTRING] [--contender NAME]... [--quick] [--search] [--list]\n"
+    "usage: moe_act_bench [--conventions] [--json FILE] [--only SUBSTRING] [--contender NAME]... [--quick] [--search]\n"
+    "                     [--list]\n"
+    "  --conventions     every other row convention and scale layout instead of mapped and dense rows\n"
     "  --json FILE       write all figures here\n"
     "  --only SUBSTRING  workloads whose name contains it\n"
     "  --contender NAME  this contender; may be repeated\n"
@@ -30,7 +34,7 @@ constexpr const char* usage =
 struct Options {
   std::string json, only;
   std::vector<std::string> contenders;
-  bool quick = false, search = false, list = false, help = false;
+  bool conventions = false, quick = false, search = false, list = false, help = false;
 };
 
 class BadUsage : public std::runtime_error {
@@ -51,6 +55,8 @@ Options parse(int count, char** arguments) {
       options.only = value();
     else if (name == "--contender")
       options.contenders.push_back(value());
+    else if (name == "--conventions")
+      options.conventions = true;
     else if (name == "--quick")
       options.quick = true;
     else if (name == "--search")
@@ -74,8 +80,8 @@ std::vector<std::string> names_of(const Contenders& contenders) {
 
 void list(const std::vector<Workload>& workloads, const Contenders& contenders) {
   for (const Workload& workload : workloads)
-    std::printf("%-18s %7lld of %7lld rows, %8.3f MB   %s\n", workload.name.c_str(),
-                static_cast<long long>(workload.valid_rows), static_cast<long long>(workload.rows),
+    std::printf("%-39s %7lld of %7lld rows, %8.3f MB   %s\n", workload.name.c_str(),
+                static_cast<long long>(workload.valid_rows()), static_cast<long long>(workload.capacity()),
                 static_cast<double>(workload.bytes()) * 1e-6, workload.group.c_str());
   std::printf("contenders:");
   for (const std::string& name : names_of(contenders)) std::printf(" %s", name.c_str());
@@ -112,7 +118,7 @@ void write(const std::string& path, const std::string& text) {
 
 int run(const Options& options) {
   const Contenders contenders = all_contenders(options.search);
-  std::vector<Workload> workloads = all_workloads();
+  std::vector<Workload> workloads = options.conventions ? convention_workloads() : all_workloads();
   std::erase_if(workloads, [&](const Workload& w) { return w.name.find(options.only) == std::string::npos; });
   if (workloads.empty()) throw BadUsage("--only: no workload's name contains '" + options.only + "'");
   const std::vector<std::string> known = names_of(contenders);

@@ -26,7 +26,7 @@ struct Result {
   std::string contender;
   std::optional<Timing> hot = {};               // one set of buffers; only where it fits into L2
   std::optional<Timing> cold = {};              // sets of buffers in turn, more than four times L2
-  std::optional<Agreement> agreement = {};      // with ours; only where results are those of the activation
+  std::optional<Agreement> agreement = {};      // with ours, of ours with the CPU; where it computes the activation
   std::string refusal = {};                     // why it was not timed
   std::vector<GeometryTiming> geometries = {};  // of the search: all of them
 };

@@ -120,9 +120,10 @@ __global__ void __launch_bounds__(warps_per_cta* warp_lanes)
   std::int64_t row = -1;
   if constexpr (vote) {
     const std::int64_t entry = warp * arguments.entries_per_warp + threadIdx.x;
-    if (static_cast<int>(threadIdx.x) < arguments.entries_per_warp && entry < arguments.units) row = buffers.map[entry];
+    if (static_cast<int>(threadIdx.x) < arguments.entries_per_warp && entry < arguments.units)
+      row = buffers.row_index[entry];
   } else if (warp < arguments.units) {
-    row = buffers.map != nullptr ? buffers.map[warp] : warp;
+    row = buffers.row_index != nullptr ? buffers.row_index[warp] : warp;
   }
   asm volatile("" : "+r"(total));
   const std::int64_t stride = buffers.total != nullptr ? total : arguments.dense_stride;
@@ -163,10 +164,12 @@ class Move : public Contender {
     return pdl_ && device.capability < 90 ? "needs compute capability 9.0" : "";
   }
   bool computes() const override { return false; }
+  bool takes_rows_alone() const override { return true; }
   bool handles(const Workload& workload, const Device&) const override {
     constexpr std::int64_t small = 64 << 20;  // bytes up to which an overlapping start can show
     return workload.element_bytes() == element_bytes && workload.columns % columns == 0 &&
-           (entries == 1 || workload.mapped()) && (!pdl_ || workload.bytes() <= small);
+           workload.has_plain_scales() && (entries == 1 || workload.mapped()) &&
+           (!pdl_ || (workload.is_plain() && workload.bytes() <= small));
   }
   void prepare(const Workload& workload, const Device&) override {
     arguments_.units = workload.units();

@@ -1,23 +1,18 @@
 // The library, as an engine uses it: a plan made once, launched often. `ours_pdl` is a chain of programmatic dependent
 // launches in which the map and the padded total were there before.
-#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "contender.hpp"
 #include "moe_act/moe_act.hpp"
+#include "workload_problem.hpp"
 
 namespace bench {
 namespace {
 
-moe_act::Problem problem_of(const Workload& workload, const Device& device, moe_act::Pdl pdl) {
-  const auto input = workload.input == Input::e4m3 ? moe_act::Format::e4m3 : moe_act::Format::bf16;
-  auto problem =
-      moe_act::Problem::contiguous(input, moe_act::Format::e4m3, workload.rows, workload.columns).on_cuda(device.id);
-  if (workload.mapped()) problem.rows_of_map(workload.units()).scale_strides_on_device();
-  problem.allow_workspace(std::numeric_limits<std::int64_t>::max());
-  return problem.expect_rows(workload.expected_rows).set(pdl);
+moe_act::Problem problem_on(const Workload& workload, const Device& device, moe_act::Pdl pdl) {
+  return moe_act::Problem(problem_of(workload, device.id)).set(pdl);
 }
 
 class Ours : public Contender {
@@ -35,9 +30,12 @@ class Ours : public Contender {
   std::string absence(const Device& device) const override {
     return pdl_ != moe_act::Pdl::off && device.capability < 90 ? "needs compute capability 9.0" : "";
   }
-  bool handles(const Workload&, const Device&) const override { return true; }
+  bool is_standard() const override { return name_ == ours_name; }
+  bool handles(const Workload& workload, const Device&) const override {
+    return pdl_ == moe_act::Pdl::off || workload.is_plain();
+  }
   void prepare(const Workload& workload, const Device& device) override {
-    use(std::make_unique<moe_act::Plan>(problem_of(workload, device, pdl_)));
+    use(std::make_unique<moe_act::Plan>(problem_on(workload, device, pdl_)));
   }
   void launch(const Buffers& buffers, cudaStream_t stream) override {
     const moe_act::Buffers given{.x = buffers.x,
@@ -45,8 +43,9 @@ class Ours : public Contender {
                                  .out = buffers.out,
                                  .out_scale = buffers.out_scale,
                                  .static_scale = nullptr,
-                                 .row_index = buffers.map,
-                                 .total_num_padded_tokens = buffers.total};
+                                 .row_index = buffers.row_index,
+                                 .total_num_padded_tokens = buffers.total,
+                                 .row_count = buffers.row_count};
     plan_->launch(given, stream, workspace_ ? workspace_->at() : nullptr);
   }
 
@@ -65,15 +64,24 @@ class Ours : public Contender {
   std::unique_ptr<DeviceMemory> workspace_;
 };
 
+// On a workload's rows alone, dense and plain: what a convention or a layout is to be compared with.
+class Alone : public Ours {
+ public:
+  Alone() : Ours("alone", moe_act::Pdl::off) {}
+  bool is_standard() const override { return true; }
+  bool takes_rows_alone() const override { return true; }
+  bool handles(const Workload& workload, const Device&) const override { return !workload.is_plain(); }
+};
+
 // One of the ways in which the library could run a workload, chosen or not.
 class Alternative : public Ours {
  public:
   explicit Alternative(std::size_t index) : Ours(search_name, moe_act::Pdl::off), index_(index) {}
   bool handles(const Workload& workload, const Device& device) const override {
-    return index_ < moe_act::launch_choices(problem_of(workload, device, pdl())).size();
+    return index_ < moe_act::launch_choices(problem_on(workload, device, pdl())).size();
   }
   void prepare(const Workload& workload, const Device& device) override {
-    const moe_act::Problem problem = problem_of(workload, device, pdl());
+    const moe_act::Problem problem = problem_on(workload, device, pdl());
     use(std::make_unique<moe_act::Plan>(problem, moe_act::launch_choices(problem)[index_]));
   }
 
@@ -88,8 +96,11 @@ void add_ours(Contenders& contenders) {
   contenders.push_back(std::make_unique<Ours>("ours_pdl", moe_act::Pdl::metadata_ready));
 }
 
+void add_alone(Contenders& contenders) {
+  contenders.push_back(std::make_unique<Alone>());
+}
+
 void add_search(Contenders& contenders) {
-  constexpr std::size_t most_choices = 200;
   for (std::size_t index = 0; index < most_choices; ++index) contenders.push_back(std::make_unique<Alternative>(index));
 }
 

@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(threads) reference_kernel(const ReferenceArgum
         }
 #pragma unroll
         for (int i = 0; i < tokens_per_cta; ++i) {
-          row[i] = first + i < tokens ? buffers.map[(first + i) * top_k + k] : -1;
+          row[i] = first + i < tokens ? buffers.row_index[(first + i) * top_k + k] : -1;
           if (row[i] < 0) continue;
           const auto* x =
               reinterpret_cast<const __nv_fp8_e4m3*>(buffers.x) + std::int64_t{row[i]} * 2 * columns + column;

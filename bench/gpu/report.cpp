@@ -6,11 +6,12 @@
 #include <optional>
 
 #include "json.hpp"
+#include "moe_act/c_api.h"
 
 namespace bench {
 namespace {
 
-constexpr int name_width = 18;
+constexpr int least_name_width = 18;
 constexpr int column_width = 11;
 
 // Times over times: above 1 where the second is the faster one.
@@ -22,7 +23,7 @@ struct Ratio {
 constexpr Ratio ratios[] = {
     {"before/o", "before", "ours"}, {"ref/o", "reference", "ours"},         {"ref/o_pdl", "reference", "ours_pdl"},
     {"move/o", "move", "ours"},     {"move/o pdl", "move_pdl", "ours_pdl"}, {"stream/o", "stream", "ours"},
-    {"best/o", "search", "ours"},
+    {"best/o", "search", "ours"},   {"o/alone", "ours", "alone"},
 };
 
 std::string padded(std::string text, int width) {
@@ -68,7 +69,7 @@ bool has(std::span<const Measurement> measurements, const std::string& contender
 }
 
 std::string table_line(const Measurement& measurement, const std::vector<std::string>& names,
-                       const std::vector<Ratio>& shown, bool hot) {
+                       const std::vector<Ratio>& shown, bool hot, int name_width) {
   std::string line = padded_right(measurement.workload->name, name_width) + (hot ? "hot " : "cold");
   line += cell(static_cast<double>(measurement.workload->bytes()) * 1e-6);
   for (const std::string& name : names) line += cell(microseconds(measurement, name, hot));
@@ -106,17 +107,21 @@ std::string measurement_json(const Measurement& measurement) {
                                     {"refusal", result.refusal.empty() ? "null" : json::text(result.refusal)},
                                     {"geometries", geometries.empty() ? "null" : json::array(geometries, 4)}}));
   }
-  return json::object({{"name", json::text(workload.name)},
-                       {"group", json::text(workload.group)},
-                       {"input", json::text(workload.input == Input::e4m3 ? "e4m3" : "bf16")},
-                       {"columns", json::integer(workload.columns)},
-                       {"tokens", json::integer(workload.tokens)},
-                       {"top_k", json::integer(workload.top_k)},
-                       {"rows", json::integer(workload.rows)},
-                       {"valid_rows", json::integer(workload.valid_rows)},
-                       {"bytes", json::integer(workload.bytes())},
-                       {"sets", json::integer(measurement.sets)},
-                       {"results", json::array(results, 3)}});
+  return json::object(
+      {{"name", json::text(workload.name)},
+       {"group", json::text(workload.group)},
+       {"input", json::text(workload.input == Input::e4m3 ? "e4m3" : "bf16")},
+       {"columns", json::integer(workload.columns)},
+       {"tokens", json::integer(workload.tokens)},
+       {"top_k", json::integer(workload.top_k)},
+       {"row_kind", json::text(moe_act_option_name("row_kind", static_cast<std::int32_t>(workload.row_kind)))},
+       {"rows", json::integer(workload.capacity())},
+       {"valid_rows", json::integer(workload.valid_rows())},
+       {"x_scale", workload.has_x_scale() ? json::text(name_of(workload.x_form)) : "null"},
+       {"out_scale", json::text(name_of(workload.out_form))},
+       {"bytes", json::integer(workload.bytes())},
+       {"sets", json::integer(measurement.sets)},
+       {"results", json::array(results, 3)}});
 }
 
 }  // namespace
@@ -140,6 +145,9 @@ std::string table(std::span<const Measurement> measurements) {
   for (const Ratio& ratio : ratios)
     if (has(measurements, ratio.slower) && has(measurements, ratio.faster)) shown.push_back(ratio);
 
+  int name_width = least_name_width;
+  for (const Measurement& measurement : measurements)
+    name_width = std::max(name_width, static_cast<int>(measurement.workload->name.size()) + 1);
   std::string text = "\n" + measurements.front().workload->group + "; microseconds, and ratios of them (o = ours)\n";
   text += padded_right("", name_width) + "L2  " + padded("MB", column_width);
   for (const std::string& name : names) text += padded(name, column_width);
@@ -148,8 +156,8 @@ std::string table(std::span<const Measurement> measurements) {
   text += "\n";
   for (const Measurement& measurement : measurements) {
     const bool has_hot = std::ranges::any_of(measurement.results, [](const Result& r) { return r.hot.has_value(); });
-    if (has_hot) text += table_line(measurement, names, shown, true);
-    text += table_line(measurement, names, shown, false);
+    if (has_hot) text += table_line(measurement, names, shown, true, name_width);
+    text += table_line(measurement, names, shown, false, name_width);
     for (const Result& result : measurement.results)
       if (!result.refusal.empty()) text += "  " + result.contender + " not timed: " + result.refusal + "\n";
   }

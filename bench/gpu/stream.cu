@@ -50,6 +50,7 @@ class Stream : public Contender {
     return std::to_string(vectors) + " vectors x " + std::to_string(threads) + " threads";
   }
   bool computes() const override { return false; }
+  bool takes_rows_alone() const override { return true; }
   bool handles(const Workload&, const Device&) const override { return true; }
   void prepare(const Workload& workload, const Device&) override {
     arguments_.count = workload.stream_vectors();

@@ -10,7 +10,8 @@
  * - Strides are in elements, row strides and scale strides alike. Sizes are capacities.
  * - Every function returns a moe_act_status; after a failure moe_act_last_error() gives one line of text for
  *   the calling thread. Nothing is written to a result buffer on failure, nothing is printed, nothing aborts.
- * - Every struct but moe_act_tensor begins with struct_size = sizeof(the struct): fields are only added at the end.
+ * - Every struct but moe_act_tensor, which never changes, begins with struct_size = sizeof(the struct). Fields are only
+ *   added at the end, and 0 in them means what was done before there were any: docs/c_api.md.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOE_ACT_C_API_H
@@ -173,8 +174,9 @@ typedef enum moe_act_pdl {
   MOE_ACT_PDL_DEFAULT = 0, /* in options only: off */
   MOE_ACT_PDL_OFF = 1,
   MOE_ACT_PDL_ON = 2,            /* waits for the preceding kernel before any global read */
-  MOE_ACT_PDL_METADATA_READY = 3 /* the caller promises that the map and the padded total were complete before
-                                    the *preceding* kernel could start: they alone are read before the wait */
+  MOE_ACT_PDL_METADATA_READY = 3 /* the caller promises that row_index, row_count, tile_to_expert and
+                                    total_num_padded_tokens were complete before the *preceding* kernel could start:
+                                    they alone are read before the wait */
 } moe_act_pdl;
 
 /* Values are those of DLPack's DLDeviceType. */
@@ -190,7 +192,7 @@ typedef struct moe_act_problem {
   int32_t device_id;        /* CUDA ordinal; 0 on CPU */
   int32_t x_format;         /* moe_act_format: FP32, FP16, BF16, E4M3 */
   int32_t x_scale_layout;   /* moe_act_scale_layout; read only when x_format is E4M3 */
-  int32_t out_format;       /* moe_act_format: E4M3 (scaled), FP32, FP16, BF16 (plain) */
+  int32_t out_format;       /* moe_act_format: E4M3, E5M2 (scaled), FP32, FP16, BF16 (plain) */
   int32_t out_scaling;      /* moe_act_scaling */
   int32_t out_scale_layout; /* moe_act_scale_layout; read only when out_scaling is BLOCK */
   int32_t activation;       /* moe_act_activation */
@@ -265,7 +267,7 @@ typedef struct moe_act_buffers {
   const float* static_scale;              /* [1]; TENSOR scaling only */
   const void* row_index;                  /* index_bits; as the row kind says */
   const int32_t* total_num_padded_tokens; /* [1]; only when a scale stride is STRIDE_ON_DEVICE */
-  const void* row_count;                  /* [1], index_bits; as the row kind says, null where none is given */
+  const void* row_count;                  /* [1], count_bits; as the row kind says, null where none is given */
   const void* bias;                       /* [parameter_experts, 2H], bias_format; columns arranged as those of x */
   const float* alpha;                     /* [parameter_experts]; PER_EXPERT only */
   const float* beta;                      /* the same */
@@ -324,6 +326,8 @@ typedef struct moe_act_plan_info {
   int64_t shared_bytes;    /* per CTA, beside what its kernel declares: none today */
   int64_t workspace_bytes; /* to be provided by the caller at launch, 16-byte aligned, of any content; launches that
                               may run at the same time each need their own */
+  int32_t kernel;          /* which of those that are compiled: below kernels */
+  int32_t kernels;
 } moe_act_plan_info;
 
 typedef struct moe_act_plan moe_act_plan;
@@ -426,16 +430,22 @@ MOE_ACT_API int32_t moe_act_cuda_device_count(void);
 MOE_ACT_API moe_act_status moe_act_device_query(int32_t device_id, moe_act_device_info* info);
 
 /* The value behind an option's name ("gate", "first_half"); the error lists the known names.
- * option: "format", "out_scaling", "x_scale_layout", "out_scale_layout", "gate", "activation", "padding", "pdl",
- * "schedule", "preset", "product_rounding", "quantization", "clamp_rounding", "scale_rounding". */
+ * option: "format", "scale_layout", "scale_format", each also behind "x_" or "out_", "out_scaling", "scale_rounding",
+ * "activation", "gate", "preset", "product_rounding", "quantization", "clamp_rounding", "row_kind", "sorted_rows" (or
+ * "buffer_row"), "padding", "pdl", "device", "schedule". */
 MOE_ACT_API moe_act_status moe_act_parse_option(const char* option, const char* name, int32_t* value);
 
 /* The name of an option's value, or null. */
 MOE_ACT_API const char* moe_act_option_name(const char* option, int32_t value);
 
-/* Dense contiguous rows on the CPU, 16-byte aligned as far as the row sizes allow; e4m3 output is block scaled. */
-MOE_ACT_API void moe_act_problem_init(moe_act_problem* problem, int32_t x_format, int32_t out_format, int64_t rows,
-                                      int64_t columns);
+/* Dense contiguous rows on the CPU, 16-byte aligned as far as the row sizes allow; e4m3 output is block scaled. Nothing
+ * is judged here but struct_size: a library older than this header has no room for its problem. */
+MOE_ACT_API moe_act_status moe_act_problem_init_sized(moe_act_problem* problem, uint64_t struct_size, int32_t x_format,
+                                                      int32_t out_format, int64_t rows, int64_t columns);
+static inline moe_act_status moe_act_problem_init(moe_act_problem* problem, int32_t x_format, int32_t out_format,
+                                                  int64_t rows, int64_t columns) {
+  return moe_act_problem_init_sized(problem, sizeof(*problem), x_format, out_format, rows, columns);
+}
 
 /* Tensors and options to a problem and its pointers. out and out_scale may be null: the problem then describes
  * contiguous results yet to be allocated, and their pointers are null. */
@@ -473,8 +483,10 @@ MOE_ACT_API const char* moe_act_plan_text(const moe_act_plan* plan);
 MOE_ACT_API moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* buffers, void* workspace,
                                           void* stream);
 
-/* Looks at the data that moe_act_launch must not look at: map values out of [-1, rows) or named twice, a padded
- * total out of [0, rows] or not above every mapped row. Synchronizes the stream; allocates host memory. */
+/* Looks at the data that moe_act_launch must not look at: map values out of [-1, rows), rows named twice, counts,
+ * limits, offsets and ends out of range or decreasing, live rows whose expert or weight is not there, a padded total
+ * out of [0, rows] or not above every live row, a static scale out of [2^-126, 2^126]. Entries behind a count are not
+ * judged. Synchronizes the stream; allocates host memory. */
 MOE_ACT_API moe_act_status moe_act_validate(const moe_act_plan* plan, const moe_act_buffers* buffers, void* stream);
 
 /* Caps the instruction set of the CPU kernels: "baseline", "x86-64-v3", "x86-64-v4", or null for the best there

@@ -117,7 +117,8 @@ struct Problem : moe_act_problem {
   // scaled, every pointer aligned to 16 bytes as far as its rows are. The calls below state what differs.
   static Problem contiguous(Format x, Format out, std::int64_t rows, std::int64_t columns) {
     moe_act_problem problem;
-    moe_act_problem_init(&problem, static_cast<std::int32_t>(x), static_cast<std::int32_t>(out), rows, columns);
+    detail::check(
+        moe_act_problem_init(&problem, static_cast<std::int32_t>(x), static_cast<std::int32_t>(out), rows, columns));
     return Problem(problem);
   }
 

@@ -8,7 +8,7 @@ Works on any tensor that speaks DLPack: NumPy, torch, CuPy, and others, on the C
 package imports NumPy and no other framework.
 """
 
-from . import rows
+from . import rows, scales
 from ._core import DeviceInfo, Plan, build_info, cpu_level, cuda_device_count, device_info, set_cpu_level
 from ._core import version as _version
 from ._face import gated_act_quant, plan
@@ -27,6 +27,7 @@ __all__ = [
     "gated_act_quant",
     "plan",
     "rows",
+    "scales",
     "set_cpu_level",
 ]
 __version__ = _version()

@@ -5,6 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from . import _core
+
+# What other builds need of the installed package. An editable install has its Python elsewhere.
+PACKAGE = Path(_core.__file__).parent
+FOLDERS = {
+    "cmakedir": (PACKAGE / "lib" / "cmake" / "moe_act", "find_package's: cmake -Dmoe_act_DIR=..."),
+    "includedir": (PACKAGE / "include", "the headers: cc -I..."),
+    "libdir": (PACKAGE / "lib", "libmoe_act.so: cc -L... -Wl,-rpath,..."),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE.png",
         help="draw time against rows, with the memory's limit (needs matplotlib)",
     )
+    folders = main.add_argument_group("folders for builds against the installed package").add_mutually_exclusive_group()
+    for name, (folder, words) in FOLDERS.items():
+        folders.add_argument(
+            f"--{name}", dest="folder", action="store_const", const=folder, help=f"print it and exit; {words}"
+        )
     commands = main.add_subparsers(dest="command", metavar="info")
     info = commands.add_parser("info", help="what the installed library can do on this machine")
     info.add_argument("--markdown", action="store_true", help="only the tables of docs/support.md")
@@ -41,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status."""
     options = parser().parse_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if options.folder is not None:
+        print(options.folder)
+        return 0
     from . import command  # after parsing: --help and bad usage answer at once
 
     return command.info(options.markdown) if options.command == "info" else command.run(options)

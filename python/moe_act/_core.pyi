@@ -70,6 +70,14 @@ class Plan:
     def vectors_per_lane(self) -> int: ...
 
     @property
+    def kernel(self) -> int:
+        """Which of the compiled kernels runs: below ``kernels``."""
+
+    @property
+    def kernels(self) -> int:
+        """How many are compiled; 0 on the CPU."""
+
+    @property
     def shared_bytes(self) -> int:
         """Per CTA."""
 
@@ -105,14 +113,35 @@ def plan(x: object | None, x_scale: object | None, out: object | None, out_scale
 
 def version() -> str: ...
 
-def build_info() -> str: ...
+def build_info() -> str:
+    """One line: was CUDA compiled in, and for which architectures."""
 
-def cuda_device_count() -> int: ...
+def cuda_device_count() -> int:
+    """How many CUDA devices are usable; 0 without CUDA, driver or device."""
 
 def last_error() -> str: ...
 
-def device_info(device_id: int) -> DeviceInfo: ...
+def device_info(device_id: int) -> DeviceInfo:
+    """
+    What planning needs to know of a CUDA device.
 
-def cpu_level() -> str: ...
+    Raises:
+        ValueError: there is no such device.
+        NotImplementedError: this build has no CUDA.
+        RuntimeError: CUDA reported an error.
+    """
 
-def set_cpu_level(level: str | None) -> None: ...
+def cpu_level() -> str:
+    """The instruction set that CPU kernels use: "x86-64-v3", for example."""
+
+def set_cpu_level(level: str | None) -> None:
+    """
+    Cap the instruction set of the CPU kernels, which no result depends on.
+
+    Args:
+        level: "baseline", "x86-64-v3" or "x86-64-v4"; None for the best there is.
+
+    Raises:
+        ValueError: an unknown level.
+        NotImplementedError: this CPU lacks it.
+    """

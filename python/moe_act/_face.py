@@ -65,7 +65,8 @@ def gated_act_quant(
 ) -> Result:
     """``silu(gate) * up`` or another activation, quantized: what lies between the grouped GEMMs of an MoE layer.
 
-    All tensors live on one device, the CPU or a CUDA device, and may come from any framework that speaks DLPack.
+    All tensors live on one device, the CPU or a CUDA device, and may come from any framework that speaks DLPack, or be
+    plain DLPack capsules, which are looked at and not consumed.
     A block is 32, 64 or 128 adjacent columns that share one scale. Rounding and special values: docs/contract.md.
 
     Args:
@@ -120,7 +121,8 @@ def gated_act_quant(
             "te_mxfp8", or a :class:`moe_act.Numerics`.
         padding: what happens to rows that are not done. "skip": nothing of them is written. "zero": zero codes and
             scale 1; it needs rows whose padding can be told from their addressing, which a map of the valid rows alone
-            does not allow. By default "zero" where it is possible and ``out`` is allocated here, else "skip".
+            does not allow. By default "zero" where it is possible and ``out`` or ``out_scale`` is allocated here, else
+            "skip".
         pdl: programmatic dependent launch, CUDA with compute capability 9.0 and above. "on" waits for the preceding
             kernel before any read. "metadata_ready" is the promise that map, padded total, indices, counts and
             ``tile_to_expert`` were complete before the *preceding* kernel could start; only then may they be read

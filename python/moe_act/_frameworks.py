@@ -25,7 +25,7 @@ class Result(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What a row convention says to the compiled module: names are the C interface's."""
+    """What a row convention says to the compiled module: names are the C interface's, and ours where they differ."""
 
     kind: str
     index_name: str = "row_index"
@@ -35,7 +35,7 @@ class Said(NamedTuple):
     tile_tokens: int = 0
     expert_alignment: int = 0
     num_valid_ids: int = 0
-    sorted_rows: str = "position"
+    buffer_row: str = "position"
     tile_to_expert: Any = None
     permuted_to_expanded: Any = None
 
@@ -152,17 +152,29 @@ def stream_handle(x: Any, stream: Any, on_cuda: bool, device_id: int) -> int:
         raise ValueError("stream: expected None for tensors on the CPU")
     if stream is None:
         return _current_stream(x, device_id)
-    if hasattr(stream, "__cuda_stream__"):
-        protocol = stream.__cuda_stream__
-        version, handle = protocol() if callable(protocol) else protocol
-        if version != 0:
-            raise ValueError(f"stream: expected version 0 of the __cuda_stream__ protocol, got {version}")
-        return int(handle)
+    if hasattr(type(stream), "__cuda_stream__"):
+        return _handle_of_protocol(stream)
     if isinstance(stream, int) and not isinstance(stream, bool):
         if stream < 0:
             raise ValueError(f"stream: expected a cudaStream_t, got {stream}")
         return stream
     raise TypeError(f"stream: expected None, an int or an object with __cuda_stream__, got {type(stream).__name__}")
+
+
+def _handle_of_protocol(stream: Any) -> int:
+    # (version, handle), or a method that returns it. Other versions may go on in any way behind the version.
+    try:
+        said = stream.__cuda_stream__
+        said = said() if callable(said) else said
+    except Exception as error:
+        raise ValueError(f"stream: its __cuda_stream__ failed: {str(error).partition(chr(10))[0]}") from error
+    version, *handles = said if isinstance(said, tuple) and said else (None,)
+    if isinstance(version, int) and version != 0:
+        raise ValueError(f"stream: expected version 0 of the __cuda_stream__ protocol, got {version}")
+    handle = int(handles[0]) if len(handles) == 1 and hasattr(handles[0], "__int__") else -1
+    if version is None or handle < 0:
+        raise TypeError(f"stream: its __cuda_stream__ returned {said!r}, expected (0, cudaStream_t)")
+    return handle
 
 
 def _current_stream(x: Any, device_id: int) -> int:

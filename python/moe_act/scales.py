@@ -51,12 +51,12 @@ def empty(
         like: a tensor whose framework and device to use; NumPy without it.
 
     Raises:
-        ValueError: an unknown layout, or a format that it does not hold.
+        ValueError: an unknown layout, a format that it does not hold, or so many columns cannot share a scale.
     """
-    format = _format_of(layout, format)
+    format, blocks = _format_of(layout, format), _blocks_of(columns, block)
     like = np.empty(0, np.float32) if like is None else like
     count = padded_rows(rows, segments) if layout == "swizzled_128x4" else rows
-    return _frameworks.empty_scale_like(like, layout, format, count, -(-columns // block), experts)
+    return _frameworks.empty_scale_like(like, layout, format, count, blocks, experts)
 
 
 def padded_rows(rows: int, segments: int | None = None) -> int:
@@ -70,16 +70,15 @@ def to_rows(scales: Array, layout: str, *, rows: int, columns: int, block: int =
     ``rows`` of a swizzled tensor count its own rows: those of an expert begin at a multiple of 128.
     """
     _format_of(layout, None)
-    blocks = -(-columns // block)
+    blocks = _blocks_of(columns, block)
     if layout == "row_major":
         values = scales
     elif layout == "column_major":
         values = scales.swapaxes(-1, -2)
     elif layout == "tma_column_major":
-        values = scales if scales.shape[-2:] == (rows, blocks) else scales.swapaxes(-1, -2)
+        values = _rows_first(scales, rows, blocks)
     elif layout == "packed_ue8m0":
-        words = -(-blocks // 4)
-        values = scales if scales.shape[-2:] == (rows, words) else scales.swapaxes(-1, -2)
+        values = _rows_first(scales, rows, -(-blocks // 4))
         values = np.ascontiguousarray(values).astype("<i4").view(np.uint8)
     else:
         quads = -(-blocks // 4)
@@ -144,10 +143,25 @@ def decode_ue8m0(codes: Array) -> Array:
 
 def encode_ue8m0(values: Array) -> Array:
     """The codes of the least powers of two that are not below the values; infinity and NaN become 255."""
-    fraction, exponent = np.frexp(np.asarray(values, np.float64))
-    exponent = exponent - (fraction == 0.5)
-    codes = np.clip(np.where(values > 0, exponent + 127, 0), 0, 255)
-    return np.where(np.isfinite(values), codes, 255).astype(np.uint8)
+    finite = np.isfinite(values)
+    fraction, exponent = np.frexp(np.where(finite, values, 1).astype(np.float64))
+    codes = np.clip(exponent - (fraction == 0.5) + 127, 0, 255)
+    return np.where(finite, np.where(fraction > 0, codes, 0), 255).astype(np.uint8)
+
+
+def _rows_first(scales: Array, rows: int, columns: int) -> Array:
+    """A tensor for TMA, which may be transposed. Where both shapes fit, the rows are the axis of adjacent elements."""
+    transposed = scales.swapaxes(-1, -2)
+    if scales.shape[-2:] != (rows, columns):
+        return transposed
+    fits_both = rows == columns and rows > 1
+    return transposed if fits_both and scales.strides[-2] != scales.itemsize else scales
+
+
+def _blocks_of(columns: int, block: int) -> int:
+    if block not in (32, 64, 128):
+        raise ValueError(f"block: expected 32, 64 or 128 columns that share a scale, got {block}")
+    return -(-columns // block)
 
 
 def _format_of(layout: str, format: str | None) -> str:

@@ -1,8 +1,9 @@
 #include "bindings/call.hpp"
 
 #include <limits>
-
 #include <utility>
+
+#include "bindings/description_key.hpp"
 
 namespace moe_act::python {
 namespace {
@@ -59,53 +60,6 @@ void parse_one(moe_act_options& options, const char* option, nb::handle name) {
     const nb::object released = nb::steal(std::exchange(last_name, nb::borrow(name).release().ptr()));
   }
   options.*field = last_value;
-}
-
-// All that the description of a call depends on.
-struct DescriptionKey {
-  struct Layout {
-    std::int64_t shape[Tensor::max_rank], strides[Tensor::max_rank];
-    std::int32_t ndim, device_type, device_id;
-    std::uint32_t flags;
-    std::uint8_t dtype_code, dtype_bits;
-    std::uint16_t dtype_lanes;
-    bool present, has_shape, has_strides;
-    std::uint8_t address;  // modulo the largest alignment that a problem promises; that alignment itself for null
-  };
-  moe_act_options options;
-  Layout layouts[16];
-};
-
-DescriptionKey::Layout layout_of(const moe_act_tensor* tensor) {
-  DescriptionKey::Layout layout{};
-  if (tensor == nullptr) return layout;
-  constexpr std::uintptr_t largest_alignment = 16;
-  layout.ndim = tensor->ndim;
-  layout.device_type = tensor->device_type;
-  layout.device_id = tensor->device_id;
-  layout.flags = tensor->flags;
-  layout.dtype_code = tensor->dtype_code;
-  layout.dtype_bits = tensor->dtype_bits;
-  layout.dtype_lanes = tensor->dtype_lanes;
-  layout.present = true;
-  layout.has_shape = tensor->shape != nullptr;
-  layout.has_strides = tensor->strides != nullptr;
-  layout.address = static_cast<std::uint8_t>(
-      tensor->data == nullptr ? largest_alignment : reinterpret_cast<std::uintptr_t>(tensor->data) % largest_alignment);
-  for (int axis = 0; axis < tensor->ndim; ++axis) {
-    if (layout.has_shape) layout.shape[axis] = tensor->shape[axis];
-    if (layout.has_strides) layout.strides[axis] = tensor->strides[axis];
-  }
-  return layout;
-}
-
-DescriptionKey key_of(const moe_act_tensors& tensors, const moe_act_options& options) {
-  return {options,
-          {layout_of(tensors.x), layout_of(tensors.x_scale), layout_of(tensors.out), layout_of(tensors.out_scale),
-           layout_of(tensors.static_scale), layout_of(tensors.row_index), layout_of(tensors.total_num_padded_tokens),
-           layout_of(tensors.row_count), layout_of(tensors.bias), layout_of(tensors.alpha), layout_of(tensors.beta),
-           layout_of(tensors.limit), layout_of(tensors.weight), layout_of(tensors.tile_to_expert),
-           layout_of(tensors.permuted_to_expanded), layout_of(tensors.out_unquantized)}};
 }
 
 moe_act_buffers buffers_of(const moe_act_tensors& tensors) {
@@ -193,6 +147,12 @@ void check(moe_act_status status) {
   if (status == MOE_ACT_WRONG_TYPE) type = PyExc_TypeError;
   PyErr_SetString(type, moe_act_last_error());
   throw nb::python_error();
+}
+
+bool truth(nb::handle value) {
+  const int answer = PyObject_IsTrue(value.ptr());
+  if (answer < 0) throw nb::python_error();
+  return answer != 0;
 }
 
 moe_act_options parse(const OptionNames& names) {
@@ -291,10 +251,11 @@ RowArguments::RowArguments(const Arguments& arguments) {
     raise(PyExc_ValueError, "rows", "expected None: expanded_idx_to_permuted_idx says which rows there are");
   if (!nb::isinstance(arguments.rows, frameworks().attr("RowConvention")))
     raise(PyExc_TypeError, "rows", "expected an object of moe_act.rows, got " + type_name_of(arguments.rows));
-  const nb::object said = arguments.rows.attr("_said")();
-  const auto text = [&](const char* name) { return nb::cast<std::string>(said.attr(name)); };
-  check(moe_act_parse_option("row_kind", text("kind").c_str(), &kind));
-  check(moe_act_parse_option("sorted_rows", text("sorted_rows").c_str(), &sorted_rows));
+  said_ = arguments.rows.attr("_said")();
+  const nb::object& said = said_;
+  const auto text = [&](const char* name) { return nb::cast<const char*>(said.attr(name)); };
+  check(moe_act_parse_option("row_kind", text("kind"), &kind));
+  check(moe_act_parse_option("buffer_row", text("buffer_row"), &sorted_rows));
   index_name = text("index_name");
   count_name = text("count_name");
   index = said.attr("index");
@@ -314,11 +275,6 @@ void RowArguments::apply_to(moe_act_options& options) const {
   options.num_valid_ids = num_valid_ids;
 }
 
-bool RowArguments::padding_is_known() const {
-  return kind != 0 && kind != MOE_ACT_ROWS_EXPANDED_TO_PERMUTED &&
-         !(kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS && sorted_rows == MOE_ACT_SORTED_ROWS_ID);
-}
-
 Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stream) : arguments_(arguments) {
   // The device of x says which stream is current, and the stream how a producer makes its data ready.
   const bool imported = x_.import_by_exchange_api("x", arguments_.x);
@@ -328,9 +284,9 @@ Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stre
   out_.import("out", arguments_.out, stream_);
   out_scale_.import("out_scale", arguments_.out_scale, stream_);
   static_scale_.import("static_scale", arguments_.static_scale, stream_);
-  if (rows.index.is_valid()) row_index_.import(rows.index_name.c_str(), rows.index, stream_);
+  if (rows.index.is_valid()) row_index_.import(rows.index_name, rows.index, stream_);
   total_.import("total_num_padded_tokens", arguments_.total_num_padded_tokens, stream_);
-  if (rows.count.is_valid()) row_count_.import(rows.count_name.c_str(), rows.count, stream_);
+  if (rows.count.is_valid()) row_count_.import(rows.count_name, rows.count, stream_);
   bias_.import("bias", arguments_.bias, stream_);
   const auto import_parameter = [&](Tensor& tensor, const char* name, nb::handle value) {
     if (!is_number(value)) tensor.import(name, value, stream_);
@@ -368,22 +324,32 @@ moe_act_problem Call::describe(const moe_act_options& options) {
   // Calls come in long rows of the same: what the last one was found to be need not be found again.
   static DescriptionKey last_key{};
   static moe_act_problem last_problem{};
-  const DescriptionKey key = key_of(tensors, options);
-  if (!same(key, last_key)) {
+  if (!last_key.is_of(tensors, options)) {
     auto problem = sized<moe_act_problem>();
     auto buffers = sized<moe_act_buffers>();
     check(moe_act_describe(&tensors, &options, &problem, &buffers));
-    last_key = key;
+    last_key.assign(tensors, options);
     last_problem = problem;
   }
   return last_problem;
 }
 
+bool Call::allocates_out_scale(const moe_act_problem& problem) const {
+  const bool delivered = problem.out_scaling == MOE_ACT_SCALING_BLOCK || problem.out_scaling == MOE_ACT_SCALING_ROW;
+  return delivered && arguments_.out_scale.is_none();
+}
+
+bool Call::allocates(const moe_act_problem& problem) const {
+  return arguments_.out.is_none() || allocates_out_scale(problem);
+}
+
 bool Call::allocate(const moe_act_problem& problem) {
   const bool per_row = problem.out_scaling == MOE_ACT_SCALING_ROW;
   const bool needs_out = arguments_.out.is_none();
-  const bool needs_out_scale =
-      (problem.out_scaling == MOE_ACT_SCALING_BLOCK || per_row) && arguments_.out_scale.is_none();
+  const bool needs_out_scale = allocates_out_scale(problem);
+  if ((needs_out || needs_out_scale) && PyCapsule_CheckExact(arguments_.x.ptr()) && is_cuda(x_.device()))
+    raise(PyExc_TypeError, needs_out ? "out" : "out_scale",
+          "expected memory for the result: a DLPack capsule on CUDA has no framework to allocate it");
   const nb::object experts =
       problem.row_kind == MOE_ACT_ROWS_MASKED ? nb::object(nb::int_(problem.experts)) : nb::object(nb::none());
   if (needs_out) {
@@ -424,6 +390,7 @@ Result Call::launch(const moe_act_plan* plan, std::int64_t workspace_bytes, bool
   }
   moe_act_status status = MOE_ACT_OK;
   {
+    // A launch waits where the device's queue is full, perhaps for a host function on the stream that needs the GIL.
     nb::gil_scoped_release released;
     if (validate) status = moe_act_validate(plan, &buffers_, stream_);
     if (status == MOE_ACT_OK) status = moe_act_launch(plan, &buffers_, workspace, stream_);

@@ -17,6 +17,9 @@ namespace moe_act::python {
 // Raises the Python exception that belongs to a status: ValueError, NotImplementedError, RuntimeError or TypeError.
 void check(moe_act_status status);
 
+// What `if value` does in Python.
+bool truth(nb::handle value);
+
 // Are all fields equal? By bytes: ones that are no field's, and zeros of either sign, can only make equal structs look
 // different, and then what was found before is found again.
 template <typename Struct>
@@ -53,13 +56,15 @@ struct OptionNames {
 struct RowArguments {
   std::int32_t kind = 0;  // moe_act_row_kind; 0: dense, or a map's
   std::int32_t sorted_rows = 0;
-  std::string index_name = "expanded_idx_to_permuted_idx", count_name = "row_count";
+  const char *index_name = "expanded_idx_to_permuted_idx", *count_name = "row_count";
   nb::object index, count, tile_to_expert, permuted_to_expanded;  // null: none
   std::int64_t tile_tokens = 0, expert_alignment = 0, num_valid_ids = 0;
 
   explicit RowArguments(const Arguments& arguments);
   void apply_to(moe_act_options& options) const;
-  bool padding_is_known() const;
+
+ private:
+  nb::object said_;  // holds the names
 };
 
 moe_act_options parse(const OptionNames& names);
@@ -82,13 +87,18 @@ class Call {
   // The problem that the tensors and options give. Results that are not given are described as contiguous.
   moe_act_problem describe(const moe_act_options& options);
 
-  // Allocates the results that are not given, with the framework of x. False: all are given.
+  // Are there results that are not given?
+  bool allocates(const moe_act_problem& problem) const;
+
+  // Allocates them, with the framework of x. False: all are given.
   bool allocate(const moe_act_problem& problem);
 
   // Runs a plan for the described problem, without holding the GIL. workspace_bytes: what the plan asks for.
   Result launch(const moe_act_plan* plan, std::int64_t workspace_bytes, bool validate);
 
  private:
+  bool allocates_out_scale(const moe_act_problem& problem) const;
+
   Arguments arguments_;
   nb::object allocated_out_, allocated_out_scale_;
   void* stream_ = nullptr;

@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings/call.hpp"
+#include "bindings/plan.hpp"
 
 namespace {
 
@@ -14,27 +15,6 @@ using Name = std::optional<std::string>;
 
 struct DeviceInfo {
   moe_act_device_info info;
-};
-
-class Plan {
- public:
-  Plan(const moe_act_problem& problem, const moe_act_device_info* device, const moe_act_launch_choice* choice = nullptr)
-      : problem_(problem), plan_(make_plan(problem, device, choice)) {
-    if (device != nullptr) device_ = *device;
-    info_.struct_size = sizeof(info_);
-    check(moe_act_plan_get_info(plan_.get(), &info_));
-  }
-
-  const moe_act_problem& problem() const { return problem_; }
-  const moe_act_plan_info& info() const { return info_; }
-  const moe_act_plan* handle() const { return plan_.get(); }
-  const moe_act_device_info* device() const { return device_ ? &*device_ : nullptr; }  // null: the problem's own
-
- private:
-  moe_act_problem problem_;
-  std::optional<moe_act_device_info> device_;
-  moe_act_plan_info info_{};
-  PlanHandle plan_;
 };
 
 nb::object text_or_none(const char* text) {
@@ -80,34 +60,14 @@ nb::dict problem_dict(const moe_act_problem& problem) {
   return dict;
 }
 
-bool truth(nb::handle value) {
-  const int answer = PyObject_IsTrue(value.ptr());
-  if (answer < 0) throw nb::python_error();
-  return answer != 0;
-}
-
-Result run(const Plan& plan, nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale,
-           nb::handle static_scale, nb::handle map, nb::handle total, nb::handle rows, nb::handle bias,
-           nb::handle alpha, nb::handle beta, nb::handle limit, nb::handle weight, nb::handle out_unquantized,
-           nb::handle stream, nb::handle validate) {
-  const Arguments arguments{x,    x_scale, out,   out_scale, static_scale, map,    total,
-                            rows, bias,    alpha, beta,      limit,        weight, out_unquantized};
-  const RowArguments row_arguments(arguments);
-  Call call(arguments, row_arguments, stream);
-  moe_act_options options = options_of(plan.problem());
-  parse_parameters(options, arguments);
-  row_arguments.apply_to(options);
-  moe_act_problem problem = call.describe(options);
-  if (call.allocate(problem)) problem = call.describe(options);
-  if (!same(problem, plan.problem())) check(moe_act_plan_accepts(plan.handle(), &problem));
-  return call.launch(plan.handle(), plan.info().workspace_bytes, truth(validate));
-}
-
 // Results that the library allocates hold nothing of what memory held before, where padding can be told.
-void choose_padding(moe_act_options& options, const Arguments& arguments, const RowArguments& rows) {
-  const bool padded = rows.padding_is_known() || (rows.kind == 0 && !rows.index.is_valid() &&
-                                                  options.out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4);
-  if (options.padding == 0 && arguments.out.is_none() && padded) options.padding = MOE_ACT_PADDING_ZERO;
+std::int32_t padding_of(const moe_act_options& options, const moe_act_problem& problem, const Call& call) {
+  if (options.padding != 0 || !call.allocates(problem)) return problem.padding;
+  const bool by_id = problem.sorted_rows == MOE_ACT_SORTED_ROWS_ID;
+  const bool padded = problem.row_kind != MOE_ACT_ROWS_DENSE || problem.expert_tiles > 0 ||
+                      problem.out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
+  const bool known = problem.row_kind != MOE_ACT_ROWS_EXPANDED_TO_PERMUTED && !by_id;
+  return padded && known ? MOE_ACT_PADDING_ZERO : problem.padding;
 }
 
 Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale, nb::handle static_scale,
@@ -145,9 +105,9 @@ Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::han
   parse_parameters(options, arguments);
   const RowArguments row_arguments(arguments);
   row_arguments.apply_to(options);
-  choose_padding(options, arguments, row_arguments);
   Call call(arguments, row_arguments, stream);
   moe_act_problem problem = call.describe(options);
+  options.padding = padding_of(options, problem, call);
   if (call.allocate(problem)) problem = call.describe(options);
   const auto plan = recent_plan(problem);
   return call.launch(plan.get(), workspace_bytes_of(plan.get()), truth(validate));
@@ -191,11 +151,12 @@ Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::ha
   parse_parameters(options, arguments);
   const RowArguments row_arguments(arguments);
   row_arguments.apply_to(options);
-  choose_padding(options, arguments, row_arguments);
   // For a device that need not be there, the tensors only stand in: what they say of sizes counts.
   const std::int32_t asked_pdl = options.pdl;
   if (device != nullptr) options.pdl = 0;
-  moe_act_problem problem = Call(arguments, row_arguments, nb::none()).describe(options);
+  Call call(arguments, row_arguments, nb::none());
+  moe_act_problem problem = call.describe(options);
+  problem.padding = padding_of(options, problem, call);
   if (device != nullptr) {
     problem.device_type = MOE_ACT_DEVICE_CUDA;
     problem.pdl = asked_pdl != 0 ? asked_pdl : problem.pdl;
@@ -258,8 +219,9 @@ NB_MODULE(_core, module) {
                ", l2_bytes=" + std::to_string(self.info.l2_bytes) + ")";
       });
 
-  nb::class_<Plan>(module, "Plan", "Everything that was decided about running one problem; made once, run often.")
-      .def("__str__", [](const Plan& self) { return std::string(moe_act_plan_text(self.handle())); })
+  nb::class_<Plan> plan_class(module, "Plan",
+                              "Everything that was decided about running one problem; made once, run often.");
+  plan_class.def("__str__", [](const Plan& self) { return std::string(moe_act_plan_text(self.handle())); })
       .def_prop_ro(
           "problem", [](const Plan& self) { return problem_dict(self.problem()); },
           nb::sig("def problem(self) -> dict[str, typing.Any]"),
@@ -290,6 +252,11 @@ NB_MODULE(_core, module) {
       .def_prop_ro("columns_per_lane", [](const Plan& self) { return self.info().columns_per_lane; })
       .def_prop_ro("vectors_per_lane", [](const Plan& self) { return self.info().vectors_per_lane; })
       .def_prop_ro(
+          "kernel", [](const Plan& self) { return self.info().kernel; },
+          "Which of the compiled kernels runs: below ``kernels``.")
+      .def_prop_ro(
+          "kernels", [](const Plan& self) { return self.info().kernels; }, "How many are compiled; 0 on the CPU.")
+      .def_prop_ro(
           "shared_bytes", [](const Plan& self) { return self.info().shared_bytes; }, "Per CTA.")
       .def_prop_ro(
           "workspace_bytes", [](const Plan& self) { return self.info().workspace_bytes; },
@@ -297,31 +264,9 @@ NB_MODULE(_core, module) {
       .def("alternatives", &alternatives,
            R"(Every way to run this problem on this device, as plans: what a search for the fastest tries.
 
-Results do not depend on which one runs. Empty on the CPU.)")
-      .def("run", &run, nb::arg("x").none(), nb::arg("x_scale") = nb::none(), nb::kw_only(),
-           nb::arg("out") = nb::none(), nb::arg("out_scale") = nb::none(), nb::arg("static_scale") = nb::none(),
-           nb::arg("expanded_idx_to_permuted_idx") = nb::none(), nb::arg("total_num_padded_tokens") = nb::none(),
-           nb::arg("rows") = nb::none(), nb::arg("bias") = nb::none(), nb::arg("alpha") = nb::none(),
-           nb::arg("beta") = nb::none(), nb::arg("limit") = nb::none(), nb::arg("weight") = nb::none(),
-           nb::arg("out_unquantized") = nb::none(), nb::arg("stream") = nb::none(), nb::arg("validate") = false,
-           nb::sig("def run(self, x: typing.Any, x_scale: typing.Any = None, *, out: typing.Any = None, "
-                   "out_scale: typing.Any = None, static_scale: typing.Any = None, "
-                   "expanded_idx_to_permuted_idx: typing.Any = None, total_num_padded_tokens: typing.Any = None, "
-                   "rows: moe_act._frameworks.RowConvention | None = None, bias: typing.Any = None, alpha: typing.Any "
-                   "= None, "
-                   "beta: typing.Any = None, limit: typing.Any = None, weight: typing.Any = None, "
-                   "out_unquantized: typing.Any = None, stream: typing.Any = None, validate: bool = "
-                   "False) "
-                   "-> moe_act._frameworks.Result"),
-           R"(Launch the plan for these tensors; the arguments are those of :func:`moe_act.gated_act_quant`.
-
-Their description must be the plan's: same dtypes, shapes, strides and device, at least the promised alignment.
-
-Returns:
-    ``(out, out_scale)``, as :func:`moe_act.gated_act_quant` does.
-
-Raises:
-    ValueError: a tensor is not what the plan was made for; the text says in what.)");
+Results do not depend on which one runs. Empty on the CPU.)");
+  plan_class.attr("run") =
+      nb::steal(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(plan_class.ptr()), &run_definition));
 
   module.def("gated_act_quant", &gated_act_quant, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
              nb::arg("out_scale").none(), nb::arg("static_scale").none(),
@@ -349,12 +294,28 @@ Raises:
              nb::arg("pdl").none(), nb::arg("expected_rows").none(), nb::arg("device").none());
 
   module.def("version", &moe_act_version);
-  module.def("build_info", &moe_act_build_info);
-  module.def("cuda_device_count", &moe_act_cuda_device_count);
+  module.def("build_info", &moe_act_build_info, "One line: was CUDA compiled in, and for which architectures.");
+  module.def("cuda_device_count", &moe_act_cuda_device_count,
+             "How many CUDA devices are usable; 0 without CUDA, driver or device.");
   module.def("last_error", &moe_act_last_error);
-  module.def("device_info", &device_info, nb::arg("device_id"));
-  module.def("cpu_level", &moe_act_get_cpu_level);
+  module.def("device_info", &device_info, nb::arg("device_id"),
+             R"(What planning needs to know of a CUDA device.
+
+Raises:
+    ValueError: there is no such device.
+    NotImplementedError: this build has no CUDA.
+    RuntimeError: CUDA reported an error.)");
+  module.def("cpu_level", &moe_act_get_cpu_level,
+             "The instruction set that CPU kernels use: \"x86-64-v3\", for example.");
   module.def(
       "set_cpu_level", [](const Name& level) { check(moe_act_set_cpu_level(level ? level->c_str() : nullptr)); },
-      nb::arg("level").none());
+      nb::arg("level").none(),
+      R"(Cap the instruction set of the CPU kernels, which no result depends on.
+
+Args:
+    level: "baseline", "x86-64-v3" or "x86-64-v4"; None for the best there is.
+
+Raises:
+    ValueError: an unknown level.
+    NotImplementedError: this CPU lacks it.)");
 }

@@ -84,12 +84,55 @@ bool is_numpy_array(nb::handle object) {
   });
 }
 
+// A type's attribute `requires_grad`. Where it is a property written in C, as torch's is, it is called itself: nothing
+// of an object comes before it, so that searching the object and its type by name would find it again.
+struct GradQuestion {
+  nb::object property;
+  descrgetfunc get = nullptr;
+
+  static GradQuestion of(nb::handle type) {
+    const nb::object attribute = nb::getattr(type, "requires_grad", nb::none());
+    if (!attribute.type().is(nb::handle(reinterpret_cast<PyObject*>(&PyGetSetDescr_Type)))) return {};
+    return {attribute, reinterpret_cast<descrgetfunc>(PyType_GetSlot(&PyGetSetDescr_Type, Py_tp_descr_get))};
+  }
+
+  bool ask(nb::handle object) const {
+    if (!property.is_valid()) return nb::cast<bool>(nb::getattr(object, "requires_grad", nb::handle(Py_False)));
+    const nb::object answer =
+        nb::steal(get(property.ptr(), object.ptr(), reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))));
+    if (!answer.is_valid()) throw nb::python_error();
+    return nb::cast<bool>(answer);
+  }
+};
+
 // The exchange API does not say. Integers have no gradient: they need not be asked.
 bool requires_grad(nb::handle object, dlpack::DataType type) {
   constexpr std::uint8_t code_int = 0, code_uint = 1;
   if (type.code == code_int || type.code == code_uint) return false;
-  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
-  return nb::cast<bool>(nb::getattr(object, nb::handle(name), nb::handle(Py_False)));
+  static auto& known = *new FactOfType<GradQuestion>;  // never destroyed: that would be after the interpreter
+  return known.get(object, &GradQuestion::of).ask(object);
+}
+
+// What a DLPack capsule holds. It keeps its name: it is only looked at, and its own destructor frees the tensor.
+struct Unpacked {
+  const dlpack::Tensor& tensor;
+  std::uint64_t flags;
+};
+
+Unpacked unpacked(const char* name, nb::handle capsule) {
+  if (PyCapsule_IsValid(capsule.ptr(), "dltensor_versioned")) {
+    const auto* managed =
+        static_cast<const dlpack::ManagedTensorVersioned*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor_versioned"));
+    if (managed->version.major != 1)
+      raise(PyExc_ValueError, name, "expected DLPack 1.x, got major version " + std::to_string(managed->version.major));
+    return {managed->tensor, managed->flags};
+  }
+  if (PyCapsule_IsValid(capsule.ptr(), "dltensor"))
+    return {static_cast<const dlpack::ManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"))->tensor, 0};
+  const char* called = PyCapsule_GetName(capsule.ptr());
+  raise(PyExc_TypeError, name,
+        std::string("expected a DLPack capsule, 'dltensor' or 'dltensor_versioned', got '") +
+            (called != nullptr ? called : "") + "'");
 }
 
 }  // namespace
@@ -116,6 +159,7 @@ const dlpack::ExchangeApi* exchange_api(nb::handle object) {
 }
 
 dlpack::Device device_of(const char* name, nb::handle object) {
+  if (PyCapsule_CheckExact(object.ptr())) return unpacked(name, object).tensor.device;
   nb::object method = nb::getattr(object, "__dlpack_device__", nb::none());
   if (method.is_none()) return {MOE_ACT_DEVICE_CPU, 0};
   nb::object answer;
@@ -143,6 +187,10 @@ Tensor::~Tensor() {
 void Tensor::import(const char* name, nb::handle object, void* stream) {
   if (object.is_none() || import_by_exchange_api(name, object)) return;
   if (is_numpy_array(object) && import_buffer(name, object)) return;
+  if (PyCapsule_CheckExact(object.ptr())) {
+    owner_ = nb::borrow(object);
+    return take_capsule(name);
+  }
   import_dlpack(name, object, stream);
 }
 
@@ -193,7 +241,8 @@ bool Tensor::import_buffer(const char* name, nb::handle object) {
 void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
   nb::object method = nb::getattr(object, "__dlpack__", nb::none());
   if (method.is_none())
-    raise(PyExc_TypeError, name, "expected a tensor (numpy, or anything with __dlpack__), got " + type_name_of(object));
+    raise(PyExc_TypeError, name,
+          "expected a tensor (numpy, a DLPack capsule, or anything with __dlpack__), got " + type_name_of(object));
   nb::dict arguments;
   arguments["max_version"] = nb::make_tuple(1, 1);
   if (is_cuda(device_of(name, object))) {
@@ -212,18 +261,14 @@ void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
   } catch (nb::python_error& error) {
     raise_failed(error, name, "__dlpack__");
   }
-  // The capsule keeps its name: it is only looked at, and its own destructor frees the tensor.
-  if (PyCapsule_IsValid(owner_.ptr(), "dltensor_versioned")) {
-    const auto* managed =
-        static_cast<const dlpack::ManagedTensorVersioned*>(PyCapsule_GetPointer(owner_.ptr(), "dltensor_versioned"));
-    if (managed->version.major != 1)
-      raise(PyExc_ValueError, name, "expected DLPack 1.x, got major version " + std::to_string(managed->version.major));
-    take(name, managed->tensor, managed->flags);
-  } else if (PyCapsule_IsValid(owner_.ptr(), "dltensor")) {
-    take(name, static_cast<const dlpack::ManagedTensor*>(PyCapsule_GetPointer(owner_.ptr(), "dltensor"))->tensor, 0);
-  } else {
+  if (!PyCapsule_CheckExact(owner_.ptr()))
     raise(PyExc_TypeError, name, "its __dlpack__ returned " + type_name_of(owner_) + ", expected a DLPack capsule");
-  }
+  take_capsule(name);
+}
+
+void Tensor::take_capsule(const char* name) {
+  const Unpacked capsule = unpacked(name, owner_);
+  take(name, capsule.tensor, capsule.flags);
 }
 
 void Tensor::take(const char* name, const dlpack::Tensor& tensor, std::uint64_t flags) {

@@ -42,6 +42,7 @@ class Tensor {
  private:
   void import_dlpack(const char* name, nb::handle object, void* stream);
   bool import_buffer(const char* name, nb::handle object);
+  void take_capsule(const char* name);  // of owner_
   void take(const char* name, const dlpack::Tensor& tensor, std::uint64_t flags);
 
   bool present_ = false;

@@ -2,7 +2,6 @@
 #include "moe_act/c_api.h"
 
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <mutex>
 #include <new>
@@ -15,6 +14,7 @@
 #include "core/options.hpp"
 #include "core/plan.hpp"
 #include "core/promises.hpp"
+#include "core/sized_structs.hpp"
 #include "core/tensor_view.hpp"
 #include "core/validate.hpp"
 
@@ -53,32 +53,6 @@ moe_act_status guarded(Body body) noexcept {
   }
 }
 
-// A caller's struct as this library knows it. One compiled against an older header is shorter: the fields it lacks
-// keep the values in `fallback`. A longer one must not say anything that this library cannot read.
-template <typename Struct>
-Struct accept(const char* argument, const Struct* given, Struct fallback = {}) {
-  if (given == nullptr) invalid(argument, "expected a struct, got null");
-  std::uint64_t size = 0;
-  std::memcpy(&size, given, sizeof(size));
-  if (size < sizeof(size) || size > sizeof(Struct))
-    invalid(argument, "struct_size is " + std::to_string(size) + ", this library knows " +
-                          std::to_string(sizeof(Struct)) + " bytes");
-  std::memcpy(&fallback, given, size);
-  return fallback;
-}
-
-// The same, the other way: as much as the caller's struct has room for.
-template <typename Struct>
-void deliver(const char* argument, const Struct& value, Struct* target) {
-  if (target == nullptr) invalid(argument, "expected a struct, got null");
-  std::uint64_t size = 0;
-  std::memcpy(&size, target, sizeof(size));
-  if (size < sizeof(size) || size > sizeof(Struct))
-    invalid(argument, "struct_size is " + std::to_string(size) + ", expected sizeof(the struct)");
-  std::memcpy(target, &value, size);
-  std::memcpy(target, &size, sizeof(size));
-}
-
 const Plan& plan_of(const moe_act_plan* plan) {
   if (plan == nullptr) invalid("plan", "expected a plan, got null");
   return plan->plan;
@@ -94,6 +68,34 @@ moe_act_buffers checked_buffers(const Plan& plan, const moe_act_buffers* given) 
 std::int32_t contiguous_alignment(std::int32_t format, std::int64_t row_stride) {
   if (option_name("format", format) == nullptr) return 1;
   return alignment_bytes(nullptr, row_stride, bytes_per_element(static_cast<Format>(format)));
+}
+
+moe_act_problem contiguous_problem(std::int32_t x_format, std::int32_t out_format, std::int64_t rows,
+                                   std::int64_t columns) {
+  moe_act_problem problem{};
+  problem.device_type = MOE_ACT_DEVICE_CPU;
+  problem.x_format = x_format;
+  problem.x_scale_layout = MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
+  problem.out_format = out_format;
+  const bool scaled = out_format == MOE_ACT_FORMAT_E4M3 || out_format == MOE_ACT_FORMAT_E5M2;
+  problem.out_scaling = scaled ? MOE_ACT_SCALING_BLOCK : MOE_ACT_SCALING_NONE;
+  problem.out_scale_layout = MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
+  problem.activation = MOE_ACT_ACTIVATION_SWIGLU;
+  problem.gate = MOE_ACT_GATE_SECOND_HALF;
+  problem.row_kind = MOE_ACT_ROWS_DENSE;
+  problem.padding = MOE_ACT_PADDING_SKIP;
+  problem.pdl = MOE_ACT_PDL_OFF;
+  problem.rows = rows;
+  problem.columns = columns;
+  problem.expected_rows = -1;
+  problem.x_row_stride =
+      static_cast<std::int64_t>(2 * static_cast<std::uint64_t>(columns));  // the plan refuses too many
+  problem.out_row_stride = columns;
+  problem.x_scale_stride = rows;
+  problem.out_scale_stride = rows;
+  problem.x_alignment = contiguous_alignment(x_format, problem.x_row_stride);
+  problem.out_alignment = contiguous_alignment(out_format, problem.out_row_stride);
+  return problem;
 }
 
 DeviceInfo device_for(const Problem& problem, const moe_act_device_info* given) {
@@ -159,40 +161,22 @@ const char* moe_act_option_name(const char* option, int32_t value) {
   return option == nullptr ? nullptr : option_name(option, value);
 }
 
-void moe_act_problem_init(moe_act_problem* problem, int32_t x_format, int32_t out_format, int64_t rows,
-                          int64_t columns) {
-  if (problem == nullptr) return;
-  *problem = {};
-  problem->struct_size = sizeof(*problem);
-  problem->device_type = MOE_ACT_DEVICE_CPU;
-  problem->x_format = x_format;
-  problem->x_scale_layout = MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
-  problem->out_format = out_format;
-  const bool scaled = out_format == MOE_ACT_FORMAT_E4M3 || out_format == MOE_ACT_FORMAT_E5M2;
-  problem->out_scaling = scaled ? MOE_ACT_SCALING_BLOCK : MOE_ACT_SCALING_NONE;
-  problem->out_scale_layout = MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
-  problem->activation = MOE_ACT_ACTIVATION_SWIGLU;
-  problem->gate = MOE_ACT_GATE_SECOND_HALF;
-  problem->row_kind = MOE_ACT_ROWS_DENSE;
-  problem->padding = MOE_ACT_PADDING_SKIP;
-  problem->pdl = MOE_ACT_PDL_OFF;
-  problem->rows = rows;
-  problem->columns = columns;
-  problem->expected_rows = -1;
-  problem->x_row_stride = static_cast<int64_t>(2 * static_cast<uint64_t>(columns));  // the plan refuses too many
-  problem->out_row_stride = columns;
-  problem->x_scale_stride = rows;
-  problem->out_scale_stride = rows;
-  problem->x_alignment = contiguous_alignment(x_format, problem->x_row_stride);
-  problem->out_alignment = contiguous_alignment(out_format, problem->out_row_stride);
+moe_act_status moe_act_problem_init_sized(moe_act_problem* problem, uint64_t struct_size, int32_t x_format,
+                                          int32_t out_format, int64_t rows, int64_t columns) {
+  return guarded([&] {
+    if (problem == nullptr) invalid("problem", "expected a struct, got null");
+    require_size<moe_act_problem>("problem", struct_size);
+    problem->struct_size = struct_size;
+    deliver("problem", contiguous_problem(x_format, out_format, rows, columns), problem);
+  });
 }
 
 moe_act_status moe_act_describe(const moe_act_tensors* tensors, const moe_act_options* options,
                                 moe_act_problem* problem, moe_act_buffers* buffers) {
   return guarded([&] {
     const Description description = describe(accept("tensors", tensors), accept("options", options));
-    deliver("problem", description.problem, problem);
-    deliver("buffers", description.buffers, buffers);
+    deliver_whole("problem", description.problem, problem);
+    deliver_whole("buffers", description.buffers, buffers);
   });
 }
 
@@ -258,7 +242,7 @@ moe_act_status moe_act_plan_get_info(const moe_act_plan* plan, moe_act_plan_info
 }
 
 moe_act_status moe_act_plan_get_problem(const moe_act_plan* plan, moe_act_problem* problem) {
-  return guarded([&] { deliver("problem", plan_of(plan).problem().description(), problem); });
+  return guarded([&] { deliver_whole("problem", plan_of(plan).problem().description(), problem); });
 }
 
 moe_act_status moe_act_plan_accepts(const moe_act_plan* plan, const moe_act_problem* problem) {

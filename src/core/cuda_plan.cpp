@@ -28,6 +28,12 @@ bool has_segments(const Problem& problem) {
   return problem->experts > 0 || problem->row_kind >= MOE_ACT_ROWS_EXPERT_OFFSETS;
 }
 
+// Does the device's count say how many rows are live? Of the tiles or positions that it says are in use, most may be
+// dead.
+bool counts_live_rows(const Problem& problem) {
+  return has_segments(problem) || problem->row_kind == MOE_ACT_ROWS_VALID_PREFIX;
+}
+
 std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) {
   return value / divisor + (value % divisor != 0 ? 1 : 0);
 }
@@ -140,8 +146,10 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
     for (std::int32_t warps = 1; warps <= max_warps_per_cta; warps *= 2) {
       LaunchChoice choice{key.schedule, key.columns_per_lane, key.vectors_per_lane, warps, 0, false};
       if (const std::int32_t most = max_entries_per_cta(key.schedule); most > 0) {
-        for (choice.entries_per_cta = most / 8; choice.entries_per_cta <= most; choice.entries_per_cta *= 2)
-          add(choice);
+        // A list's entries are rows, most of which may be live: at least one for each row that the CTA has in hand.
+        const bool list = key.schedule == Schedule::list;
+        choice.entries_per_cta = list ? warps / warps_along_row(problem, choice) : most / 8;
+        for (; choice.entries_per_cta <= most; choice.entries_per_cta *= 2) add(choice);
       } else {
         add(choice);
         choice.marks_rows = true;
@@ -194,7 +202,7 @@ LaunchChoice choose_for_conventions(const Problem& problem, const DeviceInfo& de
     if (!possible(problem, choice)) continue;
     if (schedule == Schedule::list) {
       const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
-      const bool few_live = expected <= problem.units() / 4 && row_count_name(problem->row_kind) == nullptr;
+      const bool few_live = expected <= problem.units() / 4 && !counts_live_rows(problem);
       // A warp that does several rows spares the start of CTAs: 346 instead of 410 us for 131072 rows of e4m3, 438
       // instead of 451 of bf16 (H100, 2026-11-23, H 2048, packed ue8m0 scales).
       const std::int32_t rows_per_warp = plenty                                                 ? 4
@@ -295,7 +303,7 @@ std::int32_t grid_for_conventions(const Problem& problem, const CudaLaunch& laun
   const bool device_knows = segments || row_count_name(problem->row_kind) != nullptr;
   const std::int64_t units = problem.units();
   const std::int64_t expected =
-      problem->expected_rows >= 0 && device_knows ? std::min(problem->expected_rows, units) : units;
+      problem->expected_rows >= 0 && counts_live_rows(problem) ? std::min(problem->expected_rows, units) : units;
   const std::int64_t needed = ceil_div(std::max<std::int64_t>(expected, 1), launch.units_per_cta);
   // 32 warps fit a multiprocessor at 64 registers a thread.
   const std::int64_t resident =

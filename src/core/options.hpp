@@ -15,10 +15,15 @@ struct OptionValue {
   std::int32_t value = 0;
 };
 
+using OptionValues = std::array<OptionValue, 11>;  // the rest unnamed
+
 struct Option {
   std::string_view name;
-  std::array<OptionValue, 11> values;  // the rest unnamed
+  OptionValues values;
 };
+
+inline constexpr OptionValues sorted_rows_values = {
+    {{"position", MOE_ACT_SORTED_ROWS_POSITION}, {"id", MOE_ACT_SORTED_ROWS_ID}}};
 
 inline constexpr Option known_options[] = {
     {"out_scaling",
@@ -43,7 +48,8 @@ inline constexpr Option known_options[] = {
        {"e2m1", MOE_ACT_FORMAT_E2M1}}}},
     {"scale_rounding",
      {{{"none", MOE_ACT_SCALE_ROUNDING_NONE}, {"power_of_two", MOE_ACT_SCALE_ROUNDING_POWER_OF_TWO}}}},
-    {"sorted_rows", {{{"position", MOE_ACT_SORTED_ROWS_POSITION}, {"id", MOE_ACT_SORTED_ROWS_ID}}}},
+    {"sorted_rows", sorted_rows_values},
+    {"buffer_row", sorted_rows_values},  // as the C++ and Python classes call it
     {"gate",
      {{{"second_half", MOE_ACT_GATE_SECOND_HALF},
        {"first_half", MOE_ACT_GATE_FIRST_HALF},

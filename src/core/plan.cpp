@@ -104,6 +104,8 @@ moe_act_plan_info Plan::info() const {
   info.columns_per_lane = cuda_.key.columns_per_lane;
   info.vectors_per_lane = cuda_.key.vectors_per_lane;
   info.workspace_bytes = cuda_.workspace_bytes;
+  info.kernel = static_cast<std::int32_t>(cuda_.kernel_index);
+  info.kernels = static_cast<std::int32_t>(kernel_count);
   return info;
 }
 

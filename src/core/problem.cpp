@@ -115,8 +115,8 @@ void resolve_scale(std::int32_t layout, std::int32_t& format, std::int32_t& bloc
 moe_act_problem normalized(moe_act_problem problem) {
   resolve_model(problem);
   resolve_scale(problem.x_scale_layout, problem.x_scale_format, problem.x_block);
-  if (problem.out_scaling == MOE_ACT_SCALING_ROW && problem.out_scale_format == MOE_ACT_FORMAT_NONE)
-    problem.out_scale_format = MOE_ACT_FORMAT_FP32;
+  // One scale for each row lies the same way in every layout: none is read.
+  if (problem.out_scaling == MOE_ACT_SCALING_ROW) problem.out_scale_layout = MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
   resolve_scale(problem.out_scale_layout, problem.out_scale_format, problem.out_block);
   if (problem.scale_rounding == MOE_ACT_SCALE_ROUNDING_DEFAULT) {
     const bool exponents =

@@ -63,7 +63,7 @@ struct BufferList {
         results{
             {"out", buffers.out, problem.out_bytes(), true, problem->out_alignment},
             {"out_scale", buffers.out_scale, problem.out_scale_bytes(), problem.has_out_scale(),
-             scale_alignment(problem.scale_per_row() ? 0 : problem->out_scale_layout, problem->out_scale_format)},
+             scale_alignment(problem->out_scale_layout, problem->out_scale_format)},
             {"out_unquantized", buffers.out_unquantized, problem.unquantized_bytes(), problem.has_unquantized(),
              std::max(problem->unquantized_alignment, 1)},
         } {}

@@ -102,8 +102,15 @@ void require_rows(const moe_act_problem& problem) {
                                    {"tile_tokens", problem.tile_tokens},
                                    {"expert_alignment", problem.expert_alignment}})
     if (size > most) invalid(name, "expected at most 2^40, got " + number(size));
-  constexpr std::int64_t most_entries = std::int64_t{1} << 53;  // of 8 bytes
-  if (problem.entries > most_entries) invalid("entries", "expected at most 2^53, got " + number(problem.entries));
+  constexpr std::int64_t most_elements = std::int64_t{1} << 53;  // of 8 bytes
+  for (const auto& [name, size] : {std::pair{"entries", problem.entries},
+                                   {"parameter_experts", problem.parameter_experts},
+                                   {"expert_tiles", problem.expert_tiles},
+                                   {"weights", problem.weights}})
+    if (size > most_elements) invalid(name, "expected at most 2^53, got " + number(size));
+  if (masked && problem.experts > 0 && problem.rows > most_elements / problem.experts)
+    invalid("rows",
+            "expected at most 2^53 of all experts, got " + number(problem.experts) + " x " + number(problem.rows));
   if (problem.row_kind == MOE_ACT_ROWS_ROW_TO_EXPERT && problem.entries != problem.rows)
     invalid(kind.index_name,
             "expected one entry for each of " + number(problem.rows) + " rows, got " + number(problem.entries));

@@ -170,6 +170,8 @@ void require_scale(const ScaleSpec& spec) {
   if (spec.parts > 1 && spec.expert_stride < spec.part_elements())
     invalid(spec.name, "expected experts at least " + number(spec.part_elements()) + " elements apart, got " +
                            number(spec.expert_stride));
+  if (spec.parts > 1 && spec.for_tma() && spec.expert_stride % 4 != 0)
+    invalid(spec.name, "expected experts a multiple of 4 elements (16 bytes) apart, got " + number(spec.expert_stride));
 }
 
 std::int64_t scale_bytes(const ScaleSpec& spec) {

@@ -88,9 +88,15 @@ constexpr std::int64_t outputs_worth_threads = std::int64_t{1} << 15;
 template <typename Task>
 void for_each_task(std::int64_t tasks, bool worth_threads, Task task) {
   watch_forks();
-  [[maybe_unused]] const bool threads = worth_threads && tasks > 1 && !forked.load();
 #if defined(_OPENMP)
-#pragma omp parallel for schedule(dynamic, 1) if (threads)
+  // Not a parallel region's own condition: a region of one thread still makes and ends a team, a microsecond.
+  if (worth_threads && tasks > 1 && !forked.load()) {
+#pragma omp parallel for schedule(dynamic, 1)
+    for (std::int64_t i = 0; i < tasks; ++i) task(i);
+    return;
+  }
+#else
+  (void)worth_threads;
 #endif
   for (std::int64_t i = 0; i < tasks; ++i) task(i);
 }
@@ -115,14 +121,15 @@ void run_segments(RowsFunction run_rows, const KernelArguments& arguments) {
   constexpr std::int64_t experts_at_once = 512;
   const RowAddressing& addressing = arguments.rows;
   const bool pads = addressing.kind != RowKind::masked;  // the swizzled layout, every segment for itself
-  std::int64_t scale_rows = 0;
+  std::int64_t scale_rows = 0, rows_left = addressing.most_live_rows();
   for (std::int64_t first = 0; first < addressing.experts; first += experts_at_once) {
     const std::int64_t left = addressing.experts - first;
     const std::int64_t experts = left < experts_at_once ? left : experts_at_once;
     std::array<std::int64_t, experts_at_once> ends, first_scale_row;
     std::int64_t live = 0;
     for (std::int64_t e = 0; e < experts; ++e) {
-      const std::int64_t rows = addressing.segment_of(first + e).rows;
+      const std::int64_t rows = std::min(addressing.segment_of(first + e).rows, rows_left);
+      rows_left -= rows;
       ends[static_cast<std::size_t>(e)] = live += rows;
       first_scale_row[static_cast<std::size_t>(e)] = scale_rows;
       if (pads) scale_rows += padded_to_tiles(rows);

@@ -79,6 +79,7 @@ struct ConventionKernel {
     const int threads = static_cast<int>(blockDim.x * blockDim.y * blockDim.z);
     const int thread = static_cast<int>(threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z));
     const int warp = thread / warp_lanes;
+    const std::int64_t most = rows.most_live_rows();
     for (int begin = 0; begin < count; begin += threads) {
       const int e = begin + thread;
       const Segment segment = e < count ? rows.segment_of(first + e) : Segment{0, 0};
@@ -107,7 +108,8 @@ struct ConventionKernel {
         }
       }
       if (e < count) {
-        table.ends[e] = live + sum;
+        // Where the rows are more than that, ends agree from there on: what first_scale_row then is does not matter.
+        table.ends[e] = live + sum < most ? live + sum : most;
         table.first_row[e] = segment.first_row;
         table.first_scale_row[e] = scale_rows + padded - own_padded;
       }
@@ -115,6 +117,7 @@ struct ConventionKernel {
         live += table.warp_rows[other];
         scale_rows += table.warp_scale_rows[other];
       }
+      if (live > most) live = most;
     }
     __syncthreads();
   }

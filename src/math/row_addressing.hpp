@@ -48,8 +48,9 @@ struct RowAddressing {
   // Lists: entries at or past this one are dead. count_value: count[0], if there is one.
   MOE_ACT_HOST_DEVICE std::int64_t entries_in_use(std::int64_t count_value) const {
     if (count.data == nullptr) return units;
-    const std::int64_t tiles = kind == RowKind::tile_limits ? parameter : 1;
-    return count_value > units / tiles ? units : clamp(count_value * tiles, units);
+    const std::int64_t tile = kind == RowKind::tile_limits ? parameter : 1;
+    const std::int64_t whole_tiles = units / tile;
+    return count_value > whole_tiles ? units : clamp(count_value, whole_tiles) * tile;
   }
 
   // Lists: the row that an entry in use stands for, negative if there is none, or if its tile is no expert's.
@@ -75,6 +76,9 @@ struct RowAddressing {
       default: return entry;
     }
   }
+
+  // Segments: no more rows than this are done, whatever decreasing offsets say: swizzled scales have room for as many.
+  MOE_ACT_HOST_DEVICE std::int64_t most_live_rows() const { return kind == RowKind::masked ? experts * rows : rows; }
 
   // Segments: that of an expert.
   MOE_ACT_HOST_DEVICE Segment segment_of(std::int64_t expert) const {
@@ -111,9 +115,13 @@ struct RowAddressing {
     return tile_to_expert.data == nullptr ? -1 : tile_expert(entry, row);
   }
 
+  MOE_ACT_HOST_DEVICE std::int64_t tile_of(std::int64_t entry, std::int64_t row) const {
+    return (kind == RowKind::sorted_token_ids ? entry : row) / tile_tokens;
+  }
+
   // Rows behind the last tile are no expert's.
   MOE_ACT_HOST_DEVICE std::int64_t tile_expert(std::int64_t entry, std::int64_t row) const {
-    const std::int64_t tile = (kind == RowKind::sorted_token_ids ? entry : row) / tile_tokens;
+    const std::int64_t tile = tile_of(entry, row);
     return tile < expert_tiles ? tile_to_expert[tile] : -1;
   }
 

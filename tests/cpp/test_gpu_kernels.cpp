@@ -1,21 +1,20 @@
-// Every compiled CUDA kernel once, with device memory of its own for every buffer and rows that are not live never
-// initialized: what the sanitizers run under. Results must be the same bytes for all kernels of a problem, and agree
-// with the CPU but for the roundings of the sigmoid. Exit status 77 where there is no GPU.
-#include <cuda_runtime_api.h>
-
+// Every CUDA kernel of src/cuda/kernel.cuh once, with device memory of its own for every buffer and rows that are not
+// live never initialized: what the sanitizers run under. Results must be the same bytes for all kernels of a problem,
+// and agree with the CPU but for the roundings of the sigmoid. Exit status 77 where there is no GPU.
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <random>
 #include <set>
 #include <vector>
 
 #include "check.hpp"
-#include "moe_act/moe_act.hpp"
+#include "device_buffer.hpp"
 
 namespace {
 
+using device::Buffer;
+using device::bytes_of;
+using device::random_bits;
+using device::require;
 using moe_act::Format;
 
 constexpr std::int64_t rows = 48;
@@ -24,43 +23,6 @@ constexpr std::int64_t columns = 1088;  // a partial chunk for every shape, and 
 constexpr std::int64_t entries = 600;
 constexpr std::int64_t x_blocks = (2 * columns + 127) / 128;
 constexpr std::int64_t out_blocks = (columns + 127) / 128;
-
-void require(cudaError_t status) {
-  if (status == cudaSuccess) return;
-  std::printf("CUDA: %s\n", cudaGetErrorString(status));
-  std::exit(1);
-}
-
-std::size_t bytes_of(Format format) {
-  return format == Format::fp32 ? 4 : format == Format::e4m3 ? 1 : 2;
-}
-
-// Device memory of exactly so many bytes, shifted off its alignment by `shift`.
-class DeviceBuffer {
- public:
-  explicit DeviceBuffer(std::size_t bytes, std::size_t shift = 0) : shift_(shift) {
-    require(cudaMalloc(&data_, bytes + shift));
-  }
-  ~DeviceBuffer() { cudaFree(data_); }
-  DeviceBuffer(const DeviceBuffer&) = delete;
-  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
-  template <typename Type>
-  Type* as() const {
-    return reinterpret_cast<Type*>(static_cast<char*>(data_) + shift_);
-  }
-  void upload(const void* host, std::size_t bytes, std::size_t at = 0) const {
-    require(cudaMemcpy(as<char>() + at, host, bytes, cudaMemcpyHostToDevice));
-  }
-  std::vector<std::uint8_t> download(std::size_t bytes) const {
-    std::vector<std::uint8_t> host(bytes);
-    require(cudaMemcpy(host.data(), as<char>(), bytes, cudaMemcpyDeviceToHost));
-    return host;
-  }
-
- private:
-  void* data_ = nullptr;
-  std::size_t shift_;
-};
 
 struct Case {
   Format input;
@@ -82,22 +44,6 @@ struct Host {
   float static_scale = 0.05f;
   std::int32_t total = rows;
 };
-
-// Bits of moderate numbers: exponents near the bias, in every format.
-std::vector<std::uint8_t> random_bits(Format format, std::size_t elements, std::mt19937& random) {
-  std::vector<std::uint8_t> bits(elements * bytes_of(format));
-  for (std::size_t i = 0; i < elements; ++i) {
-    const float value = std::normal_distribution<float>(0.0f, 2.0f)(random);
-    std::uint32_t word = 0;
-    std::memcpy(&word, &value, sizeof(word));
-    const auto any = static_cast<std::uint32_t>(random());
-    if (format == Format::bf16) word >>= 16;
-    if (format == Format::fp16) word = (word >> 16 & 0x8000u) | (0x3000u + any % 0x1400u);
-    if (format == Format::e4m3) word = (word >> 24 & 0x80u) | any % 0x50u;
-    std::memcpy(&bits[i * bytes_of(format)], &word, bytes_of(format));
-  }
-  return bits;
-}
 
 moe_act::Problem problem_of(const Case& test) {
   auto problem = moe_act::Problem::contiguous(test.input, test.output, rows, columns);
@@ -150,8 +96,8 @@ moe_act::Problem gpu_problem_of(const Case& test, std::size_t shift) {
 void run_on_gpu(const Case& test, const Host& host, const moe_act::LaunchChoice& choice, std::size_t shift,
                 Host& result) {
   const std::size_t x_row = 2 * columns * bytes_of(test.input);
-  const DeviceBuffer x(host.x.size(), shift * bytes_of(test.input));
-  const DeviceBuffer x_scale(host.x_scale.size() * sizeof(float));
+  const Buffer x(host.x.size(), shift * bytes_of(test.input));
+  const Buffer x_scale(host.x_scale.size() * sizeof(float));
   for (std::int64_t row = 0; row < rows; ++row) {
     if (test.map && row % 2 != 0) continue;
     const auto at = static_cast<std::size_t>(row);
@@ -161,17 +107,17 @@ void run_on_gpu(const Case& test, const Host& host, const moe_act::LaunchChoice&
     require(cudaMemcpy2D(x_scale.as<float>() + first, pitch, &host.x_scale[first], pitch, sizeof(float), x_blocks,
                          cudaMemcpyHostToDevice));
   }
-  const DeviceBuffer map(entries * sizeof(std::int32_t)), static_scale(sizeof(float)), total(sizeof(std::int32_t));
+  const Buffer map(entries * sizeof(std::int32_t)), static_scale(sizeof(float)), total(sizeof(std::int32_t));
   total.upload(&host.total, sizeof(std::int32_t));
   map.upload(host.map.data(), entries * sizeof(std::int32_t));
   static_scale.upload(&host.static_scale, sizeof(float));
-  const DeviceBuffer out(host.out.size(), shift * bytes_of(test.output)), out_scale(host.out_scale.size());
+  const Buffer out(host.out.size(), shift * bytes_of(test.output)), out_scale(host.out_scale.size());
   out.upload(host.out.data(), host.out.size());
   out_scale.upload(host.out_scale.data(), host.out_scale.size());
 
   const moe_act::Plan plan(gpu_problem_of(test, shift), choice);
   const std::int64_t workspace_bytes = plan.info().workspace_bytes;
-  const DeviceBuffer workspace(static_cast<std::size_t>(workspace_bytes) + 1);
+  const Buffer workspace(static_cast<std::size_t>(workspace_bytes) + 1);
   moe_act::Buffers buffers = buffers_of(test, host, out.as<void>(), out_scale.as<void>());
   buffers.x = x.as<void>();
   if (buffers.x_scale != nullptr) buffers.x_scale = x_scale.as<float>();
@@ -221,10 +167,7 @@ void every_kernel(const Case& test) {
 }
 
 TEST("every kernel gives the same bytes") {
-  if (moe_act::cuda_device_count() == 0) {
-    std::printf("skipped: %s\n", moe_act_last_error());
-    std::exit(77);
-  }
+  device::require_gpu();
   for (const Format input : {Format::e4m3, Format::bf16, Format::fp16, Format::fp32})
     for (const bool map : {false, true}) {
       for (const Format output : {Format::fp32, Format::fp16, Format::bf16, Format::e4m3})

@@ -98,6 +98,28 @@ TEST("every choice does all of its work, too, and the planner's own is one of th
         }
 }
 
+TEST("the planner's own choice is one of them for every row kind and layout, too") {
+  for (const Format input : inputs)
+    for (const std::int32_t kind : {MOE_ACT_ROWS_DENSE, MOE_ACT_ROWS_ROW_TO_EXPERT, MOE_ACT_ROWS_EXPERT_OFFSETS})
+      for (const std::int32_t scaling : {MOE_ACT_SCALING_BLOCK, MOE_ACT_SCALING_ROW})
+        for (const std::int64_t columns : {1, 192, 2048, 7168})
+          for (const std::int64_t expected : {1, 300, 100'000}) {
+            moe_act_problem problem = problem_of(input, Format::e4m3, 100'000, columns);
+            problem.row_kind = kind;
+            if (kind == MOE_ACT_ROWS_ROW_TO_EXPERT) problem.entries = problem.rows;
+            if (kind == MOE_ACT_ROWS_EXPERT_OFFSETS) problem.experts = 256;
+            problem.out_scaling = scaling;
+            problem.out_block = scaling == MOE_ACT_SCALING_BLOCK ? 64 : 0;
+            problem.expected_rows = expected;
+            const Problem validated(problem);
+            const std::vector<LaunchChoice> choices = launch_choices(validated);
+            const std::string name = text(problem, h100);
+            for (const Gpu& gpu : gpus)
+              CHECK_EQUAL(std::ranges::count(choices, choose_launch(validated, gpu.info)), 1, name);
+            for (const LaunchChoice& choice : choices) CHECK_EQUAL(std::ranges::count(choices, choice), 1, name);
+          }
+}
+
 TEST("no grid covers more than 65535 x 65535 tiles") {
   constexpr std::int64_t most = std::int64_t{65535} * 65535;
   const auto has_tiles = [](std::int64_t rows) {

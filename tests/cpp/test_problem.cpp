@@ -1,36 +1,11 @@
 // Every way in which a problem can be refused: one mutation of a good problem each, its status and its words.
 #include <cstdint>
-#include <initializer_list>
 
-#include "check.hpp"
-#include "core/error.hpp"
-#include "core/problem.hpp"
+#include "refusals.hpp"
 
 namespace {
 
-using moe_act::Problem;
-
-// e4m3 [4, 2 x 192] -> e4m3, block scaled; 192 makes the second half begin inside a block.
-moe_act_problem good_problem() {
-  moe_act_problem problem;
-  moe_act_problem_init(&problem, MOE_ACT_FORMAT_E4M3, MOE_ACT_FORMAT_E4M3, 4, 192);
-  return problem;
-}
-
-struct Refusal {
-  void (*mutate)(moe_act_problem& problem);
-  moe_act_status status;
-  std::initializer_list<const char*> words;
-};
-
-constexpr moe_act_status invalid = MOE_ACT_INVALID_PROBLEM;
-constexpr moe_act_status unsupported = MOE_ACT_UNSUPPORTED;
-constexpr std::int64_t huge = std::int64_t{1} << 55;
-
-void plain(moe_act_problem& problem, std::int32_t format) {
-  problem.out_format = format;
-  problem.out_scaling = MOE_ACT_SCALING_NONE;
-}
+using namespace refused;
 
 const Refusal refusals[] = {
     // Devices
@@ -154,21 +129,7 @@ const Refusal refusals[] = {
 };
 
 TEST("an impossible or unsupported problem is refused by name, with what was expected and given") {
-  int index = 0;
-  for (const Refusal& refusal : refusals) {
-    moe_act_problem problem = good_problem();
-    refusal.mutate(problem);
-    const char* first_words = *refusal.words.begin();
-    try {
-      const Problem accepted(problem);
-      CHECK(false, "refusal ", index, " accepted, expected words ", first_words);
-    } catch (const moe_act::Error& error) {
-      CHECK_EQUAL(error.status(), refusal.status, error.what());
-      for (const char* words : refusal.words) CHECK_CONTAINS(error.what(), words, "refusal ", index);
-      CHECK(std::string(error.what()).find('\n') == std::string::npos, error.what());
-    }
-    ++index;
-  }
+  check_refused(refusals);
 }
 
 void accept(const char* name, void (*mutate)(moe_act_problem& problem)) {
@@ -177,7 +138,7 @@ void accept(const char* name, void (*mutate)(moe_act_problem& problem)) {
   try {
     const Problem accepted(problem);
     CHECK(true);
-  } catch (const moe_act::Error& error) {
+  } catch (const Error& error) {
     CHECK(false, name, ": ", error.what());
   }
 }

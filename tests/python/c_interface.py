@@ -10,7 +10,7 @@ from typing import Any
 import moe_act
 import numpy as np
 
-_PACKAGE = Path(moe_act.__file__).parent
+_PACKAGE = Path(moe_act._core.__file__).parent
 _HEADER = re.sub(r"/\*.*?\*/", "", (_PACKAGE / "include/moe_act/c_api.h").read_text(), flags=re.DOTALL)
 _FIELD = re.compile(r"^\s*(?:const )?(\w+)\s*(\*?)\s*(\w+);\s*$", re.MULTILINE)
 
@@ -51,7 +51,8 @@ def last_error() -> str:
 def problem(rows: int, columns: int, x_format: str = "E4M3", out_format: str = "E4M3") -> Any:
     described = Problem()
     formats = constants["MOE_ACT_FORMAT_" + x_format], constants["MOE_ACT_FORMAT_" + out_format]
-    library.moe_act_problem_init(ctypes.byref(described), *formats, ctypes.c_int64(rows), ctypes.c_int64(columns))
+    sizes = ctypes.c_uint64(ctypes.sizeof(described)), *formats, ctypes.c_int64(rows), ctypes.c_int64(columns)
+    assert library.moe_act_problem_init_sized(ctypes.byref(described), *sizes) == 0, last_error()
     return described
 
 

@@ -1,81 +1,25 @@
-"""Cases over every row convention, scale form, format and option; what is live is known from how they are made."""
+"""A combination's tensors in watched memory; what is live is known from how they are made."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cases
+import ml_dtypes
+import models
 import moe_act
 import numpy as np
 import scale_forms
+from axes import Combination
+from models import Model
 from moe_act import rows as conventions
 from moe_act.scales import to_rows
 from placed import Placed, back
-from scale_forms import FORMS, ScaleForm, ScaleTensor
+from scale_forms import ScaleTensor
 
-ROWS = (
-    "dense", "map", "prefix", "tile limits", "live tiles", "row to expert", "sorted ids", "sorted ids, by id",
-    "offsets", "ends", "masked",
-)  # fmt: skip
-OUTPUTS = ("e4m3 block", "e5m2 block", "e4m3 row", "e5m2 row", "e4m3 tensor", "e5m2 tensor", "bf16", "fp16", "fp32")
-AXES: dict[str, tuple[Any, ...]] = {
-    "rows": ROWS,
-    "input": cases.INPUTS,
-    "output": OUTPUTS,
-    "x_form": tuple(FORMS),
-    "out_form": tuple(FORMS),
-    "rounding": (None, "power_of_two"),
-    "index": (np.int32, np.int64),
-    "padding": ("skip", "zero"),
-    "gate": cases.GATES,
-    "capacity": (1, 37, 150),
-    "columns": (1, 80, 192, 640),
-    "odd": (False, True),
-    "expected_rows": (None, 0, 1 << 40),
-}
-
-
-@dataclass(frozen=True)
-class Combination:
-    rows: str = "dense"
-    input: str = "bf16"
-    output: str = "e4m3 block"
-    x_form: ScaleForm = FORMS[0]
-    out_form: ScaleForm = FORMS[0]
-    rounding: str | None = None
-    index: Any = np.int32
-    padding: str = "skip"
-    gate: str = "second_half"
-    capacity: int = 37
-    columns: int = 192
-    odd: bool = False
-    expected_rows: int | None = None
-
-    def __str__(self) -> str:
-        plain = Combination()
-        named = {"rows", "input", "output"}
-        text = f"{self.rows}, {self.input} -> {self.output}"
-        for name, value in vars(self).items():
-            if name not in named and value != getattr(plain, name):
-                text += f", {name} {getattr(value, '__name__', value)}"
-        return text
-
-    def sensible(self) -> Combination:
-        """The same without what its other values rule out or ignore."""
-        chosen: dict[str, Any] = {}
-        if self.input != "e4m3":
-            chosen["x_form"] = FORMS[0]
-        if "block" not in self.output:
-            chosen["out_form"] = FORMS[0]
-        scaled = "block" in self.output or "row" in self.output
-        if not scaled or ("block" in self.output and self.out_form.format == "ue8m0"):
-            chosen["rounding"] = None
-        if self.rows in ("map", "sorted ids, by id"):
-            chosen["padding"] = "skip"
-        if self.rows == "dense":
-            chosen["index"] = np.int32
-        return replace(self, **chosen)
+KNOWING = ("row to expert", "offsets", "ends", "masked")  # whose rows are which expert's
+POINTING = ("tile limits", "live tiles", "row to expert", "offsets", "ends")  # at weights by permuted_to_expanded
 
 
 @dataclass(frozen=True)
@@ -84,6 +28,8 @@ class Built:
     x_scale: ScaleTensor | None
     out: Placed
     out_scale: ScaleTensor | None
+    copy: Placed | None  # out_unquantized
+    model: Model
     options: dict[str, Any]
     row_arguments: dict[str, Any]  # NumPy arrays, by the name of the argument or the convention's field
     convention: type | None
@@ -101,19 +47,22 @@ def _rows(case: Combination, rng: np.random.Generator) -> tuple[dict[str, Any], 
     scale_rows = np.arange(capacity)[None]
     count = capacity // 2 + 1 if capacity > 1 else 1
     some = rng.random(capacity) < 0.6
+    tile_of_row = np.arange(capacity) // models.TILE_TOKENS
     arguments: dict[str, Any] = {}
     convention: type | None = None
     if case.rows == "dense":
         live[:] = True
+        convention = conventions.Dense if case.needs_experts else None
     elif case.rows == "map":
         entries = np.full(2 * capacity + 1, -1, integer)
         entries[rng.permutation(len(entries))[: some.sum()]] = rng.permutation(np.flatnonzero(some))
         arguments, live[0] = {"expanded_idx_to_permuted_idx": entries}, some
+        convention = conventions.ExpandedToPermuted if case.needs_experts else None
     elif case.rows == "prefix":
         arguments, convention = {"valid_rows": np.array([count], integer)}, conventions.ValidPrefix
         live[0, :count] = True
     elif case.rows in ("tile limits", "live tiles"):
-        tile, convention = 8, conventions.TileLimits
+        tile, convention = models.TILE_TOKENS, conventions.TileLimits
         tiles = -(-capacity // tile)
         limits = np.minimum(np.arange(tiles) * tile + rng.integers(0, tile + 1, tiles), capacity).astype(integer)
         arguments = {"tile_limits": limits, "tile_tokens": tile}
@@ -136,6 +85,7 @@ def _rows(case: Combination, rng: np.random.Generator) -> tuple[dict[str, Any], 
         if case.rows.endswith("id"):
             arguments["buffer_row"] = "id"
             live[0, ids[named]] = True
+            tile_of_row[ids[named]] = np.flatnonzero(named) // models.TILE_TOKENS
         else:
             live[0] = named
     elif case.rows == "masked":
@@ -161,6 +111,12 @@ def _rows(case: Combination, rng: np.random.Generator) -> tuple[dict[str, Any], 
         else:
             convention = conventions.ExpertOffsets
             arguments = {"expert_offsets": np.array([0] + [end for _, end in bounds], integer)}
+    if case.needs_experts and case.rows not in KNOWING:
+        tiles = models.tiles(rng, capacity, integer)
+        arguments |= {"tile_to_expert": tiles, "tile_tokens": models.TILE_TOKENS}
+        live = live & (np.append(tiles, -1)[tile_of_row] >= 0)
+    if case.weight and case.rows in POINTING:
+        arguments["permuted_to_expanded"] = models.permuted_to_expanded(rng, capacity, integer)
     return arguments, convention, live, scale_rows
 
 
@@ -168,8 +124,8 @@ def build(case: Combination, seed: int = 0) -> Built:
     rng = np.random.default_rng(seed)
     arguments, convention, live, scale_rows = _rows(case, rng)
     experts = len(live) if case.rows == "masked" else None
-    segments = {"offsets": 5, "ends": 5}.get(case.rows)
-    columns, capacity = case.columns, case.capacity
+    segments = None if experts else models.SEGMENTS.get(case.rows)
+    columns, capacity, stored = case.columns, case.capacity, case.stored_columns
     lead = () if experts is None else (experts,)
 
     def placed(dtype: Any, width: int, gap: int) -> Placed:
@@ -178,15 +134,15 @@ def build(case: Combination, seed: int = 0) -> Built:
         first = 16 + np.dtype(dtype).itemsize if case.odd else 16
         return Placed(dtype, (*lead, capacity, width), (*parts, stride, 1), first)
 
-    x = placed(cases.CODES[case.input], 2 * columns, 3)
-    values = cases.values_of(rng, (int(live.sum()), 2 * columns), case.input)
+    x = placed(cases.CODES[case.input], stored, 3)
+    values = cases.values_of(rng, (int(live.sum()), stored), case.input)
     x.array[live if lead else live[0]] = values  # dead rows stay NaN: nobody may read them
-    options: dict[str, Any] = {"gate": case.gate, "padding": case.padding, "expected_rows": case.expected_rows}
+    options: dict[str, Any] = {"padding": case.padding, "expected_rows": case.expected_rows}
     if case.input in ("e4m3", "bf16"):
         options["x_format"] = case.input
     x_scale: ScaleTensor | None = None
     if case.input == "e4m3":
-        x_scale = scale_forms.make(case.x_form, 2 * columns, capacity, experts, segments, case.odd)
+        x_scale = scale_forms.make(case.x_form, stored, capacity, experts, segments, case.odd)
         exponents = rng.uniform(-6, 2, (*x_scale.offsets.shape[:2], x_scale.blocks))
         scales = np.exp2(exponents if case.x_form.format == "fp32" else np.floor(exponents)).astype(np.float32)
         scale_forms.fill(x_scale, scales)
@@ -206,10 +162,33 @@ def build(case: Combination, seed: int = 0) -> Built:
         options["static_scale"] = np.array([0.037], np.float32)
     if case.rounding is not None:
         options["scale_rounding"] = case.rounding
-    return Built(x, x_scale, out, out_scale, options, arguments, convention, live, scale_rows)
+    copy = None if case.copy == "none" else placed(cases.CODES[case.copy], columns, 5)
+    if case.copy == "bf16":
+        options["unquantized_format"] = "bf16"
+    weights = (*lead, capacity) if case.rows in ("dense", "prefix", "masked") else (2 * capacity + 1,)
+    model = models.make(case, rng, weights)
+    return Built(
+        x, x_scale, out, out_scale, copy, model, options | model.options, arguments, convention, live, scale_rows
+    )
 
 
-def arguments(built: Built, device: str, out_memory: Any, scale_memory: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+@dataclass(frozen=True)
+class Memories:
+    """Of what a launch writes, on its device."""
+
+    out: Any
+    out_scale: Any
+    copy: Any
+
+    def back(self) -> Memories:
+        return Memories(*(None if memory is None else back(memory) for memory in vars(self).values()))
+
+    def same_bytes(self, other: Memories) -> bool:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return all(mine is its or mine.tobytes() == its.tobytes() for mine, its in pairs)
+
+
+def arguments(built: Built, device: str, written: Memories) -> tuple[dict[str, Any], dict[str, Any]]:
     """Tensors on the device, and options."""
 
     def place(array: np.ndarray) -> Any:
@@ -222,29 +201,45 @@ def arguments(built: Built, device: str, out_memory: Any, scale_memory: Any) -> 
     tensors: dict[str, Any] = {"x": built.x.on(device, built.x.copy_to(device))} | built.rows(place)
     if built.x_scale is not None:
         tensors["x_scale"] = built.x_scale.placed.on(device, built.x_scale.placed.copy_to(device))
-    tensors["out"] = built.out.on(device, out_memory)
+    tensors["out"] = built.out.on(device, written.out)
     if built.out_scale is not None:
-        tensors["out_scale"] = built.out_scale.placed.on(device, scale_memory)
+        tensors["out_scale"] = built.out_scale.placed.on(device, written.out_scale)
+    if built.copy is not None:
+        tensors["out_unquantized"] = built.copy.on(device, written.copy)
+    tensors |= {name: place(array) for name, array in built.model.arrays.items()}
+    bias = built.model.bias
+    if bias is not None:
+        tensors["bias"] = as_bf16(bias.on(device, bias.copy_to(device)))
     options = dict(built.options)
     if "static_scale" in options:
         tensors["static_scale"] = place(options.pop("static_scale"))
     return tensors, options
 
 
-def memories(built: Built, device: str) -> tuple[Any, Any]:
-    """Of out and of out_scale, all NaN."""
-    return built.out.copy_to(device), None if built.out_scale is None else built.out_scale.placed.copy_to(device)
+def as_bf16(bias: Any) -> Any:
+    """Codes of bfloat16 as numbers; fp32 as it is."""
+    if isinstance(bias, np.ndarray):
+        return bias.view(ml_dtypes.bfloat16) if bias.dtype == np.uint16 else bias
+    import torch
+
+    return bias.view(torch.bfloat16) if bias.dtype == torch.int16 else bias
+
+
+def memories(built: Built, device: str) -> Memories:
+    """All NaN."""
+    tensors = (built.out, None if built.out_scale is None else built.out_scale.placed, built.copy)
+    return Memories(*(None if tensor is None else tensor.copy_to(device) for tensor in tensors))
 
 
 def plan(built: Built, device: str) -> moe_act.Plan:
-    tensors, options = arguments(built, device, *memories(built, device))
+    tensors, options = arguments(built, device, memories(built, device))
     return moe_act.plan(**tensors, **options)
 
 
-def run(built: Built, device: str, plan: moe_act.Plan | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """The memory of out and of out_scale after a launch."""
-    out_memory, scale_memory = memories(built, device)
-    tensors, options = arguments(built, device, out_memory, scale_memory)
+def run(built: Built, device: str, plan: moe_act.Plan | None = None) -> Memories:
+    """What is there after a launch."""
+    written = memories(built, device)
+    tensors, options = arguments(built, device, written)
     if plan is None:
         moe_act.gated_act_quant(**tensors, **options)
     else:
@@ -253,13 +248,13 @@ def run(built: Built, device: str, plan: moe_act.Plan | None = None) -> tuple[np
         import torch
 
         torch.cuda.synchronize()
-    return back(out_memory), None if scale_memory is None else back(scale_memory)
+    return written.back()
 
 
-def results(built: Built, out: np.ndarray, scale: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+def results(built: Built, written: Memories) -> tuple[np.ndarray, np.ndarray | None]:
     """Codes [live rows, H] and scales, float32 [live rows, blocks], out of the memory after a launch."""
-    columns = built.out.shape[-1]
-    codes = built.out.on("cpu", out).reshape(-1, columns)[built.live.ravel()]
+    columns, scale = built.out.shape[-1], written.out_scale
+    codes = built.out.on("cpu", written.out).reshape(-1, columns)[built.live.ravel()]
     tensor = built.out_scale
     if tensor is None or scale is None:
         return codes, None

@@ -18,6 +18,13 @@ def put(value: Any, device: str) -> Any:
     return devices.to_cuda(value) if device == "cuda" and isinstance(value, np.ndarray) else value
 
 
+def on_device(value: Any, device: str) -> Any:
+    """The same for the tensors of a row convention, too."""
+    if isinstance(value, moe_act._frameworks.RowConvention):
+        return type(value)(**{name: put(field, device) for name, field in vars(value).items()})
+    return put(value, device)
+
+
 def get(tensor: Any) -> Any:
     """A tensor of any framework as a NumPy array, e4m3 and bf16 as their codes; None stays None."""
     if tensor is None:
@@ -74,9 +81,9 @@ class _ManagedTensorVersioned(ctypes.Structure):
     )
 
 
-_new_capsule = ctypes.pythonapi.PyCapsule_New
-_new_capsule.restype = ctypes.py_object
-_new_capsule.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+new_capsule = ctypes.pythonapi.PyCapsule_New
+new_capsule.restype = ctypes.py_object
+new_capsule.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
 
 
 class Exporter:
@@ -118,4 +125,4 @@ class Exporter:
         if self.version is None and "max_version" in arguments:
             raise TypeError("unexpected keyword argument 'max_version'")
         name = b"dltensor" if self.version is None else b"dltensor_versioned"
-        return _new_capsule(ctypes.addressof(self.managed), name, None)
+        return new_capsule(ctypes.addressof(self.managed), name, None)

@@ -188,7 +188,8 @@ def test_null_structs() -> None:
     options = byref(c.sized(c.Options))
     assert_failed(c.library.moe_act_describe(None, options, None, None), INVALID, "tensors: ")
     assert_failed(c.library.moe_act_describe(byref(c.sized(c.Tensors)), None, None, None), INVALID, "options: ")
-    c.library.moe_act_problem_init(None, 1, 1, ctypes.c_int64(1), ctypes.c_int64(1))
+    sizes = ctypes.c_uint64(ctypes.sizeof(c.Problem)), 1, 1, ctypes.c_int64(1), ctypes.c_int64(1)
+    assert_failed(c.library.moe_act_problem_init_sized(None, *sizes), INVALID, "problem: ")
     c.library.moe_act_plan_destroy(None)
 
 

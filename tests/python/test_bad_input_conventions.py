@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ import moe_act
 import numpy as np
 import pytest
 from moe_act.rows import ExpertEnds, ExpertOffsets, Masked, RowToExpert, SortedTokenIds, TileLimits, ValidPrefix
-from tensors import DEVICES, get, put
+from placed import NAN_BYTE, Placed, back, compact
+from tensors import DEVICES, get, on_device, put
 
 ROWS, COLUMNS, EXPERTS = 6, 192, 2
 Call = dict[str, Any]
@@ -34,6 +36,11 @@ def masked() -> Call:
 
 def scaled() -> Call:
     return plain() | {"x": np.full((ROWS, 2 * COLUMNS), 0x38, np.uint8), "x_format": "e4m3"}
+
+
+def aligned(size: int, dtype: Any) -> np.ndarray:
+    """At an address that is a multiple of 16."""
+    return Placed(dtype, (size,), (1,)).array
 
 
 class Bad(NamedTuple):
@@ -69,7 +76,7 @@ TABLE = [
         "num_tokens_post_padded", ("expected a tensor",)),
     Bad("a negative number of ids", plain(), {"rows": SortedTokenIds(ints(0, 1), -1, ints(2))}, ValueError,
         "num_valid_ids", ("at least 0", "got -1")),
-    Bad("ids by name", plain(), {"rows": SortedTokenIds(ints(0), 1, ints(1), "token")}, ValueError, "sorted_rows",
+    Bad("ids by name", plain(), {"rows": SortedTokenIds(ints(0), 1, ints(1), "token")}, ValueError, "buffer_row",
         ("'position', 'id'", "got 'token'")),
     Bad("no offsets", plain(), {"rows": ExpertOffsets(ints())}, ValueError, "expert_offsets", ("[experts + 1]", "[0]")),
     Bad("offsets strided", plain(), {"rows": ExpertOffsets(ints(0, 1, 2, 3)[::2])}, ValueError, "expert_offsets",
@@ -128,6 +135,14 @@ TABLE = [
         ("a scale for a whole row is fp32",)),
     Bad("row scales of plain values", plain(), {"out_scaling": "row", "out_format": "fp32", "out": ones(6, 192)},
         ValueError, "out_scaling", ("plain fp32 output expects 'none'", "'row'")),
+    Bad("masked packed scales off their alignment", masked(), {"rows": Masked(ints(1, 2)),
+        "out_scale_layout": "packed_ue8m0",
+        "out_scale": np.lib.stride_tricks.as_strided(aligned(64, np.int32), (2, 1, 6), (40, 32, 4))}, ValueError,
+        "out_scale", ("experts a multiple of 4 elements (16 bytes) apart", "got 10")),
+    Bad("masked TMA scales off their alignment", masked(), {"rows": Masked(ints(1, 2)),
+        "out_scale_layout": "tma_column_major",
+        "out_scale": np.lib.stride_tricks.as_strided(aligned(64, np.float32), (2, 2, 6), (68, 32, 4))}, ValueError,
+        "out_scale", ("experts a multiple of 4 elements (16 bytes) apart", "got 17")),
     Bad("masked scales of fewer experts", masked(), {"rows": Masked(ints(1, 2)), "out_scale": ones(1, 2, 6)},
         ValueError, "out_scale", ("float32 [2, 2, 6] (column major)", "[1, 2, 6]")),
     Bad("masked scales that overlap", masked(), {"rows": Masked(ints(1, 2)),
@@ -136,12 +151,6 @@ TABLE = [
     Bad("a total for masked rows", masked(), {"rows": Masked(ints(1, 2)), "total_num_padded_tokens": ints(6)},
         ValueError, "total_num_padded_tokens", ("expected none",)),
 ]  # fmt: skip
-
-
-def placed(value: Any, device: str) -> Any:
-    if isinstance(value, moe_act._frameworks.RowConvention):
-        return type(value)(**{name: put(field, device) for name, field in vars(value).items()})
-    return put(value, device)
 
 
 @pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.name) for bad in TABLE])
@@ -171,22 +180,101 @@ WRONG_DATA = {
     "offsets that decrease": (
         plain(), ExpertOffsets(ints(0, 4, 2)), "expert_offsets: entry 2 is 2, expected at least the entry before"),
     "offsets past the rows": (plain(), ExpertOffsets(ints(0, 9)), "expert_offsets: entry 1 is 9, expected 0 to 6"),
+    "offsets that begin again": (
+        plain(), ExpertOffsets(ints(0, 6, 0, 6)), "expert_offsets: entry 2 is 0, expected at least the entry before"),
     "ends that decrease": (plain(), ExpertEnds(ints(4, 2)), "expert_ends: entry 1 is 2, expected at least"),
     "a count beyond M": (masked(), Masked(ints(1, 7)), "expert_counts: entry 1 is 7, expected 0 to 6"),
     "a count below 0": (masked(), Masked(ints(-2, 1)), "expert_counts: entry 0 is -2, expected 0 to 6"),
 }  # fmt: skip
 
 
+class Watched:
+    """out and out_scale inside larger memory."""
+
+    def __init__(self, device: str, out: tuple[int, ...], scale: Any, scale_strides: tuple[int, ...]) -> None:
+        self.device = device
+        self.placed = [
+            Placed(np.uint8, out, compact(out)),
+            Placed(scale.dtype, scale.shape, tuple(stride // scale.itemsize for stride in scale_strides)),
+        ]
+        self.memory = [placed.copy_to(device) for placed in self.placed]
+
+    def results(self) -> Call:
+        views = [placed.on(self.device, memory) for placed, memory in zip(self.placed, self.memory, strict=True)]
+        return dict(zip(("out", "out_scale"), views, strict=True))
+
+    def around(self) -> bool:
+        """Are the bytes before and behind both still those of before?"""
+        for placed, memory in zip(self.placed, map(back, self.memory), strict=True):
+            inside = Placed(placed.dtype, placed.shape, placed.strides, placed.first)
+            inside.array[...] = 0
+            if (memory[inside.backing != 0] != NAN_BYTE).any():
+                return False
+        return True
+
+
+def bounds_of(rows: Any) -> list[tuple[int, int]]:
+    """Where experts begin and end, as offsets or ends say it."""
+    if isinstance(rows, ExpertOffsets):
+        return list(itertools.pairwise(rows.expert_offsets.tolist()))
+    step = rows.expert_alignment
+    return [(-(-begin // step) * step, end) for begin, end in itertools.pairwise([0, *rows.expert_ends.tolist()])]
+
+
+def watched(device: str, call: Call, rows: Any, layout: Any) -> tuple[Call, Watched]:
+    scale = moe_act.scales.empty(
+        layout, rows=call["x"].shape[-2], columns=COLUMNS,
+        experts=len(call["x"]) if call["x"].ndim == 3 else None,
+        segments=len(bounds_of(rows)) if isinstance(rows, ExpertOffsets | ExpertEnds) else None,
+    )  # fmt: skip
+    memory = Watched(device, (*call["x"].shape[:-1], COLUMNS), scale, scale.strides)
+    placed = {"x": put(call["x"], device), "rows": on_device(rows, device)}
+    return placed | {"out_scale_layout": layout} | memory.results(), memory
+
+
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("layout", ["column_major", "swizzled_128x4"])
+@pytest.mark.parametrize("padding", ["skip", "zero"])
 @pytest.mark.parametrize("name", WRONG_DATA)
-def test_wrong_data_is_refused_under_validate_and_harmless_without(name: str, device: str) -> None:
+def test_wrong_data_is_refused_under_validate_and_harmless_without(
+    name: str, padding: Any, layout: str, device: str
+) -> None:
     call, rows, says = WRONG_DATA[name]
-    call = {key: placed(value, device) for key, value in (call | {"rows": rows}).items()}
-    before = get(call["out"]).tobytes()
+    if getattr(rows, "buffer_row", None) == "id":
+        padding = "skip"
+    call, memory = watched(device, call, rows, layout)
     with pytest.raises(ValueError, match=f"^{re.escape(says)}"):
-        moe_act.gated_act_quant(**call, validate=True)
-    assert get(call["out"]).tobytes() == before
-    moe_act.gated_act_quant(**call)  # whatever the data says, nothing outside the buffers is touched
+        moe_act.gated_act_quant(**call, padding=padding, validate=True)
+    for untouched in map(back, memory.memory):
+        assert (untouched == NAN_BYTE).all()
+    moe_act.gated_act_quant(**call, padding=padding)
+    assert memory.around(), "whatever the data says, nothing outside the buffers is touched"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("padding", ["skip", "zero"])
+@pytest.mark.parametrize(
+    "rows",
+    [ExpertOffsets(ints(0, 1280, 0, 1280, 0, 1280)), ExpertEnds(ints(1280, 0, 1280, 0, 1280)),
+     ExpertOffsets(ints(0, 1000, 200, 900, *[0, 1280] * 600)), ExpertEnds(ints(5, *[1280, 0] * 600), 4)],
+    ids=["offsets", "ends", "offsets of many", "ends of many"],
+)  # fmt: skip
+def test_offsets_that_decrease_do_no_more_rows_than_there_are(rows: Any, padding: Any, device: str) -> None:
+    """Each segment's scales begin a tile of their own, for which there is only room where rows are done once."""
+    x = np.random.default_rng(0).standard_normal((1280, 2 * COLUMNS), np.float32)
+    call, memory = watched(device, {"x": x}, rows, "swizzled_128x4")
+    moe_act.gated_act_quant(**call, padding=padding)
+    assert memory.around()
+    if padding == "zero":
+        return
+    scale = get(call["out_scale"])
+    dense = moe_act.scales.to_rows(scale, "swizzled_128x4", rows=len(scale), columns=COLUMNS)
+    left, first, done = len(x), 0, np.zeros(len(scale), bool)
+    for begin, end in bounds_of(rows):
+        count = min(max(end - begin, 0), left)
+        done[first : first + count] = True
+        first, left = first + -(-count // 128) * 128, left - count
+    assert np.isnan(dense[~done]).all() and np.isfinite(dense[done]).all()
 
 
 def test_a_plan_for_other_rows() -> None:

@@ -9,7 +9,8 @@ import cases
 import moe_act
 import numpy as np
 import pytest
-from tensors import DEVICES, get, put
+from moe_act.rows import ExpertEnds, ExpertOffsets, RowToExpert, SortedTokenIds, TileLimits, ValidPrefix
+from tensors import DEVICES, get, on_device
 
 ROWS, COLUMNS = 6, 192
 MAP, TOTAL, STATIC = "expanded_idx_to_permuted_idx", "total_num_padded_tokens", "static_scale"
@@ -29,7 +30,7 @@ def call_with(changes: dict[str, Any], device: str) -> dict[str, Any]:
     call["out"] = cases.poisoned((ROWS, COLUMNS), np.uint8)
     if STATIC not in changes:
         call["out_scale"] = cases.poisoned((2 * ROWS,) if TOTAL in changes else (2, ROWS), np.float32)
-    return {name: put(array, device) for name, array in (call | changes).items()}
+    return {name: on_device(value, device) for name, value in (call | changes).items()}
 
 
 BAD = {
@@ -51,6 +52,16 @@ BAD = {
         "is 4, expected more than the largest",
     ),
     "total below the dense rows": ({TOTAL: int32(5)}, TOTAL, "is 5, expected more than the largest row in use, 5"),
+    "total at a row of the prefix": (
+        {TOTAL: int32(3), "rows": ValidPrefix(int32(4))},
+        TOTAL,
+        "is 3, expected more than the largest row in use, 3",
+    ),
+    "total at a row of the last segment": (
+        {TOTAL: int32(4), "rows": ExpertEnds(int32(1, 5), 4)},
+        TOTAL,
+        "is 4, expected more than the largest row in use, 4",
+    ),
     "static scale 0": ({STATIC: float32(0)}, STATIC, "expected a number from 2^-126 to 2^126"),
     "static scale below 0": ({STATIC: float32(-1)}, STATIC, "is -1"),
     "static scale too small": ({STATIC: float32(2.0**-127)}, STATIC, "expected a number from 2^-126"),
@@ -66,8 +77,25 @@ GOOD = {
     "total": {TOTAL: int32(6)},
     "total above the map": {TOTAL: int32(5), MAP: int32(4, -1, 2)},
     "total of nothing": {TOTAL: int32(0), MAP: int32(-1)},
+    "total at the end of the prefix": {TOTAL: int32(3), "rows": ValidPrefix(int32(3))},
+    "total behind the last live row": {TOTAL: int32(4), "rows": RowToExpert(int32(-1, 0, -1, 2, -1, -1))},
+    "total behind the last segment": {TOTAL: int32(5), "rows": ExpertOffsets(int32(0, 2, 5))},
+    "total behind the last live tile": {TOTAL: int32(2), "rows": TileLimits(int32(2, 6), 3, int32(1))},
+    "limits of tiles that are not live": {"rows": TileLimits(int32(2, -7, 10**9), 2, int32(1))},
+    "ids behind those in use": {"rows": SortedTokenIds(int32(1, 0, 1, 1), 4, int32(2), "id")},
     "smallest static scale": {STATIC: float32(2.0**-126)},
     "largest static scale": {STATIC: float32(2.0**126)},
+}
+
+
+# The rows of those that have no map.
+LIVE = {
+    "total at the end of the prefix": [0, 1, 2],
+    "total behind the last live row": [1, 3],
+    "total behind the last segment": [0, 1, 2, 3, 4],
+    "total behind the last live tile": [0, 1],
+    "limits of tiles that are not live": [0, 1],
+    "ids behind those in use": [0, 1],
 }
 
 
@@ -92,9 +120,9 @@ def test_refused_under_validate(name: str, by_plan: bool, device: str) -> None:
 def test_accepted_under_validate(name: str, device: str) -> None:
     call = call_with(GOOD[name], device)
     moe_act.gated_act_quant(**call, validate=True)
-    rows = GOOD[name].get(MAP, np.arange(ROWS))
     written = (get(call["out"]) != cases.POISON).any(axis=1)
-    assert set(np.flatnonzero(written)) == set(rows[rows >= 0])
+    live = LIVE.get(name, GOOD[name].get(MAP, np.arange(ROWS)))
+    assert set(np.flatnonzero(written)) == {row for row in live if row >= 0}
 
 
 @pytest.mark.parametrize("device", DEVICES)

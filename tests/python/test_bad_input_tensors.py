@@ -11,7 +11,8 @@ import moe_act
 import numpy as np
 import pytest
 from moe_act import _frameworks
-from tensors import DEVICES, Exporter, get, put
+from moe_act import rows as conventions
+from tensors import DEVICES, Exporter, get, new_capsule, put
 
 FLOATS = np.ones((6, 384), np.float32)
 
@@ -81,6 +82,18 @@ class Answers:
         return self.answer(self.capsule)
 
 
+class NotCallable(Answers):
+    __dlpack__ = 3  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+
+def consumed_capsule() -> Any:
+    """What is left of a capsule when another library has taken its tensor."""
+    return new_capsule(1, b"used_dltensor", None)
+
+
 @pytest.mark.parametrize(
     ("producer", "error", "says"),
     [
@@ -88,6 +101,12 @@ class Answers:
         (Answers(TypeError("of its own")), ValueError, "its __dlpack__ failed: of its own"),
         (Answers(3), TypeError, "its __dlpack__ returned int, expected a DLPack capsule"),
         (Answers(None), TypeError, "its __dlpack__ returned NoneType, expected a DLPack capsule"),
+        (
+            Answers(consumed_capsule()),
+            TypeError,
+            "expected a DLPack capsule, 'dltensor' or 'dltensor_versioned', got 'used",
+        ),
+        (NotCallable(), ValueError, "its __dlpack__ failed: 'int' object is not callable"),
         (Answers(3, RuntimeError("lost")), ValueError, "its __dlpack_device__ failed: lost"),
         (Answers(3, "ab"), TypeError, "its __dlpack_device__ returned 'ab', expected (device type, device id)"),
         (Answers(3, (1,)), TypeError, "returned (1,), expected (device type, device id)"),
@@ -95,10 +114,37 @@ class Answers:
         (Answers(3, None), TypeError, "returned None, expected (device type, device id)"),
     ],
 )
-@pytest.mark.parametrize("argument", ["x", "out"])
+@pytest.mark.parametrize("argument", ["x", "x_scale", "out", "out_scale", "expanded_idx_to_permuted_idx"])
 def test_producers_that_break(argument: str, producer: Answers, error: type[Exception], says: str) -> None:
-    call = {"x": FLOATS} | {argument: producer}
-    assert_refused(error, argument, says, lambda: moe_act.gated_act_quant(**call))
+    call = good_call("cpu")
+    kept = call["out"], call["out_scale"]
+    call[argument] = producer
+    assert_refused(error, argument, says, lambda: moe_act.gated_act_quant(**call, x_format="e4m3"))
+    for result in kept:
+        assert (result.view(np.uint8) == cases.POISON).all()
+
+
+@pytest.mark.parametrize("argument", ["x", "out", "expanded_idx_to_permuted_idx"])
+def test_capsules_that_are_used_up(argument: str) -> None:
+    call = good_call("cpu") | {argument: consumed_capsule()}
+    says = "'dltensor' or 'dltensor_versioned', got 'used_dltensor'"
+    assert_refused(TypeError, argument, says, lambda: moe_act.gated_act_quant(**call, x_format="e4m3"))
+    assert (call["out_scale"].view(np.uint8) == cases.POISON).all()
+
+
+@pytest.mark.parametrize("version", [(2, 0), (1, 1)])
+def test_capsules_of_another_version_or_device(version: tuple[int, int]) -> None:
+    """A capsule says all that a producer does."""
+    exporter = Exporter(FLOATS, version=version, device=(10, 0))
+    argument, error = ("x", ValueError) if version == (2, 0) else ("device", NotImplementedError)
+    assert_refused(error, argument, "expected", lambda: moe_act.gated_act_quant(exporter.__dlpack__()))
+
+
+def test_a_capsule_on_cuda_has_no_framework() -> None:
+    """Who allocates its results? Said by its producer alone: the memory is never looked at."""
+    exporter = Exporter(FLOATS, device=(2, 0))
+    says = "expected memory for the result: a DLPack capsule on CUDA has no framework to allocate it"
+    assert_refused(TypeError, "out", says, lambda: moe_act.gated_act_quant(exporter.__dlpack__()))
 
 
 def test_what_a_producer_raised_is_the_cause() -> None:
@@ -137,6 +183,37 @@ def test_another_device_than_that_of_x(argument: str) -> None:
     call[argument] = Exporter(array, dtype=DTYPES[array.dtype], device=(2, 1))
     says = "expected a tensor on cpu (the device of x), got one on cuda:1"
     assert_refused(ValueError, argument, says, lambda: moe_act.gated_act_quant(**call, x_format="e4m3"))
+
+
+def elsewhere(*values: int) -> Exporter:
+    return Exporter(np.array(values, np.int32), dtype=(0, 32, 1), device=(2, 1))
+
+
+def here(*values: int) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("argument", "rows"),
+    [
+        ("valid_rows", conventions.ValidPrefix(elsewhere(3))),
+        ("tile_limits", conventions.TileLimits(elsewhere(3), 6)),
+        ("num_live_tiles", conventions.TileLimits(here(3), 6, elsewhere(1))),
+        ("row_to_expert", conventions.RowToExpert(elsewhere(0, 0, 0, 0, 0, 0))),
+        ("sorted_token_ids", conventions.SortedTokenIds(elsewhere(3), 6, here(1))),
+        ("num_tokens_post_padded", conventions.SortedTokenIds(here(3), 6, elsewhere(1))),
+        ("expert_offsets", conventions.ExpertOffsets(elsewhere(0, 6))),
+        ("expert_ends", conventions.ExpertEnds(elsewhere(6))),
+        ("tile_to_expert", conventions.Dense(tile_to_expert=elsewhere(0), tile_tokens=6)),
+        ("permuted_to_expanded", conventions.ExpertEnds(here(6), permuted_to_expanded=elsewhere(0, 1, 2, 3, 4, 5))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_rows_on_another_device_than_that_of_x(argument: str, rows: Any) -> None:
+    call = {"x": FLOATS, "out": cases.poisoned((6, 192), np.uint8), "rows": rows}
+    says = "expected a tensor on cpu (the device of x), got one on cuda:1"
+    assert_refused(ValueError, argument, says, lambda: moe_act.gated_act_quant(**call))
+    assert (call["out"] == cases.POISON).all()
 
 
 @pytest.mark.gpu
@@ -179,17 +256,30 @@ def test_torch_e2m1() -> None:
 
 
 class Stream:
-    """The CUDA stream protocol, of a given version."""
+    """The CUDA stream protocol with any answer: an exception is raised."""
 
-    def __init__(self, version: int, handle: int = 0) -> None:
-        self.answer = version, handle
+    def __init__(self, *values: Any, answer: Any = None) -> None:
+        self.answer = values if answer is None else answer
 
-    def __cuda_stream__(self) -> tuple[int, int]:
+    def __cuda_stream__(self) -> Any:
+        if isinstance(self.answer, BaseException):
+            raise self.answer
         return self.answer
 
 
 STREAMS = {
     "unknown version": (Stream(1), ValueError, "expected version 0 of the __cuda_stream__ protocol, got 1"),
+    "unknown version of another shape": (
+        Stream(2, 0, 7),
+        ValueError,
+        "expected version 0 of the __cuda_stream__ protoc",
+    ),
+    "version alone": (Stream(0), TypeError, "its __cuda_stream__ returned (0,), expected (0, cudaStream_t)"),
+    "no version": (Stream("a", "b"), TypeError, "its __cuda_stream__ returned ('a', 'b'), expected (0, cudaStream_t)"),
+    "no tuple": (Stream(answer=42), TypeError, "its __cuda_stream__ returned 42, expected (0, cudaStream_t)"),
+    "no handle": (Stream(0, None), TypeError, "its __cuda_stream__ returned (0, None), expected (0, cudaStream_t)"),
+    "negative handle": (Stream(0, -1), TypeError, "its __cuda_stream__ returned (0, -1), expected (0, cudaStream_t)"),
+    "broken": (Stream(answer=RuntimeError("gone\nfor good")), ValueError, "its __cuda_stream__ failed: gone"),
     "negative": (-1, ValueError, "expected a cudaStream_t, got -1"),
     "bool": (True, TypeError, "expected None, an int or an object with __cuda_stream__, got bool"),
     "float": (1.0, TypeError, "expected None, an int or an object with __cuda_stream__, got float"),
@@ -201,6 +291,18 @@ def test_streams_that_are_none(name: str) -> None:
     stream, error, says = STREAMS[name]
     assert_refused(error, "stream", says, lambda: _frameworks.stream_handle(FLOATS, stream, True, 0))
     assert _frameworks.stream_handle(FLOATS, Stream(0, 42), True, 0) == 42
+
+
+@pytest.mark.parametrize("stream", [0, 1, Stream(0, 42), Stream(1), "current"])
+@pytest.mark.parametrize("by_plan", [False, True], ids=["call", "plan"])
+def test_a_stream_for_tensors_on_the_cpu(stream: Any, by_plan: bool) -> None:
+    call = good_call("cpu")
+    run = moe_act.plan(**call, x_format="e4m3").run if by_plan else moe_act.gated_act_quant
+    options = {} if by_plan else {"x_format": "e4m3"}
+    says = "expected None for tensors on the CPU"
+    assert_refused(ValueError, "stream", says, lambda: run(**call, **options, stream=stream))
+    for result in ("out", "out_scale"):
+        assert (call[result].view(np.uint8) == cases.POISON).all()
 
 
 @pytest.mark.gpu

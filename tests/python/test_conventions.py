@@ -1,4 +1,4 @@
-"""Every row convention, scale layout, format and option: three of them at a time in every way, or all of a larger walk.
+"""Every convention, layout, format, activation and option: three of them at a time in every way, or a larger walk.
 
 On the CPU against the oracle, on a GPU against the CPU as well. All memory is NaN before, and every byte of it is
 looked at afterwards.
@@ -6,115 +6,55 @@ looked at afterwards.
 
 from __future__ import annotations
 
-import itertools
-import random
-from typing import Any
-
+import axes
 import cases
 import conventions
+import covering
 import numpy as np
 import pytest
 import scale_forms
-from conventions import AXES, Built, Combination
+from axes import AXES, Combination
+from conventions import Built, Memories
 from moe_act import oracle
+from moe_act.oracle.numerics import rule_of
 from placed import NAN_BYTE, Placed
-from scale_forms import FORMS, ScaleForm
 from test_operation import PLAIN_STEP
 
+RELATIVE = ("swiglu", "swiglu_step", "silu", "reglu", "relu", "relu2")  # errors are relative, or none
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
-def covering_array(seed: int = 7) -> list[Combination]:
-    """Cases in which every three axes have every combination of their values that makes sense together."""
-    rng = random.Random(seed)
-    names = list(AXES)
-    triples = list(itertools.combinations(range(len(names)), 3))
-
-    def values(case: Combination) -> tuple[int, ...]:
-        return tuple(AXES[name].index(getattr(case, name)) for name in names)
-
-    def covered(indices: tuple[int, ...]) -> list[tuple[int, ...]]:
-        return [(t, indices[a], indices[b], indices[c]) for t, (a, b, c) in enumerate(triples)]
-
-    def random_case(fixed: dict[str, Any]) -> Combination:
-        return Combination(**{name: rng.choice(AXES[name]) for name in names} | fixed).sensible()
-
-    seen: set[tuple[int, ...]] = set()
-    chosen: list[Combination] = []
-    wanted = [
-        (t, *combination)
-        for t, axes in enumerate(triples)
-        for combination in itertools.product(*(range(len(AXES[names[axis]])) for axis in axes))
-    ]
-    rng.shuffle(wanted)
-    for triple in wanted:
-        if triple in seen:
-            continue
-        fixed = {
-            names[axis]: AXES[names[axis]][value] for axis, value in zip(triples[triple[0]], triple[1:], strict=True)
-        }
-        best, best_new = None, 0
-        for _ in range(3):
-            case = random_case(fixed)
-            triples_of_case = covered(values(case))
-            if triple not in triples_of_case:  # its values rule each other out
-                break
-            new = sum(t not in seen for t in triples_of_case)
-            if new > best_new:
-                best, best_new = case, new
-        if best is None:
-            seen.add(triple)
-            continue
-        chosen.append(best)
-        seen.update(covered(values(best)))
-    return chosen
-
-
-def full_walk() -> list[Combination]:
-    """Every row convention x input with its scales x output with its scales; the other axes at random."""
-    rng = random.Random(11)
-    inputs = [("e4m3", form) for form in scale_forms.FORMS] + [
-        (name, scale_forms.FORMS[0]) for name in AXES["input"][1:]
-    ]
-    outputs = [
-        (o, f) for o in conventions.OUTPUTS for f in (scale_forms.FORMS if "block" in o else scale_forms.FORMS[:1])
-    ]
-    walked = ("rows", "input", "x_form", "output", "out_form")
-    rest = [name for name in AXES if name not in walked]
-    return [
-        Combination(
-            rows=rows, input=input, x_form=x_form, output=output, out_form=out_form,
-            **{name: rng.choice(AXES[name]) for name in rest},
-        ).sensible()
-        for rows in conventions.ROWS for input, x_form in inputs for output, out_form in outputs
-    ]  # fmt: skip
-
-
-def judge(case: Combination, built: Built, out: np.ndarray, scale: np.ndarray | None) -> oracle.Report:
+def judge(case: Combination, built: Built, written: Memories, device: str) -> oracle.Report:
     """The oracle's verdict on live rows, and what every other byte is."""
     x_scale = None if built.x_scale is None else built.x_scale.as_described(built.x_scale.placed.array)
-    delivered = (
-        None if built.out_scale is None else built.out_scale.as_described(built.out_scale.placed.on("cpu", scale))
-    )
-    arguments = {"x": built.x.array, "x_scale": x_scale, **built.rows(), **built.options}
-    report = oracle.check(**arguments, out=built.out.on("cpu", out), out_scale=delivered)
+    delivered = None
+    if built.out_scale is not None:
+        delivered = built.out_scale.as_described(built.out_scale.placed.on("cpu", written.out_scale))
+    copy = None if built.copy is None else built.copy.on("cpu", written.copy)
+    report = oracle.check(
+        built.x.array, x_scale, bias=None if built.model.bias is None else built.model.bias.array,
+        **built.rows(), **built.options, **built.model.arrays,
+        out=built.out.on("cpu", written.out), out_scale=delivered, out_unquantized=copy, exact_quotient=device == "cpu",
+    )  # fmt: skip
     assert report.ok, report.message
     assert report.rows == built.live.sum()
 
-    expected = np.full(len(out), NAN_BYTE, np.uint8)
-    if case.padding == "zero":
-        expected[_bytes_of(built.out, ~built.live)] = 0
-    elsewhere = ~_bytes_of(built.out, built.live)
-    assert (out[elsewhere] == expected[elsewhere]).all(), "a byte of out outside the live rows is not what it should be"
-    if built.out_scale is None or scale is None:
+    for tensor, memory in ((built.out, written.out), (built.copy, written.copy)):
+        if tensor is not None:
+            expected = np.full(len(memory), NAN_BYTE, np.uint8)
+            if case.padding == "zero":
+                expected[_bytes_of(tensor, ~built.live)] = 0
+            elsewhere = ~_bytes_of(tensor, built.live)
+            assert (memory[elsewhere] == expected[elsewhere]).all(), "a byte outside the live rows is not what it was"
+    if built.out_scale is None:
         return report
     live = np.zeros((built.out_scale.parts, built.out_scale.height), bool)
     swizzled = built.out_scale.form.layout == "swizzled_128x4"
     for part, row in zip(*np.nonzero(built.live), strict=True):
         live[part, built.scale_rows[part, row] if swizzled else row] = True
     known, values = scale_forms.expected_elsewhere(built.out_scale, live, case.padding)
-    wrong = np.flatnonzero(known & (scale != values))
-    assert not len(wrong), f"byte {wrong[0]} of out_scale is {scale[wrong[0]]}, expected {values[wrong[0]]}"
+    wrong = np.flatnonzero(known & (written.out_scale != values))
+    assert not len(wrong), f"byte {wrong[0]} of out_scale is {written.out_scale[wrong[0]]}, expected {values[wrong[0]]}"
     return report
 
 
@@ -127,54 +67,66 @@ def _bytes_of(tensor: Placed, rows: np.ndarray) -> np.ndarray:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
-        walk = full_walk() if metafunc.config.getoption("--full-walk") else covering_array()
+        walk = axes.full_walk() if metafunc.config.getoption("--full-walk") else axes.three_way()
         metafunc.parametrize("case", list(dict.fromkeys(walk)), ids=str)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_combination(case: Combination, device: str) -> None:
     built = conventions.build(case)
-    judge(case, built, *conventions.run(built, device))
+    judge(case, built, conventions.run(built, device), device)
 
 
 @pytest.mark.gpu
 def test_gpu_agrees_with_cpu(case: Combination) -> None:
-    """Scales and codes may differ by the roundings of the sigmoid: seldom, and by one step."""
+    """Scales and codes may differ by the roundings of the activation: seldom, and by one step."""
     built = conventions.build(case)
-    codes, scales = conventions.results(built, *conventions.run(built, "cpu"))
-    gpu_codes, gpu_scales = conventions.results(built, *conventions.run(built, "cuda"))
+    codes, scales = conventions.results(built, conventions.run(built, "cpu"))
+    gpu_codes, gpu_scales = conventions.results(built, conventions.run(built, "cuda"))
+    rounds = rule_of(built.options["numerics"]).product_rounding != "none"
     alike = np.ones(codes.shape, bool)
     if scales is not None:
-        exponents = case.out_form.format == "ue8m0" or case.rounding == "power_of_two"
+        seldom = rounds or case.rounding == "power_of_two" or case.out_form.format == "ue8m0"
+        if case.columns == 1 and case.activation not in RELATIVE:  # an error of the gate's size may be all there is
+            return
         steps = np.abs(scales.view(np.int32).astype(np.int64) - gpu_scales.view(np.int32))
-        same = steps == 0 if exponents else steps <= 16
-        assert np.count_nonzero(~same) <= (1 + same.size // 200 if exponents else 0)
-        alike = np.repeat(same, -(-codes.shape[1] // same.shape[1]), axis=1)[:, : codes.shape[1]]
-        if "block" in case.output:
-            alike = np.repeat(same, case.out_form.block, axis=1)[:, : codes.shape[1]]
+        same = steps == 0 if seldom else steps <= 16
+        assert np.count_nonzero(~same) <= (1 + same.size // 100 if seldom else 0)
+        width = case.out_form.block if "block" in case.output else case.columns
+        alike = np.repeat(same, width, axis=1)[:, : codes.shape[1]]
     if case.output in ("bf16", "fp16", "fp32"):
         values, gpu_values = (array.view(cases.DTYPES[case.output]).astype(np.float64) for array in (codes, gpu_codes))
-        assert (np.abs(values - gpu_values) <= PLAIN_STEP[case.output] * np.abs(values) + 2.0**-24).all()
+        step = 2.0**-6 if rounds else PLAIN_STEP[case.output]
+        greatest = np.abs(values[np.isfinite(values)]).max(initial=0)
+        close = np.abs(values - gpu_values) <= step * np.abs(values) + 2.0**-18 * greatest
+        assert (close | (values == gpu_values) | (np.isnan(values) & np.isnan(gpu_values))).all()
         return
     differing = np.count_nonzero((codes != gpu_codes) & alike)
-    assert differing <= 2 + codes.size // 1000, f"{differing} of {codes.size} codes differ"
+    assert differing <= 2 + codes.size // (200 if rounds else 1000), f"{differing} of {codes.size} codes differ"
     assert np.abs(codes.astype(int) - gpu_codes.astype(int))[alike].max(initial=0) <= 1
 
 
+TMA, PACKED, SWIZZLED = ("tma_column_major", "fp32"), ("packed_ue8m0", "ue8m0"), ("swizzled_128x4", "ue8m0")
+PLAIN = [
+    {"output": "e4m3 block", "x_layout": PACKED, "x_block": 64, "out_layout": SWIZZLED, "out_block": 32},
+    {"output": "e5m2 row", "x_block": 64},
+    {"output": "bf16", "x_layout": TMA},
+]
+GENERAL = [
+    {"activation": "situ", "bias": "bf16", "weight": True, "copy": "bf16", "gate": "interleaved 8"},
+    {"activation": "swiglu", "parameters": "per expert", "numerics": "deepgemm", "output": "e5m2 row"},
+    {"activation": "gelu", "weight": True, "output": "fp32"},
+]
 KERNELS = [
-    Combination(rows, input, output, x_form, out_form, columns=640, capacity=150)
-    for rows in conventions.ROWS
+    Combination(rows, input, columns=640, capacity=150, **{"output": "e4m3 block"} | others)
+    for rows in axes.ROWS
     for input in cases.INPUTS
-    for output, x_form, out_form in (
-        ("e4m3 block", ScaleForm("packed_ue8m0", "ue8m0", 64), ScaleForm("swizzled_128x4", "ue8m0", 32)),
-        ("e5m2 row", FORMS[1], FORMS[0]),
-        ("bf16", ScaleForm("tma_column_major", "fp32", 128), FORMS[0]),
-    )
+    for others in PLAIN + GENERAL
 ]
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("kernels", [case.sensible() for case in KERNELS], ids=str)
+@pytest.mark.parametrize("kernels", list(dict.fromkeys(map(axes.sensible, KERNELS))), ids=str)
 def test_every_plan_gives_the_same_bytes(kernels: Combination) -> None:
     built = conventions.build(kernels)
     plan = conventions.plan(built, "cuda")
@@ -182,24 +134,35 @@ def test_every_plan_gives_the_same_bytes(kernels: Combination) -> None:
     plans = plan.alternatives()
     assert len({(each.schedule, each.columns_per_lane, each.vectors_per_lane) for each in plans}) >= 2
     for each in plans:
-        out, scale = conventions.run(built, "cuda", plan=each)
-        assert out.tobytes() == expected[0].tobytes(), str(each)
-        assert scale is None or (expected[1] is not None and scale.tobytes() == expected[1].tobytes()), str(each)
+        assert conventions.run(built, "cuda", plan=each).same_bytes(expected), str(each)
 
 
 def test_the_verdict_sees_every_byte() -> None:
     """One bit anywhere in scales, or outside the live rows of a result, does not pass."""
     rng = np.random.default_rng(0)
-    for case in covering_array()[::60]:
+    for case in axes.three_way()[::60]:
         built = conventions.build(case)
-        out, scale = conventions.run(built, "cpu")
-        judge(case, built, out, scale)
-        live_bytes = _bytes_of(built.out, built.live)
-        for memory in (out,) if scale is None else (out, scale):
-            for byte in rng.integers(0, len(memory), 12):
-                if memory is out and live_bytes[byte]:
-                    continue
-                memory[byte] ^= 0x80
-                with pytest.raises(AssertionError):
-                    judge(case, built, out, scale)
-                memory[byte] ^= 0x80
+        written = conventions.run(built, "cpu")
+        judge(case, built, written, "cpu")
+        for tensor, memory in ((built.out, written.out), (built.copy, written.copy), (None, written.out_scale)):
+            live_bytes = None if tensor is None else _bytes_of(tensor, built.live)
+            for byte in [] if memory is None else rng.integers(0, len(memory), 12):
+                if live_bytes is None or not live_bytes[byte]:
+                    memory[byte] ^= 0x80
+                    with pytest.raises(AssertionError):
+                        judge(case, built, written, "cpu")
+                    memory[byte] ^= 0x80
+
+
+def test_three_axes_have_every_combination_that_can_be() -> None:
+    space, walk = covering.Space(AXES, axes.excludes), axes.three_way()
+    had = np.zeros((len(space.values),) * 3, bool)
+    for case in walk:
+        numbers = space.numbers(**vars(case))
+        assert space.together[np.ix_(numbers, numbers)].all(), f"cannot be: {case}"
+        had[np.ix_(numbers, numbers, numbers)] = True
+    pairs = space.together & ~np.eye(len(had), dtype=bool)
+    missing = ~had & pairs[:, :, None] & pairs[:, None, :] & pairs[None, :, :]
+    for triple in np.argwhere(missing).tolist():
+        if triple == sorted(triple):
+            assert not space.can_be(triple), f"missing: {[space.values[n] for n in triple]}"

@@ -1,8 +1,11 @@
-"""The pages' snippets run, and the support table is the installed library's."""
+"""The pages' snippets run, what is generated is current, and the support table is the installed library's."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +15,64 @@ import pytest
 from moe_act.command import support
 
 ROOT = Path(__file__).resolve().parents[2]
-# What a page needs beside NumPy.
-PAGES = {
-    "README.md": "numpy",
-    "docs/layouts.md": "numpy",
-    "docs/torch.md": "torch",
-    "docs/transformers.md": "transformers",
-}
-
-
-def snippets_of(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-
-
-SNIPPETS = [
-    pytest.param(snippet, needed, id=f"{page}-{number}")
-    for page, needed in PAGES.items()
-    for number, snippet in enumerate(snippets_of(page))
+NEEDS_GPU = {"docs/cupy.md"}
+CONTINUED = {"docs/coming_from.md"}  # later snippets use what earlier ones made
+WITHOUT_PROGRAMS = {"docs/api.md"}
+PAGES = [
+    pytest.param(page, marks=pytest.mark.gpu if page in NEEDS_GPU else ())
+    for page in ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+    if page not in WITHOUT_PROGRAMS and "```python\n" in (ROOT / page).read_text(encoding="utf-8")
 ]
+RUN_SNIPPETS = r"""
+import re, sys
+_, page, continued = sys.argv
+names = {}
+for number, snippet in enumerate(re.findall(r"```python\n(.*?)```", open(page, encoding="utf-8").read(), re.DOTALL)):
+    exec(compile(snippet, f"snippet {number}", "exec"), names if continued == "True" else {})
+print(number + 1, "snippets")
+"""
 
 
-@pytest.mark.parametrize(("snippet", "needed"), SNIPPETS)
-def test_snippets_run(snippet: str, needed: str) -> None:
-    pytest.importorskip(needed)
-    names: dict[str, Any] = {}
-    exec(snippet, names)
+@pytest.mark.parametrize("page", PAGES)
+def test_snippets_run(page: str) -> None:
+    """In a process that has imported nothing else."""
+    for package in re.findall(r"^import (\w+)", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE):
+        pytest.importorskip(package)
+    command = [sys.executable, "-W", "error", "-c", RUN_SNIPPETS, str(ROOT / page), str(page in CONTINUED)]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.endswith(" snippets\n")
 
 
-def test_every_call_that_replaces_a_peers_runs() -> None:
-    """One page, one after the other: later snippets use what the first made."""
-    names: dict[str, Any] = {}
-    snippets = snippets_of("docs/coming_from.md")
-    assert sum("gated_act_quant(" in snippet for snippet in snippets) >= 8
-    for snippet in snippets:
-        exec(snippet, names)
+def test_every_peer_has_its_call() -> None:
+    page = (ROOT / "docs/coming_from.md").read_text(encoding="utf-8")
+    assert page.count("gated_act_quant(") >= 8
+
+
+def generate(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, root / "docs/generate.py", "--check"], capture_output=True, text=True)
+
+
+def test_generated_pages_are_current() -> None:
+    checked = generate(ROOT)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "page"),
+    [
+        ("python/moe_act/_face.py", "docs/api.md"),
+        ("python/moe_act/_core.pyi", "docs/api.md"),
+        ("tests/cpp/consumer_c/main.c", "docs/cpp.md"),
+    ],
+)
+def test_generated_pages_that_are_stale_are_seen(file: str, page: str, tmp_path: Path) -> None:
+    for folder in ("docs", "python/moe_act", "tests/cpp"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.so", "*.svg"))
+    source = tmp_path / file
+    source.write_text(source.read_text().replace("tensors", "arrays").replace("launch(", "start("))
+    checked = generate(tmp_path)
+    assert (checked.returncode, checked.stderr) == (1, f"{page} is not current: run python docs/generate.py\n")
 
 
 def test_the_page_is_current() -> None:

@@ -117,6 +117,38 @@ def test_nothing_but_dlpack(version: tuple[int, int] | None, strides: bool) -> N
     assert_as_numpy(problem, moe_act.Result(out, out_scale))
 
 
+@pytest.mark.parametrize("version", [(1, 3), None], ids=["1.3", "before 1.0"])
+def test_plain_capsules(version: tuple[int, int] | None) -> None:
+    """What `__dlpack__` returned, without the producer: looked at and left as it is, so that it serves many calls."""
+    problem = problem_of("e4m3", "block")
+    out, out_scale = np.zeros((9, 192), np.uint8), np.zeros((2, 9), np.float32)
+    exporters: list[Exporter] = []  # they own what the capsules point to
+
+    def of(array: np.ndarray) -> Any:
+        exporters.append(Exporter(array, dtype=DLPACK_DTYPES[array.dtype], version=version))
+        return exporters[-1].__dlpack__()
+
+    tensors, options = devices.split(problem)
+    capsules = {name: of(array) for name, array in (tensors | {"out": out, "out_scale": out_scale}).items()}
+    for _ in range(2):
+        out[...], out_scale[...] = 0, 0
+        assert moe_act.gated_act_quant(**capsules, **options).out is capsules["out"]
+        assert_as_numpy(problem, moe_act.Result(out, out_scale))
+    allocated = moe_act.gated_act_quant(**{name: of(array) for name, array in tensors.items()}, **options)
+    assert isinstance(allocated.out, np.ndarray)
+    assert_as_numpy(problem, allocated)
+
+
+def test_capsules_of_frameworks() -> None:
+    torch = pytest.importorskip("torch")
+    x = torch.randn(6, 384)
+    out = torch.zeros(6, 192, dtype=torch.uint8)
+    result = moe_act.gated_act_quant(x.__dlpack__(), out=torch.utils.dlpack.to_dlpack(out))
+    expected = moe_act.gated_act_quant(x)
+    assert torch.equal(out, expected.out.view(torch.uint8))
+    assert same_bytes(result.out_scale, get(expected.out_scale))
+
+
 @pytest.mark.parametrize(("input", "dtype"), [("e4m3", E4M3_DTYPE), ("bf16", BF16_DTYPE), ("e4m3", (2, 8, 1))])
 def test_formats_by_dlpack_dtype(input: str, dtype: tuple[int, int, int]) -> None:
     """The last is what producers say that have an fp8 but not its name: it needs `x_format`."""

@@ -26,6 +26,19 @@ def test_importing_imports_no_framework() -> None:
     assert not set(listed) & set(FRAMEWORKS)
 
 
+def test_importing_costs_little_more_than_numpy() -> None:
+    """NumPy is the only other package; nothing that only the command line needs is loaded."""
+    code = """
+import sys, numpy
+before = set(sys.modules)
+import moe_act
+print(*sorted(set(sys.modules) - before))
+"""
+    listed = set(child(code).split())
+    assert {name.partition(".")[0] for name in listed} - sys.stdlib_module_names == {"moe_act"}
+    assert not listed & {"argparse", "asyncio", "ctypes", "json", "subprocess", "unittest"}
+
+
 def test_neither_does_using_it() -> None:
     """Nor are the oracle and the command line loaded by it."""
     code = """
@@ -51,15 +64,16 @@ def test_public_names_exist_and_say_what_they_are(name: str) -> None:
 
 def test_the_version() -> None:
     assert moe_act.__version__.count(".") == 2
-    header = (Path(moe_act.__file__).parent / "include/moe_act/c_api.h").read_text(encoding="utf-8")
+    header = (Path(moe_act._core.__file__).parent / "include/moe_act/c_api.h").read_text(encoding="utf-8")
     for part, number in zip(("MAJOR", "MINOR", "PATCH"), moe_act.__version__.split("."), strict=True):
         assert f"#define MOE_ACT_VERSION_{part} {number}\n" in header
 
 
 def test_the_installed_package_is_complete() -> None:
     """Types for type checkers; header, library and CMake package for C and C++."""
-    package = Path(moe_act.__file__).parent
-    for part in ("py.typed", "include/moe_act/c_api.h", "lib/cmake/moe_act/moe_actConfig.cmake"):
+    assert (Path(moe_act.__file__).parent / "py.typed").is_file()
+    package = Path(moe_act._core.__file__).parent
+    for part in ("include/moe_act/c_api.h", "include/moe_act/moe_act.hpp", "lib/cmake/moe_act/moe_actConfig.cmake"):
         assert (package / part).is_file(), part
     assert [path.name for path in package.glob("lib/libmoe_act*")] == ["libmoe_act.so"]
 

@@ -231,7 +231,7 @@ def test_a_message_has_all_values():
         ({"total_num_padded_tokens": [5]}, "x_scale: expected float32 3 blocks of 5 rows, with row 5"),
         ({"total_num_padded_tokens": [7]}, "x_scale: expected float32 3 blocks of 7 rows"),
         ({"gate": "third"}, "gate: expected first_half or second_half"),
-        ({"activation": "relu"}, "activation: expected swiglu"),
+        ({"activation": "softmax"}, "activation: expected swiglu or"),
         ({"out_format": "bf16"}, "out: expected bfloat16|out_scale: goes with"),
         ({"out_scaling": "none"}, "out_scaling: expected block or tensor"),
         ({"out_scaling": "tensor"}, "static_scale: goes with"),

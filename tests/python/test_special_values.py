@@ -158,7 +158,7 @@ def run_line(name: str, input: str, device: str, **options: Any) -> tuple[np.nda
     if input == "e4m3":
         arguments["x_scale"] = np.array([[LINES[name].up_scale], [1], [1], [1]], np.float32)
     result = run(device, **arguments)
-    report = oracle.check(**arguments, out=result.out, out_scale=result.out_scale)
+    report = oracle.check(**arguments, out=result.out, out_scale=result.out_scale, exact_quotient=device == "cpu")
     assert report.ok, report.message
     return result.out[0], None if result.out_scale is None else result.out_scale[:, 0]
 
@@ -221,7 +221,7 @@ def test_every_line_has_an_input() -> None:
 def documented_lines() -> list[str]:
     """The first column of the contract's table of special values."""
     contract = Path(__file__).parents[2] / "docs/contract.md"
-    section = contract.read_text(encoding="utf-8").split("## Special values\n")[1].split("\n## ")[0]
+    section = contract.read_text(encoding="utf-8").split("## Special values\n")[1].split("\n###")[0]
     rows = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("|")]
     assert rows[0] == "name" and set(rows[1]) == {"-"}
     return rows[2:]

@@ -8,7 +8,7 @@ from typing import Any
 import plot
 import pytest
 import readme
-from tables import experts, frameworks, gpu, host
+from tables import conventions, experts, frameworks, gpu, host
 from tables.markdown import three_digits
 
 ENVIRONMENT = {"gpu": "GPU", "date": "2026-11-22T00:00:00+00:00", "commit": "0123456789abcdef"}
@@ -48,6 +48,28 @@ def test_expert_parallel_finds_as_many_live_rows() -> None:
     assert len(found) == 1  # the other has nothing to stand beside
 
 
+def test_conventions_stand_beside_dense_rows() -> None:
+    times = {"ours": timing(3, 6), "alone": timing(2, 4), "move": timing(1.5, 3), "stream": timing(1, 3)}
+    facts = {"valid_rows": 256, "rows": 2048}
+    workloads = [workload(f"rows/tile_limits/{input}/256", times, **facts) for input in ("bf16", "e4m3")] + [
+        workload("x_scale/row_major-128/256", times, **facts)
+    ]
+    result = {"environment": ENVIRONMENT, "workloads": workloads}
+    shown = ["tile limits", "bf16", "256", "2,048", "**3.00 / 6.00**", "2.00 / 4.00", "1.50 / 1.50", "1.50 / 3.00"]
+    found = rows(conventions.rows(result))[2:]
+    assert found[0] == [*shown, "1.00 / 3.00", "33% / 50%"] and found[1][1] == "e4m3" and len(found) == 2
+    assert rows(conventions.rows(result, ("bf16",)))[2:] == found[:1]
+
+
+def test_layouts_stand_beside_plain_scales() -> None:
+    times = {"ours": timing(None, 330), "alone": timing(None, 300), "stream": timing(None, 297)}
+    names = ("rows/masked/bf16/1024", "x_scale/packed_ue8m0-32/131072", "out_scale/per_row/131072")
+    workloads = [workload(name, times, valid_rows=131072, rows=131072) for name in names]
+    found = rows(conventions.layouts({"environment": ENVIRONMENT, "workloads": workloads}))[2:]
+    figures = ["131,072", "**330**", "300", "1.10", "297", "90%"]
+    assert found == [["x", "packed ue8m0", "32", *figures], ["out", "per row", "all", *figures]]
+
+
 def test_frameworks_on_a_gpu() -> None:
     times = {"torch_compiled": timing(None, 30), "ours": timing(None, 20), "copy": timing(None, 18)}
     workloads = [workload("bf16/8192", times, input="bf16", output="e4m3", rows=8192)]
@@ -75,7 +97,7 @@ def test_host_overhead() -> None:
 
 
 def test_sections_need_files(tmp_path: Path) -> None:
-    assert [*readme.readme_sections(tmp_path)] == []
+    assert [*readme.readme_sections(tmp_path)] == [*readme.performance_sections(tmp_path)] == []
 
 
 def test_a_plot_of_other_figures_is_not_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,8 @@ def judge(workload: Workload, out: Array, out_scale: Array) -> Verdict:
     rows = np.flatnonzero(live)
     if len(rows) > CHECKED_ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, CHECKED_ROWS).astype(np.int64)]
-    report = oracle.check(**workload.tensors, **workload.options, out=out, out_scale=out_scale, only=rows)
+    arguments: dict[str, Any] = {**workload.tensors, **workload.options}
+    report = oracle.check(**arguments, out=out, out_scale=out_scale, only=rows)
 
     scale_bytes = _bytes(out_scale).reshape(-1, workload.rows, 4)
     written = (out[~live] != POISON).any(axis=1) | (scale_bytes[:, ~live] != POISON).any(axis=(0, 2))

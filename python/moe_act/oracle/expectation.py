@@ -1,4 +1,4 @@
-"""The interval that the contract allows for some rows, and for their scales."""
+"""The interval that the contract allows for some rows, and for their scales and codes."""
 
 from __future__ import annotations
 
@@ -6,86 +6,128 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .formats import Array, decode, encode, rn32
+from .formats import LARGEST, Array, decode, encode, rn32
+from .interval import Interval, round_to
+from .numerics import QUOTIENT_ERROR, Rule
 
-SMALLEST_NORMAL = 2.0**-126  # FLT_MIN: the smallest scale; what is below may be flushed to zero
-RELATIVE_ERROR = 2.0**-20
-LARGEST_ARGUMENT = 104.0  # beyond it exp is 0 or infinite in fp32: an error of its argument no longer shows
+
+@dataclass(frozen=True)
+class Scaling:
+    """How y becomes a code of the format."""
+
+    format: str
+    block: int | None = None  # columns that share a scale; None: no scale is delivered
+    power_of_two: bool = False
+    divisor: float = 1.0  # of tensor scaling
+
+    @property
+    def largest(self) -> float:
+        """What the largest magnitude of a block becomes."""
+        return LARGEST.get(self.format, 448.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """The values that codes may have, [rows, H]; low and high are NaN where they must be NaN."""
+
+    low: Array
+    high: Array
+    middle: Array
+    may_be_nan: Array
+
+    @staticmethod
+    def of(values: Interval, format: str) -> Bounds:
+        """Encoding keeps order: what lies between two numbers ends up between their images."""
+        low, high, middle = (decode(encode(v, format), format) for v in (values.low, values.high, values.middle))
+        return Bounds(low, high, middle, values.may_be_nan)
 
 
 @dataclass(frozen=True, eq=False)
 class Expectation:
-    """What some rows may hold: fp32 numbers kept as float64, [rows, H]; scales [rows, blocks]."""
+    """What some rows may hold: gate, up and y [rows, H], and of each block its largest magnitude [rows, blocks]."""
 
-    gate: Array
-    up: Array
-    middle: Array  # silu(gate) * up, each rounded once
-    low: Array  # low and high are NaN where the product is NaN in any arithmetic
-    high: Array
-    may_be_nan: Array
-    scale_low: Array  # "row" scaling: of one block
-    scale_middle: Array
-    scale_high: Array
+    gate: Array  # after the bias
+    up: Array | None
+    y: Interval
+    rule: Rule
+    scaling: Scaling
+    amax: Interval | None  # no less than the rule's smallest; what is NaN does not count. None: no scale is delivered
 
-    def bounds(self, divisor: Array | float, format: str) -> tuple[Array, Array, Array]:
-        """The least and the greatest value that a code for y / divisor may have, and whether it may be NaN.
+    @property
+    def scales(self) -> Interval:
+        """Of the blocks. Only Transformer Engine's may be NaN, which nothing else is between."""
+        assert self.amax is not None
+        ends = (self.amax.low, self.amax.high, self.amax.middle)
+        low, high, middle = (self.rule.scale(amax, self.scaling.largest, self.scaling.power_of_two) for amax in ends)
+        if self.rule.mx:
+            low, high = (np.where(self._any(np.isnan(self.y.low)), np.nan, end) for end in (low, high))
+            middle = np.where(self._any(np.isnan(self.y.middle)), np.nan, middle)
+        return Interval(low, high, middle, self.amax.may_be_nan)
 
-        encode(rn32(y / divisor)) keeps order: a conforming y ends up between the images of the end points.
-        So does y times the reciprocal: the few 2^-24 by which that quotient is off are lost in the 2^-20 of
-        the interval, which has no width only at 0 and at infinity, where both ways agree.
-        """
-        first, second = rn32(self.low / divisor), rn32(self.high / divisor)
-        low, high = np.fmin(first, second), np.fmax(first, second)
-        may_be_nan = self.may_be_nan | np.isnan(first) | np.isnan(second)
-        return decode(encode(low, format), format), decode(encode(high, format), format), may_be_nan
+    def codes(self, scales: Array | None, exact_quotient: bool) -> Bounds:
+        """Of y, scaled by the delivered scales [rows, blocks], or by the static one."""
+        if scales is None or self.rule.quantization == "divide":
+            divisor = self.scaling.divisor if scales is None else self._spread(scales)
+            low, high, middle = (rn32(y / divisor) for y in (self.y.low, self.y.high, self.y.middle))
+            quotients = Interval(low, high, middle, self.y.may_be_nan)
+        else:
+            quotients = self._products(scales)
+        may_be_nan = quotients.may_be_nan | np.isnan(quotients.low) | np.isnan(quotients.high)
+        low, high = np.fmin(quotients.low, quotients.high), np.fmax(quotients.low, quotients.high)
+        if not exact_quotient and self.scaling.format in LARGEST and self.rule.quantization != "multiply_bf16":
+            low, high = low * (1 - np.sign(low) * QUOTIENT_ERROR), high * (1 + np.sign(high) * QUOTIENT_ERROR)
+        bounds = Bounds.of(Interval(low, high, quotients.middle, may_be_nan), self.scaling.format)
+        if scales is None or not self.rule.mx:
+            return bounds
+        poisoned = self._spread(np.isnan(scales))
+        low, high, middle = (np.where(poisoned, np.nan, v) for v in (bounds.low, bounds.high, bounds.middle))
+        return Bounds(low, high, middle, poisoned)
+
+    def _products(self, scales: Array) -> Interval:
+        """y * r by its ends, where y is not divided."""
+        assert self.amax is not None
+        largest, power_of_two = self.scaling.largest, self.scaling.power_of_two
+        of_middle, _ = self.rule.reciprocal(scales, self.amax.middle, self.amax.middle, largest, power_of_two)
+        reciprocals = self.rule.reciprocal(scales, self.amax.low, self.amax.high, largest, power_of_two)
+        format = "bf16" if self.rule.quantization == "multiply_bf16" else "fp32"
+
+        def times(y: Array, reciprocal: Array) -> Array:
+            return round_to(rn32(y * self._spread(reciprocal)), format)
+
+        products = [times(y, r) for y in (self.y.low, self.y.high) for r in reciprocals]
+        low, high = np.fmin.reduce(products), np.fmax.reduce(products)
+        may_be_nan = self.y.may_be_nan | np.isnan(products).any(axis=0)
+        return Interval(low, high, times(self.y.middle, of_middle), may_be_nan)
+
+    def _spread(self, blocks: Array) -> Array:
+        """[rows, blocks] to [rows, columns]."""
+        return np.repeat(blocks, self.scaling.block or 1, axis=1)[:, : self.gate.shape[1]]
+
+    def _any(self, where: Array) -> Array:
+        """[rows, columns] to [rows, blocks]."""
+        starts = np.arange(0, where.shape[1], self.scaling.block or 1)
+        return np.logical_or.reduceat(where, starts, axis=1)
 
     def describe(self, row: int, column: int) -> str:
-        low, high, may_be_nan = (array[row, column] for array in (self.low, self.high, self.may_be_nan))
-        gate, up, product = self.gate[row, column], self.up[row, column], span(low, high, may_be_nan)
-        return f"gate {gate:.9g}, up {up:.9g}, product {product}"
+        low, high, may_be_nan = (array[row, column] for array in (self.y.low, self.y.high, self.y.may_be_nan))
+        up = "" if self.up is None else f" up {self.up[row, column]:.9g},"
+        return f"gate {self.gate[row, column]:.9g},{up} product {span(low, high, may_be_nan)}"
 
 
-@np.errstate(all="ignore")
-def expectation(
-    gate: Array, up: Array, block: int = 128, largest: float = 448.0, power_of_two: bool = False
-) -> Expectation:
-    """block: columns that share a scale; largest: what a block's amax becomes; power_of_two: scales are rounded up."""
-    decay = np.exp(-np.abs(gate))  # of -|gate| rather than -gate: never overflows
-    sigmoid = np.where(gate < 0, decay, 1.0) / (1 + decay)
-    activation = gate * sigmoid  # -inf * 0 = NaN, as the contract has it
-    error = RELATIVE_ERROR * (1 + np.minimum(np.abs(gate), LARGEST_ARGUMENT) / 16)
-    # Rounding the ends excludes no fp32 number between them, and admits what a denormal activation rounds to.
-    nearer, farther = rn32(activation * (1 - error)), rn32(activation * (1 + error))
-    flushed = (sigmoid * (1 - error) < SMALLEST_NORMAL) | (np.abs(nearer) < SMALLEST_NORMAL)
+def largest_magnitudes(y: Interval, block: int, smallest: float) -> Interval:
+    """Of each block, [rows, blocks]; what may be NaN may be missing, and what must be NaN always is."""
+    starts = np.arange(0, y.low.shape[1], block)
 
-    first, second = rn32(nearer * up), rn32(farther * up)
-    may_be_nan = np.isnan(first) | np.isnan(second) | (flushed & ~np.isfinite(up))  # 0 * inf
-    low, high = np.fmin(first, second), np.fmax(first, second)
-    least = np.minimum(np.abs(low), np.abs(high))  # both of one sign
-    zero = (flushed & np.isfinite(up)) | (least < SMALLEST_NORMAL)
-    low, high = np.where(zero, np.minimum(low, 0), low), np.where(zero, np.maximum(high, 0), high)
-    middle = rn32(rn32(activation) * up)
+    def largest(magnitudes: Array, left_out: Array) -> Array:
+        amax = np.maximum.reduceat(np.where(left_out, 0.0, magnitudes), starts, axis=1)
+        return np.maximum(amax, smallest)
 
-    def block_scale(magnitude: Array, masked: Array) -> Array:
-        starts = np.arange(0, magnitude.shape[1], block)
-        amax = np.maximum.reduceat(np.where(masked, 0.0, magnitude), starts, axis=1)
-        scale = np.maximum(rn32(amax / largest), SMALLEST_NORMAL)
-        return _power_of_two_above(scale) if power_of_two else scale
-
-    return Expectation(
-        gate, up, middle, low, high, may_be_nan,
-        # What may be NaN may be missing from the amax; what must be NaN always is.
-        scale_low=block_scale(least, zero | may_be_nan),
-        scale_middle=block_scale(np.abs(middle), np.isnan(middle)),
-        scale_high=block_scale(np.maximum(np.abs(low), np.abs(high)), np.isnan(low)),
-    )  # fmt: skip
-
-
-def _power_of_two_above(scale: Array) -> Array:
-    """Beyond 2^127 there is only infinity in fp32."""
-    fraction, exponent = np.frexp(scale)
-    power = rn32(np.ldexp(1.0, np.where(fraction == 0.5, exponent - 1, exponent)))
-    return np.where(np.isfinite(scale), power, scale)
+    return Interval(
+        low=largest(y.least, y.may_be_nan),
+        high=largest(y.greatest, np.isnan(y.low)),
+        middle=largest(np.abs(y.middle), np.isnan(y.middle)),
+        may_be_nan=np.logical_or.reduceat(y.may_be_nan, starts, axis=1),
+    )
 
 
 def span(low: float, high: float, may_be_nan: bool = False) -> str:

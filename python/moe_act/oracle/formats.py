@@ -72,6 +72,8 @@ FORMATS = {
     "fp32": Format("float32", np.uint32, mantissa_bits=23, bias=127, infinity=0x7F800000, nan=0x7FC00000),
 }
 
+LARGEST = {"e4m3": 448.0, "e5m2": 57344.0}  # of the formats that are scaled
+
 
 def decode(codes: Array, format: str) -> Array:
     """The values, float64, of codes (unsigned integers, or an array of the format's own dtype), any shape."""

@@ -1,0 +1,46 @@
+"""Every row convention and scale layout beside plain dense rows: from results/conventions/*.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .markdown import by_contender, ratio, source, table, times
+
+SIDES = {"out_scale": "out", "x_scale": "x"}
+
+
+def rows(result: dict[str, Any], inputs: tuple[str, ...] = ("bf16", "e4m3")) -> str:
+    """Each convention beside as many rows that are dense; its name is rows/convention/input/live rows."""
+    lines = []
+    for (kind, *name), workload in _named(result):
+        if kind != "rows" or name[1] not in inputs:
+            continue
+        found = by_contender(workload)
+        line = [name[0].replace("_", " "), name[1], f"{workload['valid_rows']:,}", f"{workload['rows']:,}"]
+        line += [f"**{times(found['ours'])}**", times(found["alone"]), ratio(found["ours"], found["alone"])]
+        line += [times(found.get("move")), times(found["stream"]), ratio(found["stream"], found["ours"], ".0%")]
+        lines.append(line)
+    titles = ["convention", "input", "live rows", "of", "ours", "dense rows alone", "ours / alone", "move", "limit"]
+    return f"{source(result['environment'])}:\n\n{table([*titles, 'of the limit'], lines, left=2)}"
+
+
+def layouts(result: dict[str, Any]) -> str:
+    """Each layout beside plain scales; its name is side/layout-columns/rows."""
+    lines = []
+    for (side, *name), workload in _named(result):
+        if side not in SIDES:
+            continue
+        found = by_contender(workload)
+        layout, _, columns = name[0].partition("-")
+        line = [SIDES[side], layout.replace("_", " "), columns or "all", f"{workload['valid_rows']:,}"]
+        line += [f"**{times(found['ours'])}**", times(found["alone"]), ratio(found["ours"], found["alone"])]
+        line += [times(found["stream"]), ratio(found["stream"], found["ours"], ".0%")]
+        lines.append(line)
+    titles = ["scales of", "layout", "columns that share one", "rows", "ours", "plain scales", "ours / plain"]
+    return f"{source(result['environment'])}:\n\n{table([*titles, 'limit', 'of the limit'], lines, left=2)}"
+
+
+def _named(result: dict[str, Any]) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    for workload in result["workloads"]:
+        yield workload["name"].split("/"), workload

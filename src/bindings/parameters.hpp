@@ -1,0 +1,67 @@
+// Parameters of a function that Python calls in its own way (METH_FASTCALL), for the calls that are short of time:
+// nanobind's way takes 800 instructions for eleven parameters.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+namespace moe_act::python {
+
+namespace nb = nanobind;
+
+template <std::size_t count>
+class Parameters {
+ public:
+  using Values = std::array<nb::handle, count>;  // None where nothing is given
+
+  // The first `positional` may be given without their names, the very first must be given.
+  Parameters(const char* function, std::size_t positional, const std::array<const char*, count>& names)
+      : function_(function), positional_(positional) {
+    // Held for good, as the function is.
+    std::transform(names.begin(), names.end(), names_.begin(), &PyUnicode_InternFromString);
+  }
+
+  // As a vectorcall gives them: values by position, then those whose names the tuple (null: none) holds.
+  Values parse(PyObject* const* given, std::size_t given_by_position, PyObject* given_names) const {
+    Values values{};
+    if (given_by_position > positional_)
+      refuse("%s() takes at most %zu positional arguments, %zu were given", positional_, given_by_position);
+    std::copy_n(given, given_by_position, values.begin());
+    const std::size_t named = given_names == nullptr ? 0 : static_cast<std::size_t>(PyTuple_Size(given_names));
+    for (std::size_t i = 0; i < named; ++i) {
+      PyObject* name = PyTuple_GetItem(given_names, static_cast<Py_ssize_t>(i));
+      nb::handle& value = values[index_of(name)];
+      if (value.is_valid()) refuse("%s() got multiple values for argument '%U'", name);
+      value = given[given_by_position + i];
+    }
+    if (!values[0].is_valid()) refuse("%s() missing required argument '%U'", names_[0]);
+    for (nb::handle& value : values)
+      if (!value.is_valid()) value = Py_None;
+    return values;
+  }
+
+ private:
+  std::size_t index_of(PyObject* name) const {
+    auto found = std::find(names_.begin(), names_.end(), name);  // names in code are interned: the same object
+    if (found == names_.end())
+      found =
+          std::find_if(names_.begin(), names_.end(), [&](PyObject* own) { return PyUnicode_Compare(own, name) == 0; });
+    if (found == names_.end()) refuse("%s() got an unexpected keyword argument '%U'", name);
+    return static_cast<std::size_t>(found - names_.begin());
+  }
+
+  template <typename... Facts>
+  [[noreturn]] void refuse(const char* format, Facts... facts) const {
+    PyErr_Format(PyExc_TypeError, format, function_, facts...);
+    throw nb::python_error();
+  }
+
+  const char* function_;
+  std::size_t positional_;
+  std::array<PyObject*, count> names_;
+};
+
+}  // namespace moe_act::python

@@ -1,0 +1,65 @@
+#include "bindings/plan.hpp"
+
+#include "bindings/parameters.hpp"
+
+namespace moe_act::python {
+namespace {
+
+Result run(const Plan& plan, const Arguments& arguments, nb::handle stream, nb::handle validate) {
+  const RowArguments row_arguments(arguments);
+  Call call(arguments, row_arguments, stream);
+  moe_act_options options = options_of(plan.problem());
+  parse_parameters(options, arguments);
+  row_arguments.apply_to(options);
+  moe_act_problem problem = call.describe(options);
+  if (call.allocate(problem)) problem = call.describe(options);
+  if (!same(problem, plan.problem())) check(moe_act_plan_accepts(plan.handle(), &problem));
+  return call.launch(plan.handle(), plan.info().workspace_bytes, truth(validate));
+}
+
+// Plan.run, as Python calls it.
+PyObject* run_method(PyObject* self, PyObject* const* given, Py_ssize_t given_by_position, PyObject* given_names) {
+  static const Parameters<16> parameters(
+      "run", 2,
+      {"x", "x_scale", "out", "out_scale", "static_scale", "expanded_idx_to_permuted_idx", "total_num_padded_tokens",
+       "rows", "bias", "alpha", "beta", "limit", "weight", "out_unquantized", "stream", "validate"});
+  try {
+    if (!nb::inst_ready(self)) raise(PyExc_TypeError, "self", "expected a plan that moe_act.plan made");
+    const auto [x, x_scale, out, out_scale, static_scale, map, total, rows, bias, alpha, beta, limit, weight,
+                out_unquantized, stream, validate] =
+        parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
+    return run(*nb::inst_ptr<Plan>(self),
+               {x, x_scale, out, out_scale, static_scale, map, total, rows, bias, alpha, beta, limit, weight,
+                out_unquantized},
+               stream, validate)
+        .release()
+        .ptr();
+  } catch (nb::python_error& error) {
+    error.restore();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+PyMethodDef run_definition{
+    "run", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&run_method)), METH_FASTCALL | METH_KEYWORDS,
+    "run($self, x, x_scale=None, *, out=None, out_scale=None, static_scale=None, "
+    "expanded_idx_to_permuted_idx=None, total_num_padded_tokens=None, rows=None, bias=None, alpha=None, "
+    "beta=None, limit=None, weight=None, out_unquantized=None, stream=None, validate=False)"
+    R"(
+--
+
+Launch the plan for these tensors; the arguments are those of :func:`moe_act.gated_act_quant`.
+
+Their description must be the plan's: same dtypes, shapes, strides and device, at least the promised alignment.
+
+Returns:
+    ``(out, out_scale)``, as :func:`moe_act.gated_act_quant` does.
+
+Raises:
+    ValueError: a tensor is not what the plan was made for; the text says in what.)"};
+
+}  // namespace moe_act::python

@@ -1,0 +1,34 @@
+// What Python knows as moe_act.Plan.
+#pragma once
+
+#include <optional>
+
+#include "bindings/call.hpp"
+
+namespace moe_act::python {
+
+class Plan {
+ public:
+  Plan(const moe_act_problem& problem, const moe_act_device_info* device, const moe_act_launch_choice* choice = nullptr)
+      : problem_(problem), plan_(make_plan(problem, device, choice)) {
+    if (device != nullptr) device_ = *device;
+    info_.struct_size = sizeof(info_);
+    check(moe_act_plan_get_info(plan_.get(), &info_));
+  }
+
+  const moe_act_problem& problem() const { return problem_; }
+  const moe_act_plan_info& info() const { return info_; }
+  const moe_act_plan* handle() const { return plan_.get(); }
+  const moe_act_device_info* device() const { return device_ ? &*device_ : nullptr; }  // null: the problem's own
+
+ private:
+  moe_act_problem problem_;
+  std::optional<moe_act_device_info> device_;
+  moe_act_plan_info info_{};
+  PlanHandle plan_;
+};
+
+// Plan.run, a method of CPython's own kind. Its types are in stubs.txt.
+extern PyMethodDef run_definition;
+
+}  // namespace moe_act::python

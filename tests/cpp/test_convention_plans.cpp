@@ -1,0 +1,170 @@
+// What the planner decides for row conventions and layouts that only the list and segments schedules know.
+#include <cstdint>
+
+#include "gpus.hpp"
+
+namespace {
+
+using namespace planned;
+
+constexpr std::int64_t rows = 131072, columns = 2048, experts = 256;
+
+moe_act_problem with_kind(std::int32_t kind) {
+  moe_act_problem problem = problem_of(Format::e4m3, Format::e4m3, rows, columns);
+  problem.row_kind = kind;
+  switch (kind) {
+    case MOE_ACT_ROWS_EXPANDED_TO_PERMUTED:
+      problem.entries = rows;
+      problem.index_bits = 64;  // int32 maps have kernels of their own
+      break;
+    case MOE_ACT_ROWS_TILE_LIMITS:
+      problem.tile_tokens = 64;
+      problem.entries = rows / 64;
+      break;
+    case MOE_ACT_ROWS_ROW_TO_EXPERT: problem.entries = rows; break;
+    case MOE_ACT_ROWS_SORTED_TOKEN_IDS: problem.entries = problem.num_valid_ids = rows; break;
+    case MOE_ACT_ROWS_EXPERT_OFFSETS: problem.experts = experts; break;
+    case MOE_ACT_ROWS_EXPERT_ENDS:
+      problem.experts = experts;
+      problem.expert_alignment = 128;
+      break;
+    case MOE_ACT_ROWS_MASKED:
+      problem.experts = experts;
+      problem.rows = rows / experts;
+      problem.x_expert_stride = problem.rows * 2 * columns;
+      problem.out_expert_stride = problem.rows * columns;
+      problem.x_scale_stride = problem.out_scale_stride = problem.rows;
+      problem.x_scale_expert_stride = problem.rows * 2 * columns / 128;
+      problem.out_scale_expert_stride = problem.rows * columns / 128;
+      break;
+    default: break;
+  }
+  return problem;
+}
+
+constexpr std::int32_t lists[] = {MOE_ACT_ROWS_EXPANDED_TO_PERMUTED, MOE_ACT_ROWS_VALID_PREFIX,
+                                  MOE_ACT_ROWS_TILE_LIMITS, MOE_ACT_ROWS_ROW_TO_EXPERT, MOE_ACT_ROWS_SORTED_TOKEN_IDS};
+constexpr std::int32_t segments[] = {MOE_ACT_ROWS_EXPERT_OFFSETS, MOE_ACT_ROWS_EXPERT_ENDS, MOE_ACT_ROWS_MASKED};
+
+moe_act_plan_info plan_of(std::int32_t kind, std::int64_t expected_rows, const Gpu& gpu = h100) {
+  moe_act_problem problem = with_kind(kind);
+  problem.expected_rows = expected_rows;
+  return info_of(problem, gpu);
+}
+
+TEST("entries are a list's, experts' rows are segments") {
+  for (const Gpu& gpu : gpus)
+    for (const std::int64_t expected : {std::int64_t{-1}, std::int64_t{0}, std::int64_t{100}, rows}) {
+      for (const std::int32_t kind : lists)
+        CHECK_EQUAL(plan_of(kind, expected, gpu).schedule, MOE_ACT_SCHEDULE_LIST, gpu.name, ", kind ", kind);
+      for (const std::int32_t kind : segments)
+        CHECK_EQUAL(plan_of(kind, expected, gpu).schedule, MOE_ACT_SCHEDULE_SEGMENTS, gpu.name, ", kind ", kind);
+    }
+}
+
+TEST("layouts, blocks, e5m2, row scales, activations and padding take dense rows to lists, too") {
+  const auto schedule_of = [](void (*mutate)(moe_act_problem&)) {
+    moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, rows, columns);
+    mutate(problem);
+    return info_of(problem, h100).schedule;
+  };
+  CHECK(schedule_of([](auto&) {}) != MOE_ACT_SCHEDULE_LIST);
+  CHECK_EQUAL(schedule_of([](auto& p) { p.out_block = 64; }), MOE_ACT_SCHEDULE_LIST);
+  CHECK_EQUAL(schedule_of([](auto& p) { p.out_scale_format = MOE_ACT_FORMAT_UE8M0; }), MOE_ACT_SCHEDULE_LIST);
+  CHECK_EQUAL(schedule_of([](auto& p) { p.out_scaling = MOE_ACT_SCALING_ROW; }), MOE_ACT_SCHEDULE_LIST);
+  CHECK_EQUAL(schedule_of([](auto& p) { p.out_format = MOE_ACT_FORMAT_E5M2; }), MOE_ACT_SCHEDULE_LIST);
+  CHECK_EQUAL(schedule_of([](auto& p) { p.activation = MOE_ACT_ACTIVATION_GEGLU; }), MOE_ACT_SCHEDULE_LIST);
+  CHECK_EQUAL(schedule_of([](auto& p) { p.expert_tiles = p.tile_tokens = 512; }), MOE_ACT_SCHEDULE_LIST);
+}
+
+TEST("where only the device knows how many rows are live, the grid is what is at work at once") {
+  for (const Gpu& gpu : gpus) {
+    const std::int64_t multiprocessors = gpu.info.multiprocessors;
+    for (const std::int32_t kind : segments) {
+      const moe_act_plan_info info = plan_of(kind, -1, gpu);
+      const std::int64_t ctas = std::int64_t{info.grid_x} * info.grid_y;
+      CHECK(ctas >= multiprocessors, gpu.name, ", kind ", kind);
+      CHECK(ctas * (info.threads_per_cta / 32) <= 64 * multiprocessors, gpu.name, ", kind ", kind);
+    }
+    for (const std::int32_t kind :
+         {MOE_ACT_ROWS_VALID_PREFIX, MOE_ACT_ROWS_TILE_LIMITS, MOE_ACT_ROWS_SORTED_TOKEN_IDS}) {
+      const moe_act_plan_info info = plan_of(kind, -1, gpu);
+      CHECK(info.grid_x >= multiprocessors, gpu.name, ", kind ", kind);
+      CHECK(std::int64_t{info.grid_x} * (info.threads_per_cta / 32) <= 64 * 8 * multiprocessors, gpu.name);
+    }
+  }
+}
+
+TEST("a hint of few rows makes few CTAs of segments and prefixes") {
+  for (const std::int32_t kind : {MOE_ACT_ROWS_VALID_PREFIX, MOE_ACT_ROWS_EXPERT_OFFSETS, MOE_ACT_ROWS_MASKED}) {
+    const moe_act_plan_info none = plan_of(kind, 0), few = plan_of(kind, 100), all = plan_of(kind, -1);
+    CHECK_EQUAL(none.grid_x, 1, "kind ", kind);
+    CHECK(std::int64_t{few.grid_x} * few.units_per_cta >= 100, "kind ", kind);
+    CHECK(std::int64_t{few.grid_x - 1} * few.units_per_cta < 100, "kind ", kind);
+    CHECK(few.grid_x < all.grid_x, "kind ", kind);
+    CHECK_EQUAL(plan_of(kind, rows).grid_x, all.grid_x, "kind ", kind);
+  }
+}
+
+TEST("few live rows among many entries: CTAs that look at 32, and at all there are in two steps") {
+  for (const std::int32_t kind : lists) {
+    if (kind == MOE_ACT_ROWS_VALID_PREFIX) continue;
+    const moe_act_plan_info few = plan_of(kind, 100), all = plan_of(kind, -1);
+    CHECK_EQUAL(few.units_per_cta, 32, "kind ", kind);
+    CHECK(all.units_per_cta < 32, "kind ", kind);
+    CHECK(std::int64_t{few.grid_x} * 2 * 32 >= rows, few.grid_x, ", kind ", kind);
+  }
+  CHECK(plan_of(MOE_ACT_ROWS_VALID_PREFIX, 100).units_per_cta < 32);  // the live rows are one after the other
+}
+
+TEST("one scale for a row: all warps of a CTA are side by side, and no second CTA goes on") {
+  for (const std::int32_t kind : {MOE_ACT_ROWS_ROW_TO_EXPERT, MOE_ACT_ROWS_MASKED})
+    for (const std::int64_t width : {1, 192, 2048, 14336, 1 << 20}) {
+      moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, 1024, width);
+      problem.row_kind = kind;
+      problem.out_scaling = MOE_ACT_SCALING_ROW;
+      if (width < 8) problem.x_alignment = 2, problem.out_alignment = 1;
+      if (kind == MOE_ACT_ROWS_ROW_TO_EXPERT) problem.entries = 1024;
+      if (kind == MOE_ACT_ROWS_MASKED) {
+        problem.experts = 4;
+        problem.x_expert_stride = 1024 * 2 * width;
+        problem.out_expert_stride = 1024 * width;
+        problem.out_scale_expert_stride = 1024;
+      }
+      const moe_act_plan_info info = info_of(problem, h100);
+      CHECK_EQUAL(info.grid_y, 1, width);
+      CHECK_EQUAL(info.warps_per_row * 32, info.threads_per_cta, width);
+      CHECK_EQUAL(info.rows_per_cta, 1, width);
+    }
+}
+
+TEST("lanes of these kernels narrow for few rows, misaligned data and odd columns") {
+  const auto width = [](std::int64_t count, std::int64_t across, std::int32_t alignment) {
+    moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, count, across);
+    problem.row_kind = MOE_ACT_ROWS_VALID_PREFIX;
+    problem.x_alignment = alignment;
+    problem.out_alignment = alignment / 2;
+    return info_of(problem, h100).columns_per_lane;
+  };
+  CHECK_EQUAL(width(1, 2048, 16), 4);
+  CHECK_EQUAL(width(rows, 2048, 16), 8);
+  CHECK_EQUAL(width(rows, 2048, 2), 1);
+  CHECK_EQUAL(width(rows, 2047, 2), 1);
+}
+
+TEST("general problems take general kernels, plain ones theirs") {
+  const auto kernel_of = [](const moe_act_problem& problem) {
+    return kernel_keys[static_cast<std::size_t>(info_of(problem, h100).kernel)];
+  };
+  for (const std::int32_t kind : {MOE_ACT_ROWS_DENSE, MOE_ACT_ROWS_TILE_LIMITS, MOE_ACT_ROWS_MASKED}) {
+    moe_act_problem problem = with_kind(kind);
+    CHECK_EQUAL(kernel_of(problem).math, Math::plain, "kind ", kind);
+    problem.activation = MOE_ACT_ACTIVATION_GEGLU;
+    const KernelKey key = kernel_of(problem);
+    CHECK_EQUAL(key.math, Math::general, "kind ", kind);
+    CHECK(key.schedule == Schedule::list || key.schedule == Schedule::segments, "kind ", kind);
+    CHECK_EQUAL(info_of(problem, h100).kernels, kernel_count);
+  }
+}
+
+}  // namespace

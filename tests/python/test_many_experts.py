@@ -1,0 +1,76 @@
+"""Segments of more experts than are counted at once, most of them empty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import moe_act
+import numpy as np
+import pytest
+from moe_act import oracle
+from moe_act.rows import ExpertEnds, ExpertOffsets, Masked
+from tensors import DEVICES, get, on_device, put
+
+COLUMNS = 80
+FORMS: list[dict[str, Any]] = [
+    {},
+    {"out_scale_layout": "swizzled_128x4", "out_block": 32},
+    {"out_scaling": "row"},
+]
+
+
+def case(kind: str, experts: int) -> tuple[np.ndarray, Any, np.ndarray]:
+    """x, NaN where it is dead, the rows, and which are live."""
+    rng = np.random.default_rng(experts)
+    counts = rng.integers(0, 4, experts) * (rng.random(experts) < 0.5)
+    counts[[0, experts // 2, -1]] = (2, 3, 3)  # the last expert is reached
+    if kind == "masked":
+        live = np.arange(4) < counts[:, None]
+        rows: Any = Masked(counts.astype(np.int64))
+    else:
+        step = 4 if kind == "ends" else 1
+        begins, ends = np.zeros(experts, int), np.zeros(experts, int)
+        for expert, count in enumerate(counts):
+            begins[expert] = -(-ends[expert - 1] // step) * step if expert > 0 else 0
+            ends[expert] = begins[expert] + count
+        live = np.zeros(ends[-1] + 5, bool)
+        for begin, end in zip(begins, ends, strict=True):
+            live[begin:end] = True
+        bounds = ends.astype(np.int32)
+        rows = ExpertEnds(bounds, step) if kind == "ends" else ExpertOffsets(np.concatenate([bounds[:1] * 0, bounds]))
+    x = rng.standard_normal((*live.shape, 2 * COLUMNS), np.float32)
+    x[~live] = np.nan
+    return x, rows, live
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("experts", [33, 256, 513, 1100])
+@pytest.mark.parametrize("kind", ["offsets", "ends", "masked"])
+def test_many_experts(kind: str, experts: int, form: dict[str, Any], device: str) -> None:
+    x, rows, live = case(kind, experts)
+    out, out_scale = map(get, moe_act.gated_act_quant(put(x, device), rows=on_device(rows, device), **form))
+    report = oracle.check(x=x, rows=rows, **form, out=out, out_scale=out_scale, padding="zero")
+    assert report.ok, report.message
+    assert report.rows == live.sum()
+    assert not out[~live].any()
+    if device == "cuda":
+        cpu_out, cpu_scale = moe_act.gated_act_quant(x, rows=rows, **form)
+        steps = np.abs(out_scale.view(np.uint8).astype(int) - cpu_scale.view(np.uint8)) if form.get("out_block") else (
+            np.abs(out_scale.view(np.int32).astype(np.int64) - cpu_scale.view(np.int32))
+        )  # fmt: skip
+        assert steps.max() <= (1 if form.get("out_block") else 16)
+        assert np.count_nonzero(out != cpu_out) <= 2 + out.size // 500
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["offsets", "ends", "masked"])
+def test_every_plan_for_many_experts(kind: str) -> None:
+    x, rows, _ = case(kind, 1100)
+    call: dict[str, Any] = {"x": put(x, "cuda"), "rows": on_device(rows, "cuda")}
+    plan = moe_act.plan(**call, **FORMS[1])
+    expected = [get(tensor).tobytes() for tensor in plan.run(**call)]
+    plans = plan.alternatives()
+    assert {each.schedule for each in plans} == {"segments"} and len(plans) > 4
+    for each in plans:
+        assert [get(tensor).tobytes() for tensor in each.run(**call)] == expected, str(each)
