@@ -84,7 +84,8 @@ def empty_like(x: Any, shape: tuple[int, ...], format: str) -> Any:
             return cupy.empty(shape, dtype=_ARRAY_DTYPES[format])
     device_type = x.__dlpack_device__()[0] if hasattr(x, "__dlpack_device__") else 1
     if device_type not in (1, 3):  # DLPack: CPU, pinned host memory
-        raise TypeError(f"out: cannot allocate CUDA memory with {framework}; pass out= and out_scale=")
+        instead = "call moe_act.jax.gated_act_quant" if framework == "jaxlib" else "pass out= and out_scale="
+        raise TypeError(f"out: cannot allocate CUDA memory with {framework}; {instead}")
     return np.empty(shape, dtype=_numpy_dtype(x, format))
 
 
@@ -94,21 +95,28 @@ def empty_scale_like(x: Any, layout: str, format: str, rows: int, blocks: int, e
     layout: of :func:`moe_act.gated_act_quant`; "row": one for each row; "flat": column major, its stride known later.
     rows: of an expert, where there are any; swizzled: the padded number of them.
     """
+    memory = scale_memory(layout, rows, blocks, experts)
+    if layout not in ("tma_column_major", "packed_ue8m0"):
+        return empty_like(x, memory, format)
+    buffer = empty_like(x, memory, "int32" if layout == "packed_ue8m0" else "fp32")
+    return buffer[..., :rows].swapaxes(-1, -2)
+
+
+def scale_memory(layout: str, rows: int, blocks: int, experts: int | None) -> tuple[int, ...]:
+    """The shape of a scale tensor as it lies in memory, for the arguments of :func:`empty_scale_like`."""
     first = () if experts is None else (experts,)
     if layout == "row":
-        return empty_like(x, (*first, rows), format)
+        return (*first, rows)
     if layout == "flat":
-        return empty_like(x, (blocks * rows,), format)
+        return (blocks * rows,)
     if layout == "row_major":
-        return empty_like(x, (*first, rows, blocks), format)
+        return (*first, rows, blocks)
     if layout == "column_major":
-        return empty_like(x, (*first, blocks, rows), format)
+        return (*first, blocks, rows)
     if layout == "swizzled_128x4":
-        return empty_like(x, (*first, rows, -(-blocks // 4) * 4), format)
-    packed = layout == "packed_ue8m0"
-    columns, aligned_rows = -(-blocks // 4) if packed else blocks, -(-rows // 4) * 4
-    buffer = empty_like(x, (*first, columns, aligned_rows), "int32" if packed else "fp32")
-    return buffer[..., :rows].swapaxes(-1, -2)
+        return (*first, rows, -(-blocks // 4) * 4)
+    columns = -(-blocks // 4) if layout == "packed_ue8m0" else blocks
+    return (*first, columns, -(-rows // 4) * 4)
 
 
 def allocates_workspace(x: Any) -> bool:

@@ -105,6 +105,14 @@ struct GradQuestion {
   }
 };
 
+// jax before 0.12 exports its arrays as if they could be written; other programs share their memory.
+bool is_jax_array(nb::handle object) {
+  static FactOfType<bool> known;
+  return known.get(object, [](nb::handle type) {
+    return nb::cast<std::string>(nb::str(type.attr("__module__"))).starts_with("jaxlib.");
+  });
+}
+
 // The exchange API does not say. Integers have no gradient: they need not be asked.
 bool requires_grad(nb::handle object, dlpack::DataType type) {
   constexpr std::uint8_t code_int = 0, code_uint = 1;
@@ -264,6 +272,7 @@ void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
   if (!PyCapsule_CheckExact(owner_.ptr()))
     raise(PyExc_TypeError, name, "its __dlpack__ returned " + type_name_of(owner_) + ", expected a DLPack capsule");
   take_capsule(name);
+  if (is_jax_array(object)) tensor_.flags |= MOE_ACT_TENSOR_READ_ONLY;
 }
 
 void Tensor::take_capsule(const char* name) {

@@ -49,8 +49,26 @@ void decode_block(const Bits<input>* codes, float* values) {
 // Where a row lies: offsets of its first element, and of its scales, which are in bytes.
 struct Place {
   std::int64_t x, out, x_scale, out_scale;
-  const RowModel* model;  // null where the problem is plain
+  std::int64_t next_x, next_out;  // x and out of the row that comes next; of this one if none does
+  const RowModel* model;          // null where the problem is plain
 };
+
+// Always inlined: GCC takes calls that do nothing else away.
+[[gnu::always_inline]] inline void prefetch(const void* first, std::int64_t bytes) {
+  constexpr int line_bytes = 64;
+  for (std::int64_t i = 0; i < bytes; i += line_bytes) __builtin_prefetch(static_cast<const char*>(first) + i);
+}
+
+// A block of the next row, while this one's is computed: hardware fetches nothing ahead from another page.
+template <Format input>
+[[gnu::always_inline]] inline void prefetch_next(const KernelArguments& arguments, const Place& place,
+                                                 std::int64_t column) {
+  const auto* x = static_cast<const Bits<input>*>(arguments.x) + place.next_x + column;
+  prefetch(x + arguments.gate_offset, block_columns * bytes_per_element(input));
+  prefetch(x + arguments.up_offset, block_columns * bytes_per_element(input));
+  const int out_bytes = bytes_per_element(arguments.out_format);
+  prefetch(static_cast<const char*>(arguments.out) + (place.next_out + column) * out_bytes, block_columns * out_bytes);
+}
 
 // `count` stored columns of one row from `first` on, as fp32, and zeros after them.
 template <Format input>
@@ -105,6 +123,13 @@ void store(void* out, Format format, std::int64_t offset, const float* values, i
   }
 }
 
+// The codes of values / scale, of finite values and a scale that was made of them: none is out of range.
+void store_quotients(void* out, std::int64_t offset, const float* values, float scale, int count) {
+  alignas(64) std::uint32_t codes[block_columns];
+  for (int i = 0; i < block_columns; ++i) codes[i] = Encoding<Format::e4m3>::encode_in_range(values[i] / scale);
+  store_codes<Format::e4m3>(out, offset, codes, count);
+}
+
 // Values to what is encoded.
 void quantize(Quantization quantization, const math::BlockScale& scale, float* values, int begin, int end) {
   if (quantization == Quantization::divide) {
@@ -116,24 +141,34 @@ void quantize(Quantization quantization, const math::BlockScale& scale, float* v
   }
 }
 
-// values = silu(gate) * up; returns their amax.
-float activate_block(const float* gate, const float* up, float* values) {
-  alignas(64) float denominator[block_columns];
-  for (int i = 0; i < block_columns; ++i) denominator[i] = math::silu_denominator(gate[i]);
-  float amax = 0.0f;
-#pragma omp simd reduction(max : amax)
-  for (int i = 0; i < block_columns; ++i) {
-    values[i] = math::swiglu(gate[i], denominator[i], up[i]);
-    amax = math::larger_magnitude(amax, values[i]);
-  }
-  return amax;
-}
-
 float amax_of(const float* values, int begin, int end) {
   float amax = 0.0f;
 #pragma omp simd reduction(max : amax)
   for (int i = begin; i < end; ++i) amax = math::larger_magnitude(amax, values[i]);
   return amax;
+}
+
+// Of a block.
+struct Magnitude {
+  float amax;   // NaN aside
+  bool finite;  // are all values known to be?
+};
+
+// values = silu(gate) * up.
+Magnitude activate_block(const float* gate, const float* up, float* values) {
+  alignas(64) float denominator[block_columns];
+  for (int i = 0; i < block_columns; ++i) denominator[i] = math::silu_denominator(gate[i]);
+  // On the bits, where NaN is larger than infinity: whether there is one costs nothing, and hardly ever is one.
+  std::int32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+  for (int i = 0; i < block_columns; ++i) {
+    values[i] = math::swiglu(gate[i], denominator[i], up[i]);
+    const auto magnitude = static_cast<std::int32_t>(math::to_bits(values[i]) & math::magnitude_mask);
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  const auto bits = static_cast<std::uint32_t>(largest);
+  if (bits > math::infinity_bits) return {amax_of(values, 0, block_columns), false};
+  return {math::from_bits(bits), bits < math::infinity_bits};
 }
 
 bool has_nan(const float* values, int begin, int end) {
@@ -142,29 +177,42 @@ bool has_nan(const float* values, int begin, int end) {
   return found;
 }
 
-// The scales of up to 128 columns, delivered, and the columns quantized by them. amax: of all of them.
-void scale_block(const KernelArguments& arguments, const Place& place, std::int64_t column, float amax, float* values,
-                 int count) {
-  const Numerics& numerics = arguments.numerics;
+// The scale of `end - begin` columns, delivered. amax: theirs. last: where the row ends, if it does before `end`.
+math::BlockScale deliver_scale(const KernelArguments& arguments, const Place& place, std::int64_t column, float amax,
+                               const float* values, int begin, int last) {
   const math::ScaleView& scales = arguments.out_scale_view;
-  const int columns = 1 << scales.block_log2;
-  for (int begin = 0; begin < count; begin += columns) {
-    const int end = begin + columns;
-    const int last = end < count ? end : count;  // columns behind the row are zeros, but for what weighs them
-    const float of_block = columns == block_columns ? amax : amax_of(values, begin, end);
-    const bool poisoned = numerics.has_scale_of_zero && has_nan(values, begin, last);
-    const math::BlockScale scale = math::scale_of<Unit>(numerics, arguments.out_format, of_block, poisoned);
-    const std::int64_t block = (column + begin) >> scales.block_log2;
-    math::store_scale(arguments.out_scale, scales, place.out_scale + scales.block_offset(block), scale.scale);
-    if (columns == block_columns) return quantize(numerics.quantization, scale, values, 0, block_columns);
-    quantize(numerics.quantization, scale, values, begin, end);
-  }
+  // Columns behind the row are zeros, but for what weighs them.
+  const bool poisoned = arguments.numerics.has_scale_of_zero && has_nan(values, begin, last);
+  const math::BlockScale scale = math::scale_of<Unit>(arguments.numerics, arguments.out_format, amax, poisoned);
+  const std::int64_t block = (column + begin) >> scales.block_log2;
+  math::store_scale(arguments.out_scale, scales, place.out_scale + scales.block_offset(block), scale.scale);
+  return scale;
 }
 
-// Gate and up of a block with their bias, and the values that they make; returns the amax of those.
+// Columns that share a scale by themselves: codes of up to 128 of them, and their scales.
+void store_block(const KernelArguments& arguments, const Place& place, std::int64_t column, const Magnitude& magnitude,
+                 float* values, int count) {
+  const Quantization quantization = arguments.numerics.quantization;
+  const int columns = 1 << arguments.out_scale_view.block_log2;
+  if (columns == block_columns) {
+    const math::BlockScale scale = deliver_scale(arguments, place, column, magnitude.amax, values, 0, count);
+    if (magnitude.finite && arguments.out_format == Format::e4m3 && quantization == Quantization::divide)
+      return store_quotients(arguments.out, place.out + column, values, scale.scale, count);
+    quantize(quantization, scale, values, 0, block_columns);
+  }
+  for (int begin = 0; begin < count && columns < block_columns; begin += columns) {
+    const int end = begin + columns;
+    const float amax = amax_of(values, begin, end);
+    quantize(quantization, deliver_scale(arguments, place, column, amax, values, begin, end < count ? end : count),
+             values, begin, end);
+  }
+  store(arguments.out, arguments.out_format, place.out + column, values, count);
+}
+
+// Gate and up of a block with their bias, and the values that they make.
 template <Format input>
-float load_and_activate(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place,
-                        std::int64_t column, int count, float* values) {
+Magnitude load_and_activate(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place,
+                            std::int64_t column, int count, float* values) {
   alignas(64) float gate[block_columns];
   alignas(64) float up[block_columns];
   const auto load = [&](std::int64_t first, int columns, float* loaded) {
@@ -182,7 +230,7 @@ float load_and_activate(const KernelArguments& arguments, const math::ScaleView&
   }
   if (place.model == nullptr) return activate_block(gate, up, values);
   activate_general<input>(arguments, *place.model, gate, up, values);
-  return amax_of(values, 0, count);
+  return {amax_of(values, 0, count), false};
 }
 
 // The amax of `count` columns of one row from `first` on, and unless only that is asked for, their results.
@@ -191,7 +239,7 @@ template <Format input>
 float run_strip(const KernelArguments& arguments, const math::ScaleView& x_scales, const Place& place,
                 std::int64_t first, int count, bool only_amax, const math::BlockScale& row_scale) {
   alignas(64) float values[strip_blocks][block_columns];
-  float amax[strip_blocks];
+  Magnitude magnitudes[strip_blocks];
   float strip_amax = 0.0f;
   const auto columns = [&](int block) {
     const int left = count - block * block_columns;
@@ -200,8 +248,9 @@ float run_strip(const KernelArguments& arguments, const math::ScaleView& x_scale
   const auto count_blocks = static_cast<int>(blocks(count));
   for (int block = 0; block < count_blocks; ++block) {
     const std::int64_t column = first + block * block_columns;
-    amax[block] = load_and_activate<input>(arguments, x_scales, place, column, columns(block), values[block]);
-    strip_amax = amax[block] > strip_amax ? amax[block] : strip_amax;
+    if (!only_amax) prefetch_next<input>(arguments, place, column);
+    magnitudes[block] = load_and_activate<input>(arguments, x_scales, place, column, columns(block), values[block]);
+    strip_amax = magnitudes[block].amax > strip_amax ? magnitudes[block].amax : strip_amax;
   }
   if (only_amax) return strip_amax;
   for (int block = 0; block < count_blocks; ++block) {
@@ -209,9 +258,11 @@ float run_strip(const KernelArguments& arguments, const math::ScaleView& x_scale
     if (place.model != nullptr && arguments.model.unquantized != nullptr)
       store(arguments.model.unquantized, arguments.model.unquantized_format, place.model->unquantized + column,
             values[block], columns(block));
-    if (!arguments.scale_per_row && arguments.out_scale != nullptr)
-      scale_block(arguments, place, column, amax[block], values[block], columns(block));
-    else if (is_scaled(arguments.out_format))
+    if (!arguments.scale_per_row && arguments.out_scale != nullptr) {
+      store_block(arguments, place, column, magnitudes[block], values[block], columns(block));
+      continue;
+    }
+    if (is_scaled(arguments.out_format))
       quantize(arguments.numerics.quantization, row_scale, values[block], 0, block_columns);
     store(arguments.out, arguments.out_format, place.out + column, values[block], columns(block));
   }
@@ -252,9 +303,19 @@ void run_rows(const KernelArguments& arguments, const Rows& rows) {
   resolved.out_scale_view = math::resolve(arguments.out_scale_view, total);
   const RowAddressing& addressing = arguments.rows;
   const std::int64_t part = addressing.kind == RowKind::masked ? rows.expert : 0;
-  for (std::int64_t i = rows.begin; i < rows.end; ++i) {
-    const std::int64_t row = addressing.is_list() ? addressing.row_of(i) : rows.first_row + i;
-    if (row < 0) continue;
+  const auto row_of = [&](std::int64_t i) { return addressing.is_list() ? addressing.row_of(i) : rows.first_row + i; };
+  const auto live_from = [&](std::int64_t i) {
+    while (i < rows.end && row_of(i) < 0) ++i;
+    return i;
+  };
+  const auto x_of = [&](std::int64_t row) { return part * arguments.x_expert_stride + row * arguments.x_row_stride; };
+  const auto out_of = [&](std::int64_t row) {
+    return part * arguments.out_expert_stride + row * arguments.out_row_stride;
+  };
+  for (std::int64_t i = live_from(rows.begin), next = i; i < rows.end; i = next) {
+    next = live_from(i + 1);
+    const std::int64_t row = row_of(i);
+    const std::int64_t next_row = next < rows.end ? row_of(next) : row;
     // Only the swizzled layout pads segments.
     const auto scale_offset = [&](const math::ScaleView& view) {
       const bool padded = view.swizzled && !addressing.is_list();
@@ -263,9 +324,8 @@ void run_rows(const KernelArguments& arguments, const Rows& rows) {
     RowModel model;
     if (arguments.is_general) model = row_model(arguments.model, addressing, i, rows.expert, row);
     run_row<input>(resolved, x_scales,
-                   {part * arguments.x_expert_stride + row * arguments.x_row_stride,
-                    part * arguments.out_expert_stride + row * arguments.out_row_stride, scale_offset(x_scales),
-                    scale_offset(resolved.out_scale_view), arguments.is_general ? &model : nullptr});
+                   {x_of(row), out_of(row), scale_offset(x_scales), scale_offset(resolved.out_scale_view),
+                    x_of(next_row), out_of(next_row), arguments.is_general ? &model : nullptr});
   }
 }
 

@@ -81,19 +81,28 @@ struct Encoding<Format::e4m3> {
 
   // Saturates at 448, infinities included; every NaN becomes 0x7F.
   MOE_ACT_HOST_DEVICE static std::uint32_t encode(float value) {
-    const std::uint32_t bits = to_bits(value);
-    const auto magnitude = static_cast<std::int32_t>(bits & magnitude_mask);
-    constexpr std::int32_t largest = 0x43e00000;   // 448
+    const auto magnitude = static_cast<std::int32_t>(to_bits(value) & magnitude_mask);
+    constexpr std::int32_t largest = 0x43e00000;  // 448
+    const std::uint32_t code = encode_magnitude(magnitude > largest ? largest : magnitude);
+    return value != value ? 0x7fu : code | (to_bits(value) & sign_mask) >> 24;
+  }
+
+  // The same of magnitudes below 464, where those end that round to 448.
+  MOE_ACT_HOST_DEVICE static std::uint32_t encode_in_range(float value) {
+    const auto magnitude = static_cast<std::int32_t>(to_bits(value) & magnitude_mask);
+    return encode_magnitude(magnitude) | (to_bits(value) & sign_mask) >> 24;
+  }
+
+ private:
+  MOE_ACT_HOST_DEVICE static std::uint32_t encode_magnitude(std::int32_t magnitude) {
     constexpr std::int32_t smallest = 0x3c800000;  // 2^-6, the least normal value
-    const std::int32_t limited = magnitude > largest ? largest : magnitude;
-    const std::int32_t binade = limited & static_cast<std::int32_t>(infinity_bits);
+    const std::int32_t binade = magnitude & static_cast<std::int32_t>(infinity_bits);
     const auto power = static_cast<std::uint32_t>(binade > smallest ? binade : smallest);  // codes are 1/8 of it apart
     // The last mantissa bit of 2^20 times that is worth as much: adding it leaves the rounded multiple, up to 16,
     // there.
     const std::uint32_t anchor = power + (std::uint32_t{20} << 23);
-    const std::uint32_t multiple = to_bits(from_bits(static_cast<std::uint32_t>(limited)) + from_bits(anchor)) - anchor;
-    const std::uint32_t code = (multiple + ((power - smallest) >> 20)) | (bits & sign_mask) >> 24;
-    return value != value ? 0x7fu : code;
+    const float rounded = from_bits(static_cast<std::uint32_t>(magnitude)) + from_bits(anchor);
+    return to_bits(rounded) - anchor + ((power - smallest) >> 20);
   }
 };
 

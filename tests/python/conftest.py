@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import moe_act
 import pytest
 from moe_act.command.devices import CpuRuntime, Rate
+from tensors import DEVICES
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,6 +18,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command learns nothing from measuring this machine's memory again and again."""
     monkeypatch.setattr(CpuRuntime, "stream_rate", lambda _: Rate(1e10, "assumed"))
+
+
+@pytest.fixture(params=DEVICES)
+def jax_device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """JAX programs run on this device."""
+    jax = pytest.importorskip("jax")
+    try:
+        chosen = jax.devices("gpu" if request.param == "cuda" else "cpu")[0]
+    except RuntimeError:
+        pytest.skip("jax sees no GPU")
+    with jax.default_device(chosen):
+        yield request.param
 
 
 def _why_no_gpu() -> str:

@@ -253,15 +253,23 @@ def run(built: Built, device: str, plan: moe_act.Plan | None = None) -> Memories
 
 def results(built: Built, written: Memories) -> tuple[np.ndarray, np.ndarray | None]:
     """Codes [live rows, H] and scales, float32 [live rows, blocks], out of the memory after a launch."""
-    columns, scale = built.out.shape[-1], written.out_scale
-    codes = built.out.on("cpu", written.out).reshape(-1, columns)[built.live.ravel()]
+    tensor = built.out_scale
+    delivered = None
+    if tensor is not None and written.out_scale is not None:
+        delivered = tensor.as_described(tensor.placed.on("cpu", written.out_scale))
+    return of_live_rows(built, built.out.on("cpu", written.out), delivered)
+
+
+def of_live_rows(built: Built, out: np.ndarray, scale: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The same out of result tensors."""
+    columns = built.out.shape[-1]
+    codes = out.reshape(-1, columns)[built.live.ravel()]
     tensor = built.out_scale
     if tensor is None or scale is None:
         return codes, None
-    delivered = tensor.as_described(tensor.placed.on("cpu", scale))
     if tensor.form.layout == "row":
-        return codes, np.ascontiguousarray(delivered.reshape(-1)[built.live.ravel()][:, None])
-    dense = to_rows(delivered, tensor.form.layout, rows=tensor.height, columns=columns, block=tensor.form.block)
+        return codes, np.ascontiguousarray(scale.reshape(-1)[built.live.ravel()][:, None])
+    dense = to_rows(scale, tensor.form.layout, rows=tensor.height, columns=columns, block=tensor.form.block)
     swizzled = tensor.form.layout == "swizzled_128x4"
     part, row = np.nonzero(built.live)
     scale_row = built.scale_rows[part, row] if swizzled else row

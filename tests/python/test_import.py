@@ -78,6 +78,22 @@ def test_the_installed_package_is_complete() -> None:
     assert [path.name for path in package.glob("lib/libmoe_act*")] == ["libmoe_act.so"]
 
 
+def why_not_jax(before: str) -> str:
+    """What importing moe_act.jax says after other code."""
+    return child(f"{before}\ntry: import moe_act.jax\nexcept ImportError as error: print(error)")
+
+
+def test_jax_says_what_is_missing() -> None:
+    says = "moe_act.jax: expected jax >= 0.6: pip install 'jax>=0.6'"
+    assert why_not_jax("import sys; sys.modules['jax'] = None") == says
+    pytest.importorskip("jax")
+    assert "this package was built without jax" in why_not_jax("import sys; sys.modules['moe_act._jax'] = None")
+    pytest.importorskip("moe_act._jax")
+    assert why_not_jax("") == ""
+    old = "import jaxlib.version; jaxlib.version.__version_info__, jaxlib.version.__version__ = (0, 5, 3), '0.5.3'"
+    assert "with whose headers this package was built, got 0.5.3" in why_not_jax(f"import jax; {old}")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_computes_too() -> None:
     """OpenMP's threads do not survive a fork; the child must not wait for them."""

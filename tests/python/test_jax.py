@@ -1,0 +1,286 @@
+"""The operation inside JAX programs: the bits of moe_act.gated_act_quant, under jit and under vmap."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import cases
+import conventions
+import ml_dtypes
+import moe_act
+import numpy as np
+import pytest
+from conventions import OUTPUTS, ROWS, Combination
+from jax_arrays import codes, jax, moe_act_jax, same
+from moe_act import rows
+from scale_forms import FORMS
+from tensors import get, put
+
+jnp = jax.numpy
+
+X = np.random.default_rng(0).standard_normal((6, 512), dtype=np.float32)
+
+
+def as_in_memory(array: np.ndarray) -> np.ndarray:
+    """Without strides: scales whose rows are adjacent as [columns, align(rows, 4)]."""
+    if array.ndim < 2 or array.strides[-1] == array.itemsize or array.shape[-1] == 1:
+        return np.ascontiguousarray(array)
+    columns = np.ascontiguousarray(array.swapaxes(-1, -2))
+    return np.pad(columns, [(0, 0)] * (array.ndim - 1) + [(0, -columns.shape[-1] % 4)])
+
+
+def traced(built: conventions.Built) -> tuple[Callable[[dict[str, Any]], moe_act.Result], dict[str, np.ndarray]]:
+    """The call as a function of its tensors alone, those of row conventions among them."""
+    arguments, options = conventions.arguments(built, "cpu", *conventions.memories(built, "cpu"))
+    tensors = {name: arguments[name] for name in ("x", "x_scale", "static_scale") if name in arguments}
+    tensors = {name: as_in_memory(array) for name, array in tensors.items()}
+    row_tensors = {name: v for name, v in built.row_arguments.items() if isinstance(v, np.ndarray)}
+    numbers = {name: v for name, v in built.row_arguments.items() if name not in row_tensors}
+
+    def call(tensors: dict[str, Any]) -> moe_act.Result:
+        row_arguments = {name: tensors[name] for name in row_tensors} | numbers
+        others = {name: value for name, value in tensors.items() if name not in row_tensors}
+        if built.convention is not None:
+            row_arguments = {"rows": built.convention(**row_arguments)}
+        return moe_act_jax.gated_act_quant(**others, **row_arguments, **options)
+
+    return call, tensors | row_tensors
+
+
+COMBINATIONS = [
+    *(Combination(rows=rows, padding="zero") for rows in ROWS),
+    *(Combination(rows=rows, input="e4m3", x_form=FORMS[18], out_form=FORMS[20], capacity=150) for rows in ROWS),
+    *(Combination(input="e4m3", x_form=form, out_form=form, columns=640) for form in FORMS[::2]),
+    *(Combination(rows="masked", input="e4m3", x_form=form, out_form=form, columns=640) for form in FORMS[1::2]),
+    *(
+        Combination(rows="offsets", input=input, output=output)
+        for input, output in zip(cases.INPUTS, OUTPUTS[1:5], strict=True)
+    ),
+    *(Combination(rows="map", input="fp16", output=output) for output in OUTPUTS[5:]),
+    Combination(gate="first_half", rounding="power_of_two", expected_rows=3, columns=1, capacity=1),
+]
+
+
+@pytest.mark.parametrize("case", dict.fromkeys(case.sensible() for case in COMBINATIONS), ids=str)
+def test_bits_under_jit(case: Combination, jax_device: str) -> None:
+    """Every convention, scale form and format."""
+    built = conventions.build(case)
+    expected = conventions.results(built, *conventions.run(built, jax_device))
+    call, tensors = traced(built)
+    result = jax.jit(call)(tensors)
+    scale = None if result.out_scale is None else codes(result.out_scale)
+    delivered = conventions.of_live_rows(built, codes(result.out), scale)
+    assert same(delivered[0], expected[0])
+    assert (delivered[1] is None) == (expected[1] is None)
+    assert delivered[1] is None or same(delivered[1], expected[1])
+
+
+EXPERTS = np.array([2, 0, -1, 1, 1, 0], np.int32)
+MODELS: dict[str, dict[str, Any]] = {
+    "clamped": {"alpha": 1.702, "beta": 1, "limit": 0.5},
+    "experts": {
+        "rows": lambda put: rows.RowToExpert(put(EXPERTS)),
+        "limit": np.array([0.5, 1, 2], np.float32),
+        "bias": np.arange(3 * 512, dtype=np.float32).reshape(3, 512) / 512,
+    },
+    "tiles of experts": {
+        "rows": lambda put: rows.Dense(tile_to_expert=put(EXPERTS[:3]), tile_tokens=2),
+        "alpha": np.array([0.5, 1, 2], np.float32),
+    },
+    "weight": {"weight": np.arange(6, dtype=np.float32)},
+    "weight of a map": {
+        "rows": lambda put: rows.ExpandedToPermuted(put(np.array([[5, 4], [3, 2], [1, 0]], np.int32))),
+        "weight": np.arange(6, dtype=np.float32),
+    },
+    "interleaved": {"gate": "interleaved", "interleave": 8},
+    "without a gate": {"activation": "relu2"},
+    "bounded": {"activation": "situ", "gate_bound": 2.0, "up_bound": 3.0},
+    "preset": {"numerics": "deepgemm"},
+    "parts of numerics": {"numerics": moe_act.Numerics("sglang", smallest_amax=1.0, product_rounding="none")},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bits_of_models(name: str, jax_device: str) -> None:
+    """Activations, what experts have, and numerics."""
+
+    def arguments(put: Callable[[np.ndarray], Any], x: Any) -> dict[str, Any]:
+        model = {name: put(value) if isinstance(value, np.ndarray) else value for name, value in MODELS[name].items()}
+        return {"x": x} | {name: value(put) if name == "rows" else value for name, value in model.items()}
+
+    x = jnp.asarray(X, jnp.bfloat16)
+    expected = moe_act.gated_act_quant(
+        **arguments(lambda array: put(array, jax_device), put_bf16(codes(x), jax_device))
+    )
+    result = jax.jit(lambda x: moe_act_jax.gated_act_quant(**arguments(jnp.asarray, x)))(x)
+    live = EXPERTS >= 0 if "rows" in MODELS[name] else slice(None)
+    assert same(codes(result.out)[live], get(expected.out)[live])
+    assert same(codes(result.out_scale)[:, live], get(expected.out_scale)[:, live])
+
+
+def put_bf16(array: np.ndarray, device: str) -> Any:
+    """As ml_dtypes or torch know it."""
+    return array.view(ml_dtypes.bfloat16) if device == "cpu" else put(array, device).view(sys.modules["torch"].bfloat16)
+
+
+def test_results_have_the_dtypes_of_jax(jax_device: str) -> None:
+    result = jax.jit(lambda x: moe_act_jax.gated_act_quant(x, out_scale_layout="swizzled_128x4", out_block=32))(X)
+    assert result.out.dtype == jnp.float8_e4m3fn and result.out_scale.dtype == jnp.dtype("float8_e8m0fnu")
+    again = jax.jit(lambda q, s: moe_act_jax.gated_act_quant(q, s, x_block=32, x_scale_layout="swizzled_128x4"))
+    assert again(result.out, result.out_scale).out.shape == (6, 128)
+    assert jax.jit(lambda x: moe_act_jax.gated_act_quant(x, out_format="bf16"))(X).out_scale is None
+
+
+def test_padding_is_zero_by_default(jax_device: str) -> None:
+    call = jax.jit(lambda x, n: moe_act_jax.gated_act_quant(x, rows=rows.ValidPrefix(n)))
+    out, out_scale = map(codes, call(X, np.array([2], np.int32)))
+    assert out[:2].any() and not out[2:].any() and (out_scale[:, 2:] == 1).all()
+
+
+def test_without_jit_and_without_rows(jax_device: str) -> None:
+    expected = jax.jit(moe_act_jax.gated_act_quant)(X)
+    assert all(map(same, moe_act_jax.gated_act_quant(jnp.asarray(X)), expected))
+    assert moe_act_jax.gated_act_quant(X[:0]).out.shape == (0, 256)
+
+
+def test_int64_indices(jax_device: str) -> None:
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        call = jax.jit(lambda x, index: moe_act_jax.gated_act_quant(x, expanded_idx_to_permuted_idx=index))
+        out = codes(call(X, np.array([4, -1], np.int64)).out)
+        assert same(out[4], codes(call(X, np.array([4, -1], np.int32)).out)[4])
+        with pytest.raises(TypeError, match=r"^x: expected float32, .*, got float64 \[6, 512\]"):
+            moe_act_jax.gated_act_quant(X.astype(np.float64))
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
+def test_many_calls_in_one_program(jax_device: str) -> None:
+    """XLA may lay them into one CUDA graph; plans and workspaces are shared or not as it likes."""
+    index = np.array([5, 3, -1, 0], np.int32)
+
+    def chain(x: Any, index: Any) -> list[Any]:
+        results = []
+        for _ in range(8):
+            out, scale = moe_act_jax.gated_act_quant(x)
+            results += [out, scale]
+            mapped = moe_act_jax.gated_act_quant(x, expanded_idx_to_permuted_idx=index, out_format="fp32").out
+            results.append(mapped[jnp.array([0, 3, 5])])
+            x = x.at[:, :256].multiply(out.astype(jnp.float32)) + 1
+        return results
+
+    program = jax.jit(chain)
+    first = program(X, index)
+    for _ in range(5):
+        assert all(map(same, program(X, index), first))
+    with jax.disable_jit():
+        eager = chain(jnp.asarray(X), jnp.asarray(index))
+    assert all(map(same, eager[:3], first[:3]))  # later ones follow the rounding of XLA's fusions
+
+
+def test_inputs_are_left_alone(jax_device: str) -> None:
+    x = jnp.asarray(X)
+    kept = np.array(x)
+    jax.block_until_ready(jax.jit(moe_act_jax.gated_act_quant)(x))
+    assert same(x, kept)
+    donated = jax.jit(lambda x: moe_act_jax.gated_act_quant(x, out_format="fp32"), donate_argnums=0)
+    expected = jax.jit(lambda x: moe_act_jax.gated_act_quant(x, out_format="fp32"))(x)
+    with pytest.warns(UserWarning, match="donated"):
+        assert same(donated(jnp.array(X)).out, expected.out)
+
+
+def test_each_device_does_its_part() -> None:
+    shard_map = getattr(jax, "shard_map", None) or importlib.import_module("jax.experimental.shard_map").shard_map
+    devices = jax.devices()[:2]
+    mesh, part = jax.sharding.Mesh(np.array(devices), ("rows",)), jax.sharding.PartitionSpec("rows")
+
+    def call(x: Any) -> tuple[Any, Any]:
+        return tuple(moe_act_jax.gated_act_quant(x, out_scale_layout="row_major"))
+
+    results = jax.jit(shard_map(call, mesh=mesh, in_specs=part, out_specs=part))(X)
+    assert all(set(result.sharding.device_set) == set(devices) for result in results)
+    assert all(map(same, results, call(jax.device_put(X, devices[0]))))
+
+
+# --- vmap
+
+
+def batch(case: Combination) -> tuple[Callable[[dict[str, Any]], moe_act.Result], dict[str, np.ndarray]]:
+    """Three problems of the same description."""
+    problems = [traced(conventions.build(case, seed)) for seed in range(3)]
+    return problems[0][0], {name: np.stack([tensors[name] for _, tensors in problems]) for name in problems[0][1]}
+
+
+def programs(call: Callable[..., Any], *arguments: Any) -> tuple[int, bool]:
+    """How many calls the compiled program has, and whether it has a loop."""
+    text = jax.jit(call).lower(*arguments).as_text()
+    return text.count("@moe_act_gated_act_quant("), "stablehlo.while" in text
+
+
+FOLDED = [
+    *(Combination(input="e4m3", x_form=form, out_form=form, columns=640, padding="zero") for form in FORMS[::3]),
+    Combination(output="e4m3 row", rows="prefix", padding="zero"),
+    Combination(output="bf16", rows="masked", padding="zero"),
+    Combination(rows="masked", input="e4m3", padding="zero", x_form=FORMS[20], out_form=FORMS[17]),
+]
+
+
+@pytest.mark.parametrize("case", FOLDED, ids=str)
+def test_a_batch_is_one_call(case: Combination, jax_device: str) -> None:
+    call, tensors = batch(case)
+    assert programs(jax.vmap(call), tensors) == (1, False)
+    assert_each_as_alone(call, tensors, case.capacity)
+
+
+@pytest.mark.parametrize(
+    "case", [Combination(rows="row to expert", padding="zero"), Combination(output="e4m3 tensor")], ids=str
+)
+def test_other_batches_are_loops(case: Combination, jax_device: str) -> None:
+    call, tensors = batch(case)
+    assert programs(jax.vmap(call), tensors) == (1, True)
+    assert_each_as_alone(call, tensors, case.capacity)
+
+
+def assert_each_as_alone(call: Callable[..., Any], tensors: dict[str, np.ndarray], capacity: int) -> None:
+    together = jax.jit(jax.vmap(call))(tensors)
+    for one in range(3):
+        alone = jax.jit(call)({name: array[one] for name, array in tensors.items()})
+        assert same(codes(together.out)[one], alone.out)
+        if alone.out_scale is not None:
+            # Scales for TMA have columns of no row.
+            of_rows = slice(None, capacity if alone.out_scale.shape[-1] == capacity + -capacity % 4 else None)
+            assert same(codes(together.out_scale)[one][..., of_rows], codes(alone.out_scale)[..., of_rows])
+
+
+def test_a_batch_within_a_batch(jax_device: str) -> None:
+    x = np.stack([X, 2 * X, 3 * X, 4 * X]).reshape(2, 2, 6, 512)
+    twice = jax.vmap(jax.vmap(moe_act_jax.gated_act_quant))
+    assert programs(twice, x) == (1, False)
+    out, out_scale = jax.jit(twice)(x)
+    for i, j in np.ndindex(2, 2):
+        alone = jax.jit(moe_act_jax.gated_act_quant)(x[i, j])
+        assert same(out[i, j], alone.out) and same(out_scale[i, j], alone.out_scale)
+
+
+def test_a_batch_of_weights(jax_device: str) -> None:
+    call = jax.vmap(lambda x, weight: moe_act_jax.gated_act_quant(x, weight=weight, limit=1.0))
+    x, weight = np.stack([X, X]), np.arange(12, dtype=np.float32).reshape(2, 6)
+    assert programs(call, x, weight) == (1, False)
+    together = jax.jit(call)(x, weight)
+    for one in range(2):
+        alone = jax.jit(lambda x, weight: moe_act_jax.gated_act_quant(x, weight=weight, limit=1.0))(X, weight[one])
+        assert same(together.out[one], alone.out) and same(together.out_scale[one], alone.out_scale)
+
+
+def test_a_batch_of_some_operands(jax_device: str) -> None:
+    """Along another axis, with operands that all share."""
+    call = jax.jit(moe_act_jax.gated_act_quant)
+    quantized, scale = call(np.concatenate([X, X], axis=1))
+    both = jnp.stack([scale, scale * 2], axis=1)
+    together = jax.jit(jax.vmap(moe_act_jax.gated_act_quant, in_axes=(None, 1)))(quantized, both)
+    for one in range(2):
+        assert same(together.out[one], call(quantized, both[:, one]).out)
