@@ -15,7 +15,7 @@ from .numerics import Numerics
 
 _NUMBERS_OR_TENSORS = ("alpha", "beta", "limit")
 _PARTS = ("product_rounding", "smallest_amax", "smallest_scale", "quantization", "clamp_rounding")
-_ROWS = ("tile_tokens", "expert_alignment", "num_valid_ids", "sorted_rows", "tile_to_expert", "permuted_to_expanded")
+_ROWS = ("tile_tokens", "expert_alignment", "num_valid_ids", "buffer_row", "tile_to_expert", "permuted_to_expanded")
 _APART = {"row_kind", "row_index", "row_count", *_ROWS, *_PARTS, *(f"{name}_of_expert" for name in _NUMBERS_OR_TENSORS)}
 
 # What each convention calls its tensors.

@@ -68,7 +68,7 @@ _RESULTS = "Tensor(a!) out, Tensor(b!)? out_scale=None, Tensor(c!)? out_unquanti
 _OPTIONS = """
     Tensor? static_scale=None, Tensor? expanded_idx_to_permuted_idx=None, Tensor? total_num_padded_tokens=None,
     str? row_kind=None, Tensor? row_index=None, Tensor? row_count=None, SymInt tile_tokens=0,
-    SymInt expert_alignment=0, SymInt num_valid_ids=0, str sorted_rows="position",
+    SymInt expert_alignment=0, SymInt num_valid_ids=0, str buffer_row="position",
     Tensor? tile_to_expert=None, Tensor? permuted_to_expanded=None,
     str? x_format=None, str x_scale_layout="column_major", str? x_scale_format=None, int? x_block=None,
     str out_format="e4m3", str? out_scaling=None, str out_scale_layout="column_major", str? out_scale_format=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import moe_act
@@ -28,8 +29,10 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def nothing_compiled() -> None:
+def nothing_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inductor keeps what it compiled on the disk, under a key that does not know an operator's schema."""
     torch.compiler.reset()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
 
 
 def block(x: Any, ends: Any, layout: str) -> tuple[Any, Any]:

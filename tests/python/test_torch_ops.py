@@ -76,7 +76,7 @@ def test_the_schema_has_the_arguments_of_the_call() -> None:
     results = {name: plain.pop(name) for name in ("out", "out_scale", "out_unquantized", "unquantized_format")}
     del plain["rows"], plain["stream"]
     taken_apart = {"row_kind", "row_index", "row_count", "tile_tokens", "expert_alignment", "num_valid_ids"}
-    taken_apart |= {"sorted_rows", "tile_to_expert", "permuted_to_expanded"}
+    taken_apart |= {"buffer_row", "tile_to_expert", "permuted_to_expanded"}
     taken_apart |= {"alpha_of_expert", "beta_of_expert", "limit_of_expert"}
     taken_apart |= set(moe_act.Numerics.__dataclass_fields__) - {"preset"}
     for overload, given in ((OPERATOR.default, {}), (OPERATOR.out, results)):
