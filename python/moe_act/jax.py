@@ -170,7 +170,7 @@ def _with_tensors(convention: Any, change: Callable[[str, Any], Any]) -> Any:
 def _attributes(options: Mapping[str, Any], said: Said, problem: Mapping[str, Any]) -> dict[str, Any]:
     """What the call is told beside its operands: words and numbers under the names of the C interface's options."""
     named = {**options, "padding": problem["padding"], "row_kind": problem["row_kind"]}
-    named |= {name: getattr(said, name) for name in ("tile_tokens", "expert_alignment", "num_valid_ids", "sorted_rows")}
+    named |= {name: getattr(said, name) for name in ("tile_tokens", "expert_alignment", "num_valid_ids", "buffer_row")}
     numerics = named.pop("numerics", None)
     named |= dataclasses.asdict(numerics) if isinstance(numerics, Numerics) else {"preset": numerics}
     for name in named.keys() - _OPTIONS:

@@ -38,7 +38,7 @@ constexpr Named<std::int32_t moe_act_options::*> choices[] = {
     {"clamp_rounding", &moe_act_options::clamp_rounding},
     {"padding", &moe_act_options::padding},
     {"row_kind", &moe_act_options::row_kind},
-    {"sorted_rows", &moe_act_options::sorted_rows},
+    {"buffer_row", &moe_act_options::sorted_rows},
 };
 constexpr Named<std::int32_t moe_act_options::*> short_numbers[] = {
     {"x_block", &moe_act_options::x_block},

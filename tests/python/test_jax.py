@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import cases
 import conventions
-import ml_dtypes
 import moe_act
 import numpy as np
 import pytest
-from conventions import OUTPUTS, ROWS, Combination
+from axes import LAYOUTS, OUTPUTS, ROWS, Combination, sensible
 from jax_arrays import codes, jax, moe_act_jax, same
 from moe_act import rows
-from scale_forms import FORMS
-from tensors import get, put
 
 jnp = jax.numpy
 
@@ -34,41 +30,46 @@ def as_in_memory(array: np.ndarray) -> np.ndarray:
 
 def traced(built: conventions.Built) -> tuple[Callable[[dict[str, Any]], moe_act.Result], dict[str, np.ndarray]]:
     """The call as a function of its tensors alone, those of row conventions among them."""
-    arguments, options = conventions.arguments(built, "cpu", *conventions.memories(built, "cpu"))
-    tensors = {name: arguments[name] for name in ("x", "x_scale", "static_scale") if name in arguments}
-    tensors = {name: as_in_memory(array) for name, array in tensors.items()}
+    arguments, options = conventions.arguments(built, "cpu", conventions.memories(built, "cpu"))
     row_tensors = {name: v for name, v in built.row_arguments.items() if isinstance(v, np.ndarray)}
     numbers = {name: v for name, v in built.row_arguments.items() if name not in row_tensors}
+    others = {name: v for name, v in arguments.items() if name not in ("rows", "out", "out_scale", *row_tensors)}
 
     def call(tensors: dict[str, Any]) -> moe_act.Result:
         row_arguments = {name: tensors[name] for name in row_tensors} | numbers
-        others = {name: value for name, value in tensors.items() if name not in row_tensors}
         if built.convention is not None:
             row_arguments = {"rows": built.convention(**row_arguments)}
-        return moe_act_jax.gated_act_quant(**others, **row_arguments, **options)
+        return moe_act_jax.gated_act_quant(**{name: tensors[name] for name in others}, **row_arguments, **options)
 
-    return call, tensors | row_tensors
+    return call, {name: as_in_memory(array) for name, array in others.items()} | row_tensors
 
 
+E4M3 = {"input": "e4m3", "columns": 640}
+SCALES = [
+    {"x_layout": layout, "out_layout": layout, "x_block": block, "out_block": block}
+    for layout, block in zip(LAYOUTS, (128, 64, 32, 128, 64, 32, 128), strict=True)
+]
 COMBINATIONS = [
     *(Combination(rows=rows, padding="zero") for rows in ROWS),
-    *(Combination(rows=rows, input="e4m3", x_form=FORMS[18], out_form=FORMS[20], capacity=150) for rows in ROWS),
-    *(Combination(input="e4m3", x_form=form, out_form=form, columns=640) for form in FORMS[::2]),
-    *(Combination(rows="masked", input="e4m3", x_form=form, out_form=form, columns=640) for form in FORMS[1::2]),
-    *(
-        Combination(rows="offsets", input=input, output=output)
-        for input, output in zip(cases.INPUTS, OUTPUTS[1:5], strict=True)
-    ),
-    *(Combination(rows="map", input="fp16", output=output) for output in OUTPUTS[5:]),
+    *(Combination(rows=rows, capacity=150, **E4M3, **SCALES[6]) for rows in ROWS),
+    *(Combination(rows=rows, **E4M3, **scales) for scales in SCALES for rows in ("dense", "masked")),
+    *(Combination(rows="offsets", output=output) for output in OUTPUTS),
+    *(Combination(rows="map", input=input, output="fp32") for input in cases.INPUTS),
     Combination(gate="first_half", rounding="power_of_two", expected_rows=3, columns=1, capacity=1),
+    Combination(gate="interleaved 8", numerics="deepgemm", parameters="numbers", weight=True),
+    Combination(rows="map", activation="situ", weight=True, numerics="custom"),
+    Combination(rows="row to expert", parameters="per expert", bias="bf16", weight=True, gate="interleaved 32"),
+    Combination(rows="masked", parameters="per expert", bias="fp32", weight=True, activation="swiglu_step"),
+    Combination(rows="tile limits", input="fp32", bias="bf16", activation="gelu_tanh"),
+    Combination(rows="dense", bias="fp32", activation="relu2", numerics="custom"),
 ]
 
 
-@pytest.mark.parametrize("case", dict.fromkeys(case.sensible() for case in COMBINATIONS), ids=str)
+@pytest.mark.parametrize("case", dict.fromkeys(map(sensible, COMBINATIONS)), ids=str)
 def test_bits_under_jit(case: Combination, jax_device: str) -> None:
-    """Every convention, scale form and format."""
+    """Every convention, scale layout and format, and some of each that is asked of activations."""
     built = conventions.build(case)
-    expected = conventions.results(built, *conventions.run(built, jax_device))
+    expected = conventions.results(built, conventions.run(built, jax_device))
     call, tensors = traced(built)
     result = jax.jit(call)(tensors)
     scale = None if result.out_scale is None else codes(result.out_scale)
@@ -76,54 +77,6 @@ def test_bits_under_jit(case: Combination, jax_device: str) -> None:
     assert same(delivered[0], expected[0])
     assert (delivered[1] is None) == (expected[1] is None)
     assert delivered[1] is None or same(delivered[1], expected[1])
-
-
-EXPERTS = np.array([2, 0, -1, 1, 1, 0], np.int32)
-MODELS: dict[str, dict[str, Any]] = {
-    "clamped": {"alpha": 1.702, "beta": 1, "limit": 0.5},
-    "experts": {
-        "rows": lambda put: rows.RowToExpert(put(EXPERTS)),
-        "limit": np.array([0.5, 1, 2], np.float32),
-        "bias": np.arange(3 * 512, dtype=np.float32).reshape(3, 512) / 512,
-    },
-    "tiles of experts": {
-        "rows": lambda put: rows.Dense(tile_to_expert=put(EXPERTS[:3]), tile_tokens=2),
-        "alpha": np.array([0.5, 1, 2], np.float32),
-    },
-    "weight": {"weight": np.arange(6, dtype=np.float32)},
-    "weight of a map": {
-        "rows": lambda put: rows.ExpandedToPermuted(put(np.array([[5, 4], [3, 2], [1, 0]], np.int32))),
-        "weight": np.arange(6, dtype=np.float32),
-    },
-    "interleaved": {"gate": "interleaved", "interleave": 8},
-    "without a gate": {"activation": "relu2"},
-    "bounded": {"activation": "situ", "gate_bound": 2.0, "up_bound": 3.0},
-    "preset": {"numerics": "deepgemm"},
-    "parts of numerics": {"numerics": moe_act.Numerics("sglang", smallest_amax=1.0, product_rounding="none")},
-}
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_bits_of_models(name: str, jax_device: str) -> None:
-    """Activations, what experts have, and numerics."""
-
-    def arguments(put: Callable[[np.ndarray], Any], x: Any) -> dict[str, Any]:
-        model = {name: put(value) if isinstance(value, np.ndarray) else value for name, value in MODELS[name].items()}
-        return {"x": x} | {name: value(put) if name == "rows" else value for name, value in model.items()}
-
-    x = jnp.asarray(X, jnp.bfloat16)
-    expected = moe_act.gated_act_quant(
-        **arguments(lambda array: put(array, jax_device), put_bf16(codes(x), jax_device))
-    )
-    result = jax.jit(lambda x: moe_act_jax.gated_act_quant(**arguments(jnp.asarray, x)))(x)
-    live = EXPERTS >= 0 if "rows" in MODELS[name] else slice(None)
-    assert same(codes(result.out)[live], get(expected.out)[live])
-    assert same(codes(result.out_scale)[:, live], get(expected.out_scale)[:, live])
-
-
-def put_bf16(array: np.ndarray, device: str) -> Any:
-    """As ml_dtypes or torch know it."""
-    return array.view(ml_dtypes.bfloat16) if device == "cpu" else put(array, device).view(sys.modules["torch"].bfloat16)
 
 
 def test_results_have_the_dtypes_of_jax(jax_device: str) -> None:
@@ -222,10 +175,11 @@ def programs(call: Callable[..., Any], *arguments: Any) -> tuple[int, bool]:
 
 
 FOLDED = [
-    *(Combination(input="e4m3", x_form=form, out_form=form, columns=640, padding="zero") for form in FORMS[::3]),
-    Combination(output="e4m3 row", rows="prefix", padding="zero"),
-    Combination(output="bf16", rows="masked", padding="zero"),
-    Combination(rows="masked", input="e4m3", padding="zero", x_form=FORMS[20], out_form=FORMS[17]),
+    *(Combination(padding="zero", **E4M3, **scales) for scales in SCALES),
+    Combination(output="e4m3 row", rows="prefix", padding="zero", weight=True),
+    Combination(output="bf16", rows="masked", padding="zero", weight=True, numerics="custom"),
+    Combination(rows="masked", padding="zero", **E4M3, **SCALES[6]),
+    Combination(parameters="numbers", weight=True),
 ]
 
 
@@ -237,7 +191,13 @@ def test_a_batch_is_one_call(case: Combination, jax_device: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [Combination(rows="row to expert", padding="zero"), Combination(output="e4m3 tensor")], ids=str
+    "case",
+    [
+        Combination(rows="row to expert", padding="zero"),
+        Combination(rows="masked", padding="zero", bias="fp32"),
+        Combination(output="e4m3 tensor"),
+    ],
+    ids=str,
 )
 def test_other_batches_are_loops(case: Combination, jax_device: str) -> None:
     call, tensors = batch(case)
@@ -264,16 +224,6 @@ def test_a_batch_within_a_batch(jax_device: str) -> None:
     for i, j in np.ndindex(2, 2):
         alone = jax.jit(moe_act_jax.gated_act_quant)(x[i, j])
         assert same(out[i, j], alone.out) and same(out_scale[i, j], alone.out_scale)
-
-
-def test_a_batch_of_weights(jax_device: str) -> None:
-    call = jax.vmap(lambda x, weight: moe_act_jax.gated_act_quant(x, weight=weight, limit=1.0))
-    x, weight = np.stack([X, X]), np.arange(12, dtype=np.float32).reshape(2, 6)
-    assert programs(call, x, weight) == (1, False)
-    together = jax.jit(call)(x, weight)
-    for one in range(2):
-        alone = jax.jit(lambda x, weight: moe_act_jax.gated_act_quant(x, weight=weight, limit=1.0))(X, weight[one])
-        assert same(together.out[one], alone.out) and same(together.out_scale[one], alone.out_scale)
 
 
 def test_a_batch_of_some_operands(jax_device: str) -> None:
