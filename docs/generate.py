@@ -120,7 +120,7 @@ def items(lines: list[str]) -> list[str]:
     """`name: what is said` as items of a list; what follows is indented."""
     listed = []
     for line in lines:
-        named = re.match(r"(\w+(?:, \w+)*): (.*)", line)
+        named = re.match(r"([\w.]+(?:, [\w.]+)*): (.*)", line)
         said = ", ".join(f"`{name}`" for name in named[1].split(", ")) if named else ""
         listed.append(f"- {said}: {named[2]}" if named else re.sub(r"^    ", "  ", line))
     return listed

@@ -36,10 +36,11 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the CPU backend alone, which is what every machine can build. Its own build folder: a fresh build."""
+    """Of what every machine can build: no CUDA, no call for XLA. Its own build folder: a fresh build."""
     folder = tmp_path_factory.mktemp("wheel")
     command = (sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-w", folder, sdist)
-    run(*command, cwd=folder, SKBUILD_CMAKE_DEFINE="MOE_ACT_CUDA=OFF", SKBUILD_BUILD_DIR=str(folder / "build"))
+    parts = {"SKBUILD_CMAKE_DEFINE": "MOE_ACT_CUDA=OFF", "MOE_ACT_JAX": "OFF", "MOE_ACT_CUDA_FROM_WHEELS": "OFF"}
+    run(*command, cwd=folder, SKBUILD_BUILD_DIR=str(folder / "build"), **parts)
     (built,) = folder.glob("*.whl")
     return built
 
