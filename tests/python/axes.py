@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import cases
@@ -142,6 +143,7 @@ def sensible(case: Combination) -> Combination:
     return case
 
 
+@cache
 def three_way() -> list[Combination]:
     """Cases in which every three axes have every combination of their values that can be."""
     return [Combination(**values) for values in covering.covering_array(covering.Space(AXES, excludes))]

@@ -166,7 +166,8 @@ class Case:
         """What the contract allows for these rows, all at once: for many rows see `chunks`."""
         gate, up = self._gate_and_up(rows)
         rule, format = self.rule, self.input_format
-        a, factor = activate(self.activation, gate, up, self._parameters(rows), rule.format_after("clamp", format))
+        clamp_format = format if rule.clamp_rounding == "input" else "fp32"
+        a, factor = activate(self.activation, gate, up, self._parameters(rows), clamp_format)
         if rule.product_rounding == "activation_and_product":
             a = a.rounded(format)
             if self.activation == "situ" and factor is not None:  # the rounding of a hides no error of up any more

@@ -25,15 +25,6 @@ class Rule:
     # Transformer Engine's MXFP8: a NaN is its block's, infinity has the largest scale, and zero the smallest there is.
     mx: bool = False
 
-    def format_after(self, step: str, input_format: str) -> str:
-        """What `step` ("clamp", "activation" or "product") rounds to; "fp32" is none."""
-        rounds = {
-            "clamp": self.clamp_rounding == "input",
-            "activation": self.product_rounding == "activation_and_product",
-            "product": self.product_rounding != "none",
-        }
-        return input_format if rounds[step] else "fp32"
-
     def scale(self, amax: Array, largest: float, power_of_two: bool) -> Array:
         """Of blocks with these largest magnitudes; fp32 kept as float64."""
         if self.quantization == "multiply_bf16":
