@@ -35,7 +35,7 @@ class Said(NamedTuple):
     tile_tokens: int = 0
     expert_alignment: int = 0
     num_valid_ids: int = 0
-    sorted_rows: str = "position"
+    buffer_row: str = "position"
     tile_to_expert: Any = None
     permuted_to_expanded: Any = None
 

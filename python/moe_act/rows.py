@@ -156,7 +156,7 @@ class SortedTokenIds(_Tiled):
             count_name="num_tokens_post_padded",
             count=self.num_tokens_post_padded,
             num_valid_ids=self.num_valid_ids,
-            sorted_rows=self.buffer_row,
+            buffer_row=self.buffer_row,
         )
 
 

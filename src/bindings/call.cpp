@@ -255,7 +255,7 @@ RowArguments::RowArguments(const Arguments& arguments) {
   const nb::object& said = said_;
   const auto text = [&](const char* name) { return nb::cast<const char*>(said.attr(name)); };
   check(moe_act_parse_option("row_kind", text("kind"), &kind));
-  check(moe_act_parse_option("buffer_row", text("sorted_rows"), &sorted_rows));
+  check(moe_act_parse_option("buffer_row", text("buffer_row"), &sorted_rows));
   index_name = text("index_name");
   count_name = text("count_name");
   index = said.attr("index");

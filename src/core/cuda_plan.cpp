@@ -106,6 +106,7 @@ bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
 
 bool possible(const Problem& problem, const LaunchChoice& choice) {
   if (!supported(key_of(problem, choice)) || !can_vectorize(problem, choice.columns_per_lane)) return false;
+  if (choice.warps_per_cta > max_warps_of(problem.input(), choice.schedule)) return false;
   if (knows_everything(choice.schedule) == problem.is_simple()) return false;
   if (choice.schedule == Schedule::segments && !has_segments(problem)) return false;
   if (choice.schedule == Schedule::list && has_segments(problem)) return false;
@@ -189,7 +190,7 @@ LaunchChoice choose_for_conventions(const Problem& problem, const DeviceInfo& de
     if (schedule == Schedule::list) choice.entries_per_cta = 1;
     if (row_scaled) {
       // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
-      choice.warps_per_cta = max_warps_per_cta;
+      choice.warps_per_cta = max_warps_of(problem.input(), schedule);
       choice.warps_per_cta = warps_along_row(problem, choice);
     } else if (schedule == Schedule::segments) {
       choice.warps_per_cta = 8;  // every CTA counts all experts: few large ones
@@ -202,14 +203,22 @@ LaunchChoice choose_for_conventions(const Problem& problem, const DeviceInfo& de
     if (!possible(problem, choice)) continue;
     if (schedule == Schedule::list) {
       const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
-      const bool few_live = expected <= problem.units() / 4 && !counts_live_rows(problem);
       // A warp that does several rows spares the start of CTAs: 346 instead of 410 us for 131072 rows of e4m3, 438
       // instead of 451 of bf16 (H100, 2026-11-23, H 2048, packed ue8m0 scales).
       const std::int32_t rows_per_warp = plenty                                                 ? 4
                                          : outputs_per_sm < 20'000 || row_scaled                ? 1
                                          : problem.has_x_scale() && outputs_per_sm >= 1'000'000 ? 8
                                                                                                 : 2;
-      choice.entries_per_cta = few_live ? warp_lanes : std::min(rows_per_warp * rows_per_cta, warp_lanes);
+      choice.entries_per_cta = std::min(rows_per_warp * rows_per_cta, warp_lanes);
+      // Where few entries are live, as many as make about one live row, and many CTAs for each multiprocessor: 256 of
+      // 2048 rows took 6.5 us with 4 entries a CTA, 4.4 with one (H100, 2026-11-26, rows/row_to_expert/bf16/256).
+      const std::int64_t entries_per_live_row = problem.units() / std::max<std::int64_t>(expected, 1);
+      if (entries_per_live_row >= 2 && !counts_live_rows(problem)) {
+        const std::int64_t wanted = std::min(entries_per_live_row * rows_per_cta,
+                                             problem.units() / (std::int64_t{16} * device.multiprocessors));
+        choice.entries_per_cta = static_cast<std::int32_t>(
+            std::bit_ceil(static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, rows_per_cta, warp_lanes))));
+      }
     }
     return choice;
   }
@@ -329,9 +338,8 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
   const std::int64_t chunks = ceil_div(problem->columns, launch.warps_per_row * chunk_columns(choice));
   if (knows_everything(choice.schedule)) {
     launch.grid_x = grid_for_conventions(problem, launch, chunks, device);
-    // Where there is work enough, general kernels go along the row: the next chunk loads while one is done.
-    const bool along_row =
-        problem.scale_per_row() || (problem.is_general() && outputs_per_multiprocessor(problem, device) >= 20'000);
+    // Where there is work enough, warps go along the row: what a row costs beside its columns is paid less often.
+    const bool along_row = problem.scale_per_row() || outputs_per_multiprocessor(problem, device) >= 20'000;
     launch.grid_y = along_row ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
     launch.grid_z = 1;
   } else if (choice.schedule == Schedule::tiles) {

@@ -30,6 +30,11 @@ enum class Schedule : std::int8_t {
 
 inline constexpr int max_warps_per_cta = 16;
 
+// Of a CTA: registers that some kernels take leave room for no more.
+constexpr int max_warps_of(Format input, Schedule schedule) {
+  return is_scaled(input) && schedule >= Schedule::list ? 8 : max_warps_per_cta;
+}
+
 // What a kernel computes.
 enum class Math : std::int8_t {
   plain,    // SwiGLU without parameters, in the default numerics

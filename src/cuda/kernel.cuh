@@ -9,8 +9,14 @@
 
 namespace moe_act::cuda {
 
-inline constexpr int max_threads_per_cta = warp_lanes * max_warps_per_cta;
 inline constexpr int min_ctas_per_sm = 2;  // of that size: 64 registers a thread
+
+// Of kernels for every row convention, of e4m3 input: 80 registers for lists, 124 for segments. 131072 rows, H 2048:
+// lists 377, 324, 359 us, segments 434, 394, 371 with 64, 80, 124 registers (H100, 2026-11-26, rows/row_to_expert and
+// rows/expert_offsets).
+constexpr int any_rows_min_ctas(Format input, Schedule schedule) {
+  return is_scaled(input) && schedule == Schedule::list ? 3 : min_ctas_per_sm;
+}
 
 // Registers of general kernels: of 16-bit and fp32 input occupancy is worth more than what spills, of e4m3, 16 columns
 // a lane, it is not. 32768 rows, H 2880 and 2048, bf16: 202, 221, 284 us with 64, 80, 104 registers; e4m3: 217, 183,
@@ -162,12 +168,15 @@ struct Kernel {
 // The parameters are the members of a KernelKey, one by one: nvcc 13.0 cannot name a kernel whose template parameter is
 // a struct, and profilers show them.
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
-__global__ void __launch_bounds__(max_threads_per_cta, min_ctas_per_sm)
+__global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm)
     gated_act_quant(const __grid_constant__ KernelArguments arguments) {
-  if constexpr (schedule == Schedule::list || schedule == Schedule::segments)
-    ConventionKernel<input, output, schedule, columns, vectors, Math::plain>::run(arguments);
-  else
-    Kernel<input, output, schedule, columns, vectors>::run(arguments);
+  Kernel<input, output, schedule, columns, vectors>::run(arguments);
+}
+
+template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
+__global__ void __launch_bounds__(warp_lanes* max_warps_of(input, schedule), any_rows_min_ctas(input, schedule))
+    gated_act_quant_of_any_rows(const __grid_constant__ KernelArguments arguments) {
+  ConventionKernel<input, output, schedule, columns, vectors, Math::plain>::run(arguments);
 }
 
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>

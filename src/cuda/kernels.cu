@@ -29,6 +29,9 @@ constexpr KernelFunction kernel_of() {
   static_assert(key.input == input);
   if constexpr (key.math == Math::general)
     return &gated_act_quant_general<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane>;
+  else if constexpr (key.schedule >= Schedule::list)
+    return &gated_act_quant_of_any_rows<key.input, key.output, key.schedule, key.columns_per_lane,
+                                        key.vectors_per_lane>;
   else
     return &gated_act_quant<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane>;
 }
