@@ -17,11 +17,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import _frameworks
 
-Array = NDArray[Any]
+Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]  # NDArray[Any], without numpy.typing, which nothing else loads
 LAYOUTS = ("column_major", "row_major", "tma_column_major", "packed_ue8m0", "swizzled_128x4")
 
 __all__ = ["LAYOUTS", "convert", "decode_ue8m0", "empty", "encode_ue8m0", "from_rows", "padded_rows", "to_rows"]
@@ -151,7 +150,7 @@ def encode_ue8m0(values: Array) -> Array:
 
 def _rows_first(scales: Array, rows: int, columns: int) -> Array:
     """A tensor for TMA, which may be transposed. Where both shapes fit, the rows are the axis of adjacent elements."""
-    transposed = scales.swapaxes(-1, -2)
+    transposed: Array = scales.swapaxes(-1, -2)
     if scales.shape[-2:] != (rows, columns):
         return transposed
     fits_both = rows == columns and rows > 1

@@ -110,8 +110,10 @@ bool has_default_numerics(const moe_act_problem& problem) {
 }
 
 Numerics numerics_of(const moe_act_problem& problem) {
+  // A preset says how codes are made by scales of its own making; one that is given divides.
+  const bool given = problem.out_scaling == MOE_ACT_SCALING_TENSOR;
   return {static_cast<ProductRounding>(problem.product_rounding),
-          static_cast<Quantization>(problem.quantization),
+          given ? Quantization::divide : static_cast<Quantization>(problem.quantization),
           problem.smallest_amax,
           problem.smallest_scale,
           problem.scale_rounding == MOE_ACT_SCALE_ROUNDING_POWER_OF_TWO,

@@ -282,8 +282,7 @@ void run_row(const KernelArguments& arguments, const math::ScaleView& x_scales, 
     return amax;
   };
   math::BlockScale row_scale{1.0f, 1.0f};
-  if (arguments.static_scale != nullptr)
-    row_scale = math::given_scale<Unit>(arguments.numerics, *arguments.static_scale);
+  if (arguments.static_scale != nullptr) row_scale.scale = *arguments.static_scale;
   if (arguments.scale_per_row) {  // the row stays in the cache; its activation is computed twice
     row_scale = math::scale_of<Unit>(arguments.numerics, arguments.out_format, strips(true, row_scale), false);
     math::store_scale(arguments.out_scale, arguments.out_scale_view, place.out_scale, row_scale.scale);

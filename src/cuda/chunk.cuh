@@ -225,11 +225,6 @@ struct ChunkWork {
     }
   }
 
-  static __device__ __forceinline__ float given_factor(const KernelArguments& arguments) {
-    if constexpr (general) return math::given_scale<Unit>(arguments.numerics, *arguments.static_scale).factor;
-    return reciprocal(*arguments.static_scale);
-  }
-
   static __device__ __forceinline__ void scale_and_store(const KernelArguments& arguments, const Row& row,
                                                          std::int32_t total, Chunk& chunk) {
     float factor[vectors] = {};
@@ -237,7 +232,7 @@ struct ChunkWork {
       if (arguments.out_scale != nullptr) {
         scale_blocks(arguments, row, chunk, total, factor);
       } else if (arguments.static_scale != nullptr) {
-        const float given = given_factor(arguments);
+        const float given = reciprocal(*arguments.static_scale);
 #pragma unroll
         for (int v = 0; v < vectors; ++v) factor[v] = given;
       }

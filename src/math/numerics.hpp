@@ -69,12 +69,5 @@ MOE_ACT_HOST_DEVICE BlockScale scale_of(const Numerics& numerics, Format format,
   return {limited, Unit::reciprocal(limited)};
 }
 
-// The same of a scale that the caller gives.
-template <typename Unit>
-MOE_ACT_HOST_DEVICE BlockScale given_scale(const Numerics& numerics, float scale) {
-  const float inverse = Unit::reciprocal(scale);
-  return {scale, numerics.quantization == Quantization::multiply_bf16 ? round_to_bf16(inverse) : inverse};
-}
-
 }  // namespace math
 }  // namespace moe_act

@@ -20,7 +20,8 @@ from moe_act.oracle.numerics import rule_of
 from placed import NAN_BYTE, Placed
 from test_operation import PLAIN_STEP
 
-RELATIVE = ("swiglu", "swiglu_step", "silu", "reglu", "relu", "relu2")  # errors are relative, or none
+EXACT = ("reglu", "relu", "relu2")
+RELATIVE = ("swiglu", "swiglu_step", "silu", *EXACT)  # errors are relative, or none
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
@@ -101,8 +102,11 @@ def test_gpu_agrees_with_cpu(case: Combination) -> None:
         close = np.abs(values - gpu_values) <= step * np.abs(values) + 2.0**-18 * greatest
         assert (close | (values == gpu_values) | (np.isnan(values) & np.isnan(gpu_values))).all()
         return
+    # Exact products of e4m3 have few bits, and so have their ratios to the largest one of a scale: one in a few hundred
+    # lies halfway between two codes, and the last bit of a CPU's quotient or of a GPU's product with 1 / scale decides.
+    ties = case.input == "e4m3" and case.activation in EXACT
     differing = np.count_nonzero((codes != gpu_codes) & alike)
-    assert differing <= 2 + codes.size // (200 if rounds else 1000), f"{differing} of {codes.size} codes differ"
+    assert differing <= 2 + codes.size // (200 if rounds or ties else 1000), f"{differing} of {codes.size} codes differ"
     assert np.abs(codes.astype(int) - gpu_codes.astype(int))[alike].max(initial=0) <= 1
 
 

@@ -252,5 +252,6 @@ def test_cupy(input: str, output: str) -> None:
     with cupy.cuda.Stream(non_blocking=True):
         result = run_with(problem, cupy.asarray)
         assert isinstance(result.out, cupy.ndarray)
-        arrays = (None if array is None else cupy.asnumpy(array) for array in result)
+        # Here, where the stream is current: a copy on any other would not wait for it.
+        arrays = [None if array is None else cupy.asnumpy(array) for array in result]
     devices_agree(problem, moe_act.Result(*arrays))
