@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .markdown import by_contender, microseconds, quotient, ratio, source, table, three_digits, times
+from .published import TORCH_COMPILE, published
 
 FRAMEWORKS = {"torch_eager": "torch eager", "torch_compiled": "torch.compile", "triton_fused": "Triton"}
 CPU_FRAMEWORKS = {"numpy_eager": "NumPy", "torch_eager": "torch eager", "torch_compiled": "torch.compile"}
@@ -28,11 +29,29 @@ def on_gpu(result: dict[str, Any]) -> str:
     return f"{source(facts)}, {versions}:\n\n{table(titles, rows, left=1)}{_absent(result)}"
 
 
+def against_published(result: dict[str, Any]) -> str:
+    """torch.compile from bf16 to block-scaled e4m3, and what others measured of it."""
+    figures = published(TORCH_COMPILE, result["environment"]["gpu"])
+    compiled = {workload["name"]: by_contender(workload).get("torch_compiled") for workload in result["workloads"]}
+    rows = []
+    for size, figure in figures.items():
+        found = compiled.get(f"bf16/{size}")
+        kind = "hot" if microseconds(found, "hot") else "cold"
+        measured = microseconds(found, kind)
+        if found and measured:
+            row = [f"{size:,}", kind, f"{figure:,g}", three_digits(measured), f"{measured / figure - 1:+.0%}"]
+            rows.append([*row, found[kind]["geometry"]])
+    titles = ["rows", "cache", "published", "measured", "difference", "fastest way here"]
+    return f"{source(result['environment'])}:\n\n{table(titles, rows)}"
+
+
 def on_cpu(result: dict[str, Any]) -> str:
     """Gelem/s of the result, cold."""
     titles = ["input", "rows", "threads", *CPU_FRAMEWORKS.values(), "ours", "torch.compile / ours", "of copy bandwidth"]
     facts = result["environment"]
     about = f"{source(facts)}, {facts['cores']} cores, {facts['instruction_set']}, torch {facts['torch'] or 'absent'}"
+    if facts.get("keeps_memory"):
+        about += ", kept memory"
     rows = [*map(_cpu_row, result["workloads"])]
     return f"{about}:\n\n{table(titles, rows, left=1)}{_absent(result)}"
 

@@ -5,40 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .markdown import by_contender, ratio, source, table, times
+from .published import REFERENCE_SYSTEM, published
 
 README_TOKENS = (1, 32, 256, 1024, 4096, 16384)
-
-# Microseconds that the reference system took when its optimization was new, measured apart from this repository, by
-# (contender, tokens, cache); two are the ends of a range.
-PUBLISHED: dict[str, dict[tuple[str, int, str], float | tuple[float, float]]] = {
-    "H100": {
-        ("before", 32, "hot"): 6.1,
-        ("before", 32, "cold"): 7.1,
-        ("before", 256, "hot"): 40.6,
-        ("before", 256, "cold"): 41.7,
-        ("before", 1024, "cold"): 161,
-        ("before", 4096, "cold"): 634,
-        ("before", 16384, "cold"): 2530,
-        ("reference", 1, "hot"): (1.8, 2.0),
-        ("reference", 32, "hot"): 4.5,
-        ("reference", 32, "cold"): 6.3,
-        ("reference", 256, "hot"): 20.8,
-        ("reference", 256, "cold"): 28.7,
-        ("reference", 1024, "cold"): 102,
-        ("reference", 4096, "cold"): 409,
-        ("reference", 16384, "cold"): 1701,
-    },
-    "H200": {
-        ("reference", 1, "hot"): 1.92,
-        ("reference", 32, "hot"): 4.5,
-        ("reference", 32, "cold"): 6.2,
-        ("reference", 256, "hot"): 20.8,
-        ("reference", 256, "cold"): 28.1,
-        ("reference", 1024, "cold"): 99.9,
-        ("reference", 4096, "cold"): 393,
-        ("reference", 16384, "cold"): 1656,
-    },
-}
 
 
 def evidence(result: dict[str, Any]) -> str:
@@ -121,10 +90,9 @@ def _beside_limits(result: dict[str, Any], kind: str, title: str) -> str:
 
 def against_published(result: dict[str, Any]) -> str:
     """How far the two contenders of the reference system are from the figures that others measured of it."""
-    published = PUBLISHED.get(next((name for name in PUBLISHED if name in result["environment"]["gpu"]), ""), {})
     workloads = {workload["name"]: by_contender(workload) for workload in result["workloads"]}
     rows = []
-    for (contender, tokens, cache), microseconds in published.items():
+    for (contender, tokens, cache), microseconds in published(REFERENCE_SYSTEM, result["environment"]["gpu"]).items():
         measured = workloads[f"routed/{tokens}"][contender][cache]["microseconds"]
         low, high = microseconds if isinstance(microseconds, tuple) else (microseconds, microseconds)
         row = [contender, f"{tokens:,}", cache, f"{low:,g}" if low == high else f"{low:,g} - {high:,g}"]

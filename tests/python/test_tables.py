@@ -114,6 +114,21 @@ def test_a_plot_of_other_figures_is_not_current(tmp_path: Path, monkeypatch: pyt
     assert not plot.is_current()
 
 
+def test_torch_compile_stands_beside_what_was_published_of_it() -> None:
+    workloads = [workload(f"bf16/{size}", {"torch_compiled": timing(None, 36)}) for size in (8192, 8193)]
+    result = {"environment": ENVIRONMENT | {"gpu": "NVIDIA H100 80GB HBM3"}, "workloads": workloads}
+    assert rows(frameworks.against_published(result))[2:] == [["8,192", "cold", "30", "36.0", "+20%", ""]]
+
+
+def test_the_reference_system_stands_beside_what_was_published_of_it() -> None:
+    times = {"reference": timing(2.1, 2.5), "before": timing(2.0, 2.5)}
+    sizes = [workload(f"routed/{tokens}", times) for tokens in (1, 32, 256, 1024, 4096, 16384)]
+    result = {"environment": ENVIRONMENT | {"gpu": "NVIDIA H100 80GB HBM3"}, "workloads": sizes}
+    found = {tuple(row[:3]): row[3:] for row in rows(gpu.against_published(result))[2:]}
+    assert found["before", "1", "hot"] == ["2.09", "2", "-4%"]
+    assert found["reference", "1", "hot"] == ["1.8 - 2", "2.1", "+5%"]
+
+
 def test_the_search_shows_how_far_from_the_fastest_plan_ours_is() -> None:
     times = {"ours": timing(4, 6), "search": timing(4, 5)}
     searched = workload("routed/1", times)
