@@ -4,7 +4,7 @@
 
 Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the benchmarks,
 and writes DIRECTORY/<gpu>.json with everything that was found, and the benchmarks' figures to contenders.json,
-conventions.json, search.json, frameworks.json, host.json and, where transformers is installed, experts.json beside it.
+conventions.json, search.json, frameworks.json, models.json, host.json and, where transformers is installed, experts.json beside it.
 Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and pytest have to be there. The commit is
 read from git, or from MOE_ACT_COMMIT where there is no .git.
 """
@@ -134,13 +134,14 @@ def sanitize(tool: str, tests: Path) -> dict[str, Any]:
 
 def measure(programs: Path, out: Path) -> dict[str, dict[str, Any]]:
     """The library against others, compared before they are timed: in C++, in every convention and layout, every plan it
-    could make, from Python; and what a call costs the host."""
+    could make, from Python, by every model; and what a call costs the host."""
     contenders, python = str(programs / "moe_act_bench"), sys.executable
     commands = {
         "contenders": [contenders],
         "conventions": [contenders, "--conventions"],
         "search": [contenders, "--search", "--quick", "--contender", "ours", "--contender", "search"],
         "frameworks": [python, "bench/frameworks", "--device", "cuda"],
+        "models": [python, "bench/models.py"],
         "host": [python, "bench/host.py", "--program", str(programs / "moe_act_bench_host")],
     }
     if importlib.util.find_spec("transformers") is not None:

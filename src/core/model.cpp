@@ -67,9 +67,10 @@ void require_parameter(const Parameter& parameter, const moe_act_problem& proble
 }
 
 void require_bound(const char* name, float bound, bool taken) {
-  const bool possible = taken ? std::isfinite(bound) && bound > 0.0f : bound == 0.0f;
+  const bool possible = taken ? std::isfinite(bound) && bound >= 0x1p-126f : bound == 0.0f;
   if (!possible)
-    invalid(name, std::string(taken ? "expected a positive number" : "expected none: only 'situ' has bounds") +
+    invalid(name, std::string(taken ? "expected a positive number, at least 2^-126"
+                                    : "expected none: only 'situ' has bounds") +
                       ", got " + std::to_string(bound));
 }
 
@@ -89,15 +90,9 @@ void require_activation(const moe_act_problem& problem) {
     invalid("interleave",
             "expected a divisor of the " + number(problem.columns) + " columns of a result, got " + number(group));
   const bool swiglu = problem.activation == MOE_ACT_ACTIVATION_SWIGLU;
-  require_parameter(
-      {"alpha", problem.alpha_from, problem.alpha, swiglu}, problem,
-      [](float value) { return std::isfinite(value) && value != 0.0f; }, "a finite number other than 0");
-  require_parameter(
-      {"beta", problem.beta_from, problem.beta, swiglu}, problem, [](float value) { return std::isfinite(value); },
-      "a finite number");
-  require_parameter(
-      {"limit", problem.limit_from, problem.limit, takes_limit(problem)}, problem,
-      [](float value) { return value > 0.0f; }, "a positive number");
+  require_parameter({"alpha", problem.alpha_from, problem.alpha, swiglu}, problem, &is_alpha, alpha_text);
+  require_parameter({"beta", problem.beta_from, problem.beta, swiglu}, problem, &is_beta, beta_text);
+  require_parameter({"limit", problem.limit_from, problem.limit, takes_limit(problem)}, problem, &is_limit, limit_text);
   require_bound("gate_bound", problem.gate_bound, is_situ(problem));
   require_bound("up_bound", problem.up_bound, is_situ(problem));
 }
@@ -204,6 +199,18 @@ void require_unquantized(const moe_act_problem& problem) {
 }
 
 }  // namespace
+
+bool is_alpha(float value) {
+  return std::isfinite(value) && value != 0.0f;
+}
+
+bool is_beta(float value) {
+  return std::isfinite(value);
+}
+
+bool is_limit(float value) {
+  return value > 0.0f;
+}
 
 bool is_gated(const moe_act_problem& problem) {
   return problem.activation < MOE_ACT_ACTIVATION_SILU;

@@ -13,6 +13,14 @@ namespace moe_act {
 bool is_gated(const moe_act_problem& problem);
 std::int64_t stored_columns(const moe_act_problem& problem);
 
+// What alpha, beta and limit may be.
+inline constexpr const char* alpha_text = "a finite number other than 0";
+inline constexpr const char* beta_text = "a finite number";
+inline constexpr const char* limit_text = "a positive number";
+bool is_alpha(float value);
+bool is_beta(float value);
+bool is_limit(float value);
+
 // With what fields left at 0 mean, by preset and activation.
 void resolve_model(moe_act_problem& problem);
 

@@ -7,6 +7,7 @@
 
 #include "core/backend.hpp"
 #include "core/error.hpp"
+#include "core/model.hpp"
 
 namespace moe_act {
 namespace {
@@ -169,6 +170,17 @@ void validate(const Plan& plan, const moe_act_buffers& buffers, void* stream) {
                                              ", expected more than the largest row in use, " +
                                              std::to_string(largest_row));
   }
+  const auto require_each = [&](const char* name, const float* values, bool (*possible)(float), const char* expected) {
+    if (values == nullptr) return;
+    const std::vector<float> each = read(problem, values, problem->parameter_experts, stream);
+    for (std::size_t expert = 0; expert < each.size(); ++expert)
+      if (!possible(each[expert]))
+        invalid(name, "that of expert " + std::to_string(expert) + " is " + std::to_string(each[expert]) +
+                          ", expected " + expected);
+  };
+  require_each("alpha", buffers.alpha, &is_alpha, alpha_text);
+  require_each("beta", buffers.beta, &is_beta, beta_text);
+  require_each("limit", buffers.limit, &is_limit, limit_text);
   if (problem->out_scaling == MOE_ACT_SCALING_TENSOR) {
     const float scale = read(problem, buffers.static_scale, 1, stream)[0];
     if (!(scale >= math::smallest_scale && scale <= 1.0f / math::smallest_scale))

@@ -63,7 +63,10 @@ PROBLEMS: list[tuple[dict[str, Any], str]] = [
     ({"limit": 1}, "limit: expected 0 where it is not a scalar, got 1"),
     ({"limit_from": PER_EXPERT}, "limit: expected at least one expert, got 0"),
     ({"gate_bound": 1}, "gate_bound: expected none: only 'situ' has bounds, got 1"),
-    ({"activation": 6, "gate_bound": NAN, "up_bound": 1}, "gate_bound: expected a positive number, got "),
+    (
+        {"activation": 6, "gate_bound": NAN, "up_bound": 1},
+        "gate_bound: expected a positive number, at least 2^-126, got ",
+    ),
     ({"bias_format": 6, "parameter_experts": 2} | OFFSETS, "bias: expected fp32 or bf16, got format 6"),
     ({"bias_format": BF16}, "bias: expected at least one expert, got 0"),
     ({"parameter_experts": 2}, "parameter_experts: expected 0 without bias and per-expert parameters, got 2"),

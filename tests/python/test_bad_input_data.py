@@ -9,7 +9,7 @@ import cases
 import moe_act
 import numpy as np
 import pytest
-from moe_act.rows import ExpertEnds, ExpertOffsets, RowToExpert, SortedTokenIds, TileLimits, ValidPrefix
+from moe_act.rows import Dense, ExpertEnds, ExpertOffsets, RowToExpert, SortedTokenIds, TileLimits, ValidPrefix
 from tensors import DEVICES, get, on_device
 
 ROWS, COLUMNS = 6, 192
@@ -33,7 +33,11 @@ def call_with(changes: dict[str, Any], device: str) -> dict[str, Any]:
     return {name: on_device(value, device) for name, value in (call | changes).items()}
 
 
+ONE_EXPERT = Dense(tile_to_expert=int32(0), tile_tokens=ROWS)
 BAD = {
+    "alpha of an expert is 0": ({"alpha": float32(0), "rows": ONE_EXPERT}, "alpha", "that of expert 0 is 0.0"),
+    "beta of an expert": ({"beta": float32(np.inf), "rows": ONE_EXPERT}, "beta", "is inf, expected a finite number"),
+    "limit of an expert": ({"limit": float32(np.nan), "rows": ONE_EXPERT}, "limit", "expected a positive number"),
     "map below -1": ({MAP: int32(3, -2)}, MAP, "entry 1 is -2, expected -1 or a row below 6"),
     "map far below -1": ({MAP: int32(-(2**31))}, MAP, "entry 0 is -2147483648, expected -1 or a row below 6"),
     "map at the rows": ({MAP: int32(0, 1, 6)}, MAP, "entry 2 is 6, expected -1 or a row below 6"),

@@ -75,16 +75,23 @@ def _activated(name: str, gate: Array, given: Parameters, limit: Array | float |
         return _silu(gate, gate).at_most(limit)
     if name in ("geglu", "gelu"):
         # erfc rather than 1 + erf: nothing cancels
-        return _within(gate * _erfc(gate / -math.sqrt(2)) / 2, np.abs(gate))
+        return _within(gate * _erfc(gate / -math.sqrt(2)) / 2, _gelu_magnitude(gate))
     if name in ("geglu_tanh", "gelu_tanh"):
         argument = math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)
-        return _within(gate * _sigmoid(2 * argument), np.abs(gate))  # (1 + tanh t) / 2 is the sigmoid of 2 t
+        # (1 + tanh t) / 2 is the sigmoid of 2 t
+        return _within(gate * _sigmoid(2 * argument), _gelu_magnitude(gate))
     if name == "situ":
         assert given.gate_bound is not None
         bounded = given.gate_bound * np.tanh(gate / given.gate_bound)
         return _within(bounded * _sigmoid(gate), np.minimum(np.abs(gate), given.gate_bound))
     relu = Interval.exact(np.maximum(gate, 0))
     return relu.times(relu) if name == "relu2" else relu
+
+
+def _gelu_magnitude(gate: Array) -> Array:
+    """What gelu's error is relative to: of gates that make it vanish no more than of -16."""
+    magnitude: Array = np.where(gate < 0, np.minimum(-gate, 16.0), gate)
+    return magnitude
 
 
 def _silu(gate: Array, argument: Array) -> Interval:
