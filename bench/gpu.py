@@ -136,10 +136,14 @@ def measure(programs: Path, out: Path) -> dict[str, dict[str, Any]]:
     """The library against others, compared before they are timed: in C++, in every convention and layout, every plan it
     could make, from Python, by every model; and what a call costs the host."""
     contenders, python = str(programs / "moe_act_bench"), sys.executable
+
+    def named(*names: str) -> list[str]:
+        return [word for name in names for word in ("--contender", name)]
+
     commands = {
         "contenders": [contenders],
         "conventions": [contenders, "--conventions"],
-        "search": [contenders, "--search", "--quick", "--contender", "ours", "--contender", "search"],
+        "search": [contenders, "--search", "--quick", *named("ours", "search", "ours_pdl", "search_pdl")],
         "frameworks": [python, "bench/frameworks", "--device", "cuda"],
         "models": [python, "bench/models.py"],
         "host": [python, "bench/host.py", "--program", str(programs / "moe_act_bench_host")],

@@ -24,8 +24,8 @@ Table = Callable[[dict[str, Any]], str]
 
 
 def section(title: str, words: str, folder: Path, make: Table, separator: str = "\n") -> Iterator[str]:
-    """A table for each file of the folder under a common text; nothing where there is no file."""
-    tables = [make(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))]
+    """A table for each file of the folder that has something to show, under a common text; nothing if none does."""
+    tables = [*filter(None, (make(json.loads(path.read_text())) for path in sorted(folder.glob("*.json"))))]
     if tables:
         yield f"### {title}\n\n{words}\n\n{separator.join(tables)}"
 
@@ -166,6 +166,12 @@ def performance_sections(results: Path) -> Iterator[str]:
         "or map entries per CTA; marked: in row order.",
         results / "search",
         gpu.search,
+    )
+    yield from section(
+        "The same under programmatic dependent launch",
+        "A chain of launches with metadata read early, workloads of at most 2 MiB.",
+        results / "search",
+        gpu.search_pdl,
     )
     yield from section(
         "The same for row conventions and scale layouts",

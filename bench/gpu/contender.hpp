@@ -46,6 +46,7 @@ using Contenders = std::vector<std::unique_ptr<Contender>>;
 
 inline constexpr const char* ours_name = "ours";  // what every result is compared with
 inline constexpr const char* search_name = "search";
+inline constexpr const char* search_pdl_name = "search_pdl";  // beside ours_pdl
 
 void add_before(Contenders& contenders);
 void add_reference(Contenders& contenders);

@@ -144,7 +144,7 @@ constexpr Convention conventions[] = {
 };
 
 Workload in_convention(const Convention& convention, Input input, const Routing& routing) {
-  const std::string format = input == Input::e4m3 ? "e4m3" : "bf16";
+  const std::string format = name_of(input);
   Workload workload{.name = "rows/" + std::string(convention.name) + "/" + format + "/" + std::to_string(routing.live),
                     .group = format + " in every row convention: H 2048",
                     .input = input,

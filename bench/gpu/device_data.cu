@@ -61,21 +61,33 @@ __device__ std::uint32_t e4m3_word(std::uint32_t random) {
 }
 
 // Either sign, magnitudes from 2^-7 to 4, evenly spread over the binades.
-__device__ std::uint32_t bf16_word(std::uint32_t random) {
+__device__ std::uint32_t float_word(std::uint32_t random, int bits, int mantissa_bits, int bias) {
+  const std::uint32_t mantissa = (1u << mantissa_bits) - 1;
   std::uint32_t word = 0;
-  for (int shift = 0; shift < 32; shift += 16) {
-    const std::uint32_t bits = random >> shift & 0xFFFF;
-    word |= ((bits & 0x8000) | (120 + (bits >> 7 & 0xFF) % 9) << 7 | (bits & 0x7F)) << shift;
+  for (int shift = 0; shift < 32; shift += bits) {
+    const std::uint32_t part = random >> shift;
+    const std::uint32_t sign = (part >> (bits - 1) & 1) << (bits - 1);
+    const std::uint32_t exponent = (bias - 7 + (part >> mantissa_bits) % 9) << mantissa_bits;
+    word |= (sign | exponent | (part & mantissa)) << shift;
   }
   return word;
 }
 
+__device__ std::uint32_t word_of(Input input, std::uint32_t random) {
+  switch (input) {
+    case Input::bf16: return float_word(random, 16, 7, 127);
+    case Input::fp16: return float_word(random, 16, 10, 15);
+    case Input::fp32: return float_word(random, 32, 23, 127);
+    default: return e4m3_word(random);
+  }
+}
+
 // Live rows of x; row_words 32-bit words each.
 __global__ void fill_x(std::uint32_t* x, std::int64_t row_words, const std::int64_t* live_rows, std::int64_t count,
-                       bool bf16) {
+                       Input input) {
   for (std::int64_t i = first_item(); i < count * row_words; i += item_step()) {
     const std::uint32_t random = random_word(static_cast<std::uint64_t>(i));
-    x[live_rows[i / row_words] * row_words + i % row_words] = bf16 ? bf16_word(random) : e4m3_word(random);
+    x[live_rows[i / row_words] * row_words + i % row_words] = word_of(input, random);
   }
 }
 
@@ -196,7 +208,7 @@ void DeviceData::fill(std::int64_t set) const {
   const std::int64_t live = workload_.valid_rows();
   const std::int64_t row_words = 2 * workload_.columns * workload_.element_bytes() / 4;
   over(live * row_words, fill_x, reinterpret_cast<std::uint32_t*>(x_.at(set)), row_words, live_rows(), live,
-       workload_.input == Input::bf16);
+       workload_.input);
   if (workload_.has_x_scale())
     over(live * workload_.x_scales().blocks(), fill_x_scale, x_scale_.at(set), workload_.x_scales(), live_rows(), live);
 }

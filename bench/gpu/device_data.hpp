@@ -21,7 +21,7 @@ inline void require(cudaError_t status, const char* call) {
 
 // The device pointers of one launch.
 struct Buffers {
-  const std::uint8_t* x = nullptr;          // [rows, 2H], e4m3 or bf16, up in the first half, gate in the second
+  const std::uint8_t* x = nullptr;          // [rows, 2H], up in the first half, gate in the second
   const float* x_scale = nullptr;           // e4m3 only; bytes where the workload's form is ue8m0. Plain scales:
                                             // [2H / 128, rows], scale(row, block) = x_scale[row + rows * block]
   std::uint8_t* out = nullptr;              // [rows, H], e4m3

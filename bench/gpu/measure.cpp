@@ -158,7 +158,7 @@ Measurement measure(const Workload& workload, const Contenders& contenders, cons
     const std::string geometry = timed[i]->geometry();
     if (!hot.empty()) keep_fastest(result.hot, hot[i], geometry);
     keep_fastest(result.cold, cold[i], geometry);
-    if (result.contender == search_name)
+    if (result.contender == search_name || result.contender == search_pdl_name)
       result.geometries.push_back({geometry, hot.empty() ? std::nullopt : std::optional(hot[i]), cold[i]});
   }
   return measurement;

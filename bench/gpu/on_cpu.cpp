@@ -9,8 +9,8 @@ namespace bench {
 namespace {
 
 moe_act::Problem problem_of(const Workload& workload, std::int64_t rows) {
-  const auto input = workload.has_x_scale() ? moe_act::Format::e4m3 : moe_act::Format::bf16;
-  auto problem = moe_act::Problem::contiguous(input, moe_act::Format::e4m3, rows, workload.columns);
+  auto problem = moe_act::Problem::contiguous(static_cast<moe_act::Format>(workload.input), moe_act::Format::e4m3, rows,
+                                              workload.columns);
   constexpr auto row_major = moe_act::ScaleLayout::row_major;
   problem.scales_of_x(row_major, static_cast<std::int32_t>(workload.x_form.block));
   if (workload.out_form.block == 0) return problem.set(moe_act::Scaling::row);
@@ -25,7 +25,7 @@ Agreement compare_with_cpu(const Workload& workload, const Sample& sample) {
   std::vector<std::uint8_t> out(sample.out.size());
   std::vector<float> out_scale(sample.out_scale.size());
   auto problem = problem_of(workload, sample.rows);
-  problem.x_alignment = workload.element_bytes() == 1 ? 1 : 2;  // a vector's memory
+  problem.x_alignment = static_cast<std::int32_t>(workload.element_bytes());  // a vector's memory
   problem.out_alignment = 1;
   const moe_act::Plan plan(problem);
   plan.launch({.x = sample.x.data(),

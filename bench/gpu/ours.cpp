@@ -76,8 +76,11 @@ class Alone : public Ours {
 // One of the ways in which the library could run a workload, chosen or not.
 class Alternative : public Ours {
  public:
-  explicit Alternative(std::size_t index) : Ours(search_name, moe_act::Pdl::off), index_(index) {}
+  Alternative(std::size_t index, moe_act::Pdl pdl)
+      : Ours(pdl == moe_act::Pdl::off ? search_name : search_pdl_name, pdl), index_(index) {}
   bool handles(const Workload& workload, const Device& device) const override {
+    constexpr std::int64_t small = 2 << 20;  // bytes up to which how CTAs start may decide between plans
+    if (pdl() != moe_act::Pdl::off && (!workload.is_plain() || workload.bytes() > small)) return false;
     return index_ < moe_act::launch_choices(problem_on(workload, device, pdl())).size();
   }
   void prepare(const Workload& workload, const Device& device) override {
@@ -101,7 +104,9 @@ void add_alone(Contenders& contenders) {
 }
 
 void add_search(Contenders& contenders) {
-  for (std::size_t index = 0; index < most_choices; ++index) contenders.push_back(std::make_unique<Alternative>(index));
+  for (const moe_act::Pdl pdl : {moe_act::Pdl::off, moe_act::Pdl::metadata_ready})
+    for (std::size_t index = 0; index < most_choices; ++index)
+      contenders.push_back(std::make_unique<Alternative>(index, pdl));
 }
 
 }  // namespace bench

@@ -110,7 +110,7 @@ std::string measurement_json(const Measurement& measurement) {
   return json::object(
       {{"name", json::text(workload.name)},
        {"group", json::text(workload.group)},
-       {"input", json::text(workload.input == Input::e4m3 ? "e4m3" : "bf16")},
+       {"input", json::text(name_of(workload.input))},
        {"columns", json::integer(workload.columns)},
        {"tokens", json::integer(workload.tokens)},
        {"top_k", json::integer(workload.top_k)},

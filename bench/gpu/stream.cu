@@ -54,7 +54,11 @@ class Stream : public Contender {
   bool handles(const Workload&, const Device&) const override { return true; }
   void prepare(const Workload& workload, const Device&) override {
     arguments_.count = workload.stream_vectors();
-    kernel_ = workload.stream_reads() == 2 ? stream_kernel<2, vectors> : stream_kernel<4, vectors>;
+    switch (workload.stream_reads()) {
+      case 2: kernel_ = stream_kernel<2, vectors>; break;
+      case 4: kernel_ = stream_kernel<4, vectors>; break;
+      default: kernel_ = stream_kernel<8, vectors>;
+    }
   }
   void launch(const Buffers& buffers, cudaStream_t stream) override {
     arguments_.in = reinterpret_cast<const uint4*>(buffers.x);

@@ -1,6 +1,7 @@
 #include "workload.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 #include <numeric>
 #include <utility>
 
@@ -41,6 +42,10 @@ std::string name_of(const ScaleForm& form) {
   return std::string(moe_act_option_name("x_scale_layout", layout)) + "-" + std::to_string(form.block);
 }
 
+std::string name_of(Input input) {
+  return moe_act_option_name("x_format", static_cast<std::int32_t>(input));
+}
+
 Workload dense_rows(std::string name, std::string group, Input input, std::int64_t rows, std::int64_t columns) {
   Workload workload{.name = std::move(name), .group = std::move(group), .input = input, .columns = columns};
   workload.tokens = workload.rows = workload.expected_rows = rows;
@@ -73,17 +78,23 @@ std::int64_t Workload::stream_vectors() const {
 
 std::vector<Workload> all_workloads() {
   std::vector<Workload> workloads;
-  for (const std::int64_t tokens : {1, 8, 32, 128, 256, 512, 1024, 2048, 4096, 16384})
+  for (const std::int64_t tokens : {1, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384})
     workloads.push_back(
         routed("routed/" + std::to_string(tokens), "e4m3 through the map: H 2048, top 8 of 256 experts", tokens, 1));
   for (const std::int64_t ranks : {8, 32})
-    for (const std::int64_t tokens : {32, 128, 1024, 4096, 16384})
+    for (const std::int64_t tokens : {32, 64, 128, 512, 1024, 4096, 16384})
       workloads.push_back(routed("parallel-" + std::to_string(ranks) + "/" + std::to_string(tokens),
                                  "the same, one part in 8 or 32 of the experts on this GPU", tokens, ranks));
-  for (const std::int64_t rows : {32, 2048, 8192, 131072})
-    workloads.push_back(
-        dense_rows("bf16/" + std::to_string(rows), "bf16 dense rows: H 2048", Input::bf16, rows, deepseek_columns));
-  for (const std::int64_t rows : {32768, 131072})
+  const auto add_dense = [&](Input input, std::initializer_list<std::int64_t> row_counts) {
+    const std::string name = name_of(input);
+    for (const std::int64_t rows : row_counts)
+      workloads.push_back(
+          dense_rows(name + "/" + std::to_string(rows), name + " dense rows: H 2048", input, rows, deepseek_columns));
+  };
+  add_dense(Input::bf16, {32, 2048, 8192, 131072});
+  add_dense(Input::fp16, {32, 8192});
+  add_dense(Input::fp32, {32, 8192});
+  for (const std::int64_t rows : {16384, 32768, 131072})
     workloads.push_back(dense_rows("consecutive/" + std::to_string(rows), "e4m3 rows in their own order: H 2048",
                                    Input::e4m3, rows, deepseek_columns));
   for (const std::int64_t columns : {192, 768, 1408, 2880, 7168, 14336})

@@ -16,7 +16,12 @@ inline constexpr std::int64_t ceil_div(std::int64_t value, std::int64_t divisor)
   return (value + divisor - 1) / divisor;
 }
 
-enum class Input { e4m3, bf16 };
+enum class Input : std::int32_t {
+  e4m3 = MOE_ACT_FORMAT_E4M3,
+  bf16 = MOE_ACT_FORMAT_BF16,
+  fp16 = MOE_ACT_FORMAT_FP16,
+  fp32 = MOE_ACT_FORMAT_FP32
+};
 
 struct Workload {
   std::string name;  // "routed/1024"; what --only looks into
@@ -52,7 +57,7 @@ struct Workload {
   std::int64_t capacity() const { return masked() ? experts * rows : rows; }
   // Rows to look at, valid or not.
   std::int64_t units() const { return mapped() ? tokens * top_k : rows; }
-  std::int64_t element_bytes() const { return input == Input::e4m3 ? 1 : 2; }
+  std::int64_t element_bytes() const { return input == Input::e4m3 ? 1 : input == Input::fp32 ? 4 : 2; }
   bool has_x_scale() const { return input == Input::e4m3; }
   ScaleTensor x_scales() const { return {x_form, rows, 2 * columns}; }
   ScaleTensor out_scales() const { return {out_form, rows, columns}; }
@@ -68,6 +73,9 @@ struct Workload {
   std::int64_t stream_reads() const { return 2 * element_bytes(); }
   std::int64_t stream_vectors() const;
 };
+
+// "e4m3"
+std::string name_of(Input input);
 
 Workload dense_rows(std::string name, std::string group, Input input, std::int64_t rows, std::int64_t columns);
 

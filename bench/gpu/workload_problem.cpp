@@ -39,9 +39,8 @@ void state_scales(moe_act_problem& problem, const Workload& workload) {
 }  // namespace
 
 moe_act_problem problem_of(const Workload& workload, int device) {
-  const bool e4m3 = workload.input == Input::e4m3;
   moe_act_problem problem;
-  moe_act_problem_init(&problem, e4m3 ? MOE_ACT_FORMAT_E4M3 : MOE_ACT_FORMAT_BF16, MOE_ACT_FORMAT_E4M3, workload.rows,
+  moe_act_problem_init(&problem, static_cast<std::int32_t>(workload.input), MOE_ACT_FORMAT_E4M3, workload.rows,
                        workload.columns);
   problem.device_type = MOE_ACT_DEVICE_CUDA;
   problem.device_id = device;

@@ -101,16 +101,25 @@ def against_published(result: dict[str, Any]) -> str:
     return f"{source(result['environment'])}:\n\n{table(titles, rows, left=1)}"
 
 
-def search(result: dict[str, Any]) -> str:
+def search(result: dict[str, Any], ours: str = "ours", searched: str = "search") -> str:
     """The plan that the planner makes beside the fastest of all plans that it could make."""
     rows = []
     for workload in result["workloads"]:
         found = by_contender(workload)
-        best = min(found["search"]["geometries"], key=lambda timing: timing["cold"])
-        rows.append([workload["name"], times(found["ours"]), times(found["search"])])
-        rows[-1] += [ratio(found["ours"], found["search"]), found["ours"]["cold"]["geometry"], best["geometry"]]
+        if searched not in found:
+            continue
+        best = min(found[searched]["geometries"], key=lambda timing: timing["cold"])
+        rows.append([workload["name"], times(found[ours]), times(found[searched])])
+        rows[-1] += [ratio(found[ours], found[searched]), found[ours]["cold"]["geometry"], best["geometry"]]
+    if not rows:
+        return ""
     titles = ["workload", "ours", "fastest", "ours / fastest", "our plan", "fastest plan, cold"]
     return f"{source(result['environment'])}:\n\n{table(titles, rows, left=1)}"
+
+
+def search_pdl(result: dict[str, Any]) -> str:
+    """The same in chains of programmatic dependent launches; small workloads."""
+    return search(result, "ours_pdl", "search_pdl")
 
 
 def counters(result: dict[str, Any]) -> str:

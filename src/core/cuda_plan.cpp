@@ -264,7 +264,11 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   // many warps. Many outputs: as many independent full-width loads per lane as registers allow.
   // A CTA is started for every entry, live or not: few of them may be for nothing.
   const double started = std::max(outputs_per_sm, possible_outputs_per_sm / 4);
-  if (started <= 3'000) preferred.push_back({Schedule::rows, 4, 1, started <= 1'000 ? 4 : 16, 0, false});
+  // Under programmatic dependent launch CTAs start slowly: 1024 of them, most for nothing, took 1.9 us, but 512 larger
+  // ones for four times the entries 1.5 (H100, 2026-11-23). To be confirmed for these entries.
+  const bool slow_starts = problem.pdl() != Pdl::off && entries_per_live_row >= 4 && possible_outputs_per_sm >= 2'000;
+  if (started <= 3'000 && !slow_starts)
+    preferred.push_back({Schedule::rows, 4, 1, started <= 1'000 ? 4 : 16, 0, false});
   const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,
                           false};
   // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.

@@ -15,7 +15,7 @@ struct DeviceInfo {
   std::int32_t memory_gigabytes_per_second;  // what clock and bus width allow; 0 = unknown
   std::int64_t l2_bytes;
 
-  int capability() const { return compute_capability_major * 10 + compute_capability_minor; }
+  std::int64_t capability() const { return std::int64_t{10} * compute_capability_major + compute_capability_minor; }
 };
 
 // What there is to choose. Everything else follows from it; results do not depend on it.

@@ -176,6 +176,24 @@ TEST("memory that outruns instructions asks for CTAs of one warp, unless depende
   }
 }
 
+TEST("where dependents start early, few live rows take few large CTAs") {
+  moe_act_problem few_live = with_map(problem_of(Format::e4m3, Format::e4m3, 256, 2048), 256);
+  few_live.expected_rows = 8;
+  moe_act_problem all_live = with_map(problem_of(Format::e4m3, Format::e4m3, 64, 2048), 64);
+  moe_act_problem one_token = with_map(problem_of(Format::e4m3, Format::e4m3, 8, 2048), 8);
+  one_token.expected_rows = 1;
+  const auto ctas = [](moe_act_problem problem, std::int32_t pdl) {
+    problem.pdl = pdl;
+    const moe_act_plan_info info = info_of(problem, h100);
+    return info.grid_x * info.grid_y;
+  };
+  for (const std::int32_t pdl : {MOE_ACT_PDL_ON, MOE_ACT_PDL_METADATA_READY}) {
+    CHECK(4 * ctas(few_live, pdl) <= ctas(few_live, MOE_ACT_PDL_OFF), "pdl ", pdl);
+    CHECK_EQUAL(ctas(all_live, pdl), ctas(all_live, MOE_ACT_PDL_OFF), "pdl ", pdl);
+    CHECK_EQUAL(ctas(one_token, pdl), ctas(one_token, MOE_ACT_PDL_OFF), "pdl ", pdl);
+  }
+}
+
 TEST("a choice that cannot be is refused by name") {
   const Problem problem(problem_of(Format::e4m3, Format::e4m3, 100, 2048));
   struct Case {

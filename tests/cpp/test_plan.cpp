@@ -133,6 +133,7 @@ TEST("devices that cannot run it are refused") {
       {9, 0, Pdl::on, {}},
       {10, 0, Pdl::metadata_ready, {}},
       {12, 1, Pdl::on, {}},
+      {INT32_MAX, INT32_MAX, Pdl::metadata_ready, {}},
   };
   for (const Case& c : cases) {
     moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, 128, 2048);

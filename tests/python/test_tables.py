@@ -138,6 +138,10 @@ def test_the_search_shows_how_far_from_the_fastest_plan_ours_is() -> None:
     ]
     shown = rows(gpu.search({"environment": ENVIRONMENT, "workloads": [searched]}))[2]
     assert shown[:4] == ["routed/1", "4.00 / 6.00", "4.00 / 5.00", "1.00 / 1.20"] and shown[-1] == "b"
+    assert gpu.search_pdl({"environment": ENVIRONMENT, "workloads": [searched]}) == ""
+    for result, name in zip(searched["results"], ("ours_pdl", "search_pdl"), strict=True):
+        result["contender"] = name
+    assert rows(gpu.search_pdl({"environment": ENVIRONMENT, "workloads": [searched]}))[2] == shown
 
 
 def test_errors_of_experts_show_what_was_measured() -> None:

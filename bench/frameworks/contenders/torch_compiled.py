@@ -93,7 +93,6 @@ ON_GPU_LARGE = (
     Way("max-autotune, by reciprocal", by_reciprocal, AUTOTUNED),
     Way("default, results given", into(gated_act_quant), {}, GivenCall),
     Way("coordinate descent", gated_act_quant, COORDINATE_DESCENT),
-    Way("coordinate descent", gated_act_quant, COORDINATE_DESCENT),
     Way("coordinate descent, by reciprocal", by_reciprocal, COORDINATE_DESCENT),
 )
 LARGE_ROWS = 2048
