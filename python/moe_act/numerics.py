@@ -20,8 +20,8 @@ class Numerics:
 
     preset: the one to begin with.
     product_rounding: what is rounded to the format of ``x`` before the largest magnitude of a block is taken.
-    smallest_amax: that magnitude counts as at least this.
-    smallest_scale: a scale is at least this, from 2**-126.
+    smallest_amax: that magnitude counts as at least this; 0 is the preset's, too.
+    smallest_scale: a scale is at least this, from 2**-126; 0 is the preset's, too.
     quantization: codes are quotients by the scale ("divide"), products with its reciprocal ("multiply"), or all of it
         is done in bfloat16 ("multiply_bf16").
     clamp_rounding: "input": gate and up are rounded to the format of ``x`` when they are clamped, after scale and bias.

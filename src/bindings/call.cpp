@@ -123,11 +123,12 @@ void parse_numerics(moe_act_options& options, nb::handle numerics) {
   options.smallest_scale = parse_float("smallest_scale", part("smallest_scale"));
 }
 
-// alpha, beta or limit where it is a number; tensors are imported with the others.
+// alpha, beta or limit where it is a number; tensors, which are imported with the others, take the place of a plan's.
 void parse_parameter(const char* name, nb::handle value, std::int32_t& from, float& number) {
-  if (!is_number(value)) return;
-  from = MOE_ACT_PARAMETER_SCALAR;
-  number = parse_float(name, value);
+  if (value.is_none()) return;
+  const bool is_scalar = is_number(value);
+  from = is_scalar ? MOE_ACT_PARAMETER_SCALAR : MOE_ACT_PARAMETER_NONE;
+  number = is_scalar ? parse_float(name, value) : 0.0f;
 }
 
 std::int32_t parse_block(const char* option, nb::handle number) {

@@ -66,6 +66,11 @@ inline constexpr Option known_options[] = {
        {"gelu_tanh", MOE_ACT_ACTIVATION_GELU_TANH},
        {"relu", MOE_ACT_ACTIVATION_RELU},
        {"relu2", MOE_ACT_ACTIVATION_RELU2}}}},
+    // alpha, beta and limit
+    {"parameter",
+     {{{"none", MOE_ACT_PARAMETER_NONE},
+       {"number", MOE_ACT_PARAMETER_SCALAR},
+       {"one for each expert", MOE_ACT_PARAMETER_PER_EXPERT}}}},
     {"preset",
      {{{"flashinfer", MOE_ACT_PRESET_FLASHINFER},
        {"deepgemm", MOE_ACT_PRESET_DEEPGEMM},

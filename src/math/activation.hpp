@@ -112,10 +112,12 @@ MOE_ACT_HOST_DEVICE float tanh(float x) {
   return x != x ? x : from_bits(to_bits(result) | (to_bits(x) & sign_mask));
 }
 
-// bound * tanh(x / bound)
+// bound * tanh(x / bound), which is x far below the bound: there the quotient may be below 2^-126 and say nothing of x.
 template <typename Unit>
 MOE_ACT_HOST_DEVICE float bounded(float x, float bound) {
-  return bound * tanh<Unit>(x * Unit::reciprocal(bound));
+  const float ratio = x * Unit::reciprocal(bound);
+  const float magnitude = from_bits(to_bits(ratio) & magnitude_mask);
+  return magnitude < 0x1p-12f ? x : bound * tanh<Unit>(ratio);
 }
 
 // The activation of a gate that has been clamped, before it is itself.

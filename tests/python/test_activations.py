@@ -36,6 +36,17 @@ def test_special_values(activation: str, gate: float, up: float | None, options:
     assert report.ok, report.message
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("bounds", [(2.0**-126, 25.0), (4.0, 1e20), (1e30, 25.0), (1e38, 1e38)])
+def test_situ_at_every_distance_from_its_bounds(bounds: tuple[float, float], device: str) -> None:
+    """Where gate / bound is below the smallest normal number, too."""
+    x = np.random.default_rng(0).standard_normal((120, 2 * COLUMNS)).astype(F32)
+    x *= np.exp2(np.arange(-60, 60, dtype=F32))[:, None]
+    options = {"activation": "situ", "gate_bound": bounds[0], "up_bound": bounds[1], "out_format": "fp32"}
+    report = oracle.check(x, out=run(device, x=x, **options).out, **options)
+    assert report.ok, report.message
+
+
 def halves(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return tuple(rng.standard_normal((2, ROWS, COLUMNS)).astype(F32) * 3)

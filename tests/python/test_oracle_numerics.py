@@ -6,6 +6,7 @@ from typing import Any
 
 import fp32_model
 import ml_dtypes
+import moe_act
 import numpy as np
 import pytest
 from moe_act import Numerics, oracle
@@ -189,11 +190,19 @@ def test_clamps_round_to_the_input() -> None:
     [
         ("cutlass", {}, "numerics: expected flashinfer or deepgemm"),
         ("vllm_masked", {}, "numerics: expected input of bf16, got fp32"),
-        ("te_mxfp8", {}, "numerics: te_mxfp8 is for ue8m0 scales of 32 columns"),
-        ("te_mxfp8", {"out_block": 32}, "numerics: te_mxfp8 is for ue8m0 scales of 32 columns"),
+        ("te_mxfp8", {"out_block": 128}, "numerics: te_mxfp8 is for ue8m0 scales of 32 columns"),
+        ("te_mxfp8", {"out_scale_format": "fp32"}, "numerics: te_mxfp8 is for ue8m0 scales of 32 columns"),
         (Numerics(quantization="shift"), {}, "quantization: expected divide or multiply"),  # type: ignore[arg-type]
     ],
 )
 def test_numerics_that_do_not_fit(numerics: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         oracle.reference(np.ones((2, 8), F32), numerics=numerics, **options)
+
+
+def test_what_is_not_said_means_what_it_means_to_the_library() -> None:
+    """te_mxfp8 brings its form of scales; a smallest amax of 0 is the preset's."""
+    x = inputs("fp32", special=False)
+    for options in ({"numerics": "te_mxfp8"}, {"numerics": Numerics("deepgemm", smallest_amax=0.0)}):
+        report = oracle.check(x, **moe_act.gated_act_quant(x, **options)._asdict(), **options)
+        assert report.ok, report.message

@@ -247,6 +247,23 @@ def test_what_a_plan_was_not_made_for(name: str, device: str) -> None:
     assert not (get(call["out"])[[0, 1, 3, 5]] == cases.POISON).any()
 
 
+def test_parameters_that_a_plan_was_not_made_for() -> None:
+    x, limits = np.ones((4, 256), np.float32), np.ones(2, np.float32)
+    rows = moe_act.rows.ExpertOffsets(np.int32([0, 1, 4]))
+    for planned, given, says in (
+        (7.0, 8.0, "7.000000, got 8.000000"),
+        (7.0, limits, "'number', got 'one for each expert'"),
+        (limits, 7.0, "'one for each expert', got 'number'"),
+        (limits, None, "'one for each expert', got 'none'"),
+        (None, 7.0, "'none', got 'number'"),
+    ):
+        plan = moe_act.plan(x, rows=rows, limit=planned)
+        with pytest.raises(ValueError, match=f"^limit: the plan was made for {re.escape(says)}$"):
+            plan.run(x, rows=rows, limit=given)
+    plan = moe_act.plan(x, rows=rows, limit=7.0)
+    assert same_bytes(plan.run(x, rows=rows).out, plan.run(x, rows=rows, limit=7.0).out)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_better_alignment_than_promised_is_good(device: str) -> None:
     case = Case("bf16", "block", rows=7, columns=384, misaligned=True)

@@ -143,7 +143,7 @@ class Case:
     @property
     def block(self) -> int:
         """Columns of a result that share a scale."""
-        return self.columns if self.scaling == "row" else self.out_block or 128
+        return self.columns if self.scaling == "row" else self.out_block or (32 if self.rule.mx else 128)
 
     def exponents(self, argument: str) -> bool:
         """Are the scales ue8m0?"""
@@ -151,7 +151,9 @@ class Case:
         layout, format = (
             (self.x_scale_layout, self.x_scale_format) if inputs else (self.out_scale_layout, self.out_scale_format)
         )
-        return layout in ("packed_ue8m0", "swizzled_128x4") or format == "ue8m0"
+        if format is None:
+            return layout in ("packed_ue8m0", "swizzled_128x4") or (self.rule.mx and not inputs)
+        return format == "ue8m0"
 
     def chunks(self, only: ArrayLike | None = None) -> list[Array]:
         """The rows that have a result, or `only` some of them: ascending, each once, a few at a time."""

@@ -74,7 +74,7 @@ def rule_of(numerics: Any) -> Rule:
     if numerics is not name:
         parts = ("product_rounding", "smallest_amax", "smallest_scale", "quantization", "clamp_rounding")
         given = {part: getattr(numerics, part) for part in parts}
-        rule = replace(rule, **{part: value for part, value in given.items() if value is not None})
+        rule = replace(rule, **{part: value for part, value in given.items() if value})  # 0 is the preset's
     known("product_rounding", rule.product_rounding, "none", "product", "activation_and_product")
     known("quantization", rule.quantization, "divide", "multiply", "multiply_bf16")
     known("clamp_rounding", rule.clamp_rounding, "none", "input")
