@@ -4,8 +4,8 @@
 
 Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the benchmarks,
 and writes DIRECTORY/<gpu>.json with everything that was found, and the benchmarks' figures to contenders.json,
-conventions.json, search.json, frameworks.json, models.json, host.json and, where transformers is installed, experts.json
-beside it. Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and pytest have to be there. The
+conventions.json, search.json, frameworks.json, models.json, host.json and, where transformers is installed,
+experts.json beside it. Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and pytest have to be there. The
 commit is read from git, or from MOE_ACT_COMMIT where there is no .git.
 """
 
