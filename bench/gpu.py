@@ -5,8 +5,8 @@
 Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the benchmarks,
 and writes DIRECTORY/<gpu>.json with everything that was found, and the benchmarks' figures to contenders.json,
 conventions.json, search.json, frameworks.json, models.json, host.json and, where transformers is installed,
-experts.json beside it. Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and pytest have to be there. The
-commit is read from git, or from MOE_ACT_COMMIT where there is no .git.
+experts.json beside it. Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and pytest have to
+be there. MOE_ACT_COMMIT names the commit where git does not.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tables.published import REFERENCE_SYSTEM, published
 # Programs that launch every kernel without a framework: each buffer is an allocation of its own.
 KERNEL_TESTS = ("test_gpu_kernels", "test_gpu_conventions")
 # racecheck looks at shared memory, which only the kernels of the second program have.
+MEASUREMENTS = ("contenders", "conventions", "search", "frameworks", "models", "host", "experts")
 SANITIZERS = {tool: KERNEL_TESTS for tool in ("memcheck", "initcheck", "synccheck")} | {"racecheck": KERNEL_TESTS[1:]}
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
 
@@ -132,7 +133,7 @@ def sanitize(tool: str, tests: Path) -> dict[str, Any]:
     return {**report, "findings": sum(known) if len(known) == len(findings) else None}
 
 
-def measure(programs: Path, out: Path) -> dict[str, dict[str, Any]]:
+def measure(programs: Path, out: Path, only: list[str]) -> dict[str, dict[str, Any]]:
     """The library against others, compared before they are timed: in C++, in every convention and layout, every plan it
     could make, from Python, by every model; and what a call costs the host."""
     contenders, python = str(programs / "moe_act_bench"), sys.executable
@@ -151,7 +152,8 @@ def measure(programs: Path, out: Path) -> dict[str, dict[str, Any]]:
     if importlib.util.find_spec("transformers") is not None:
         commands["experts"] = [python, "bench/experts.py", "--device", "cuda"]
     steps = {}
-    for name, command in commands.items():
+    for name in [name for name in commands if name in only]:
+        command = commands[name]
         done, seconds = run(name, [*command, "--json", str(out / f"{name}.json")])
         (out / f"{name}.txt").write_text(done.stdout)
         steps[name] = {"ok": done.returncode == 0, "seconds": round(seconds, 1)}
@@ -162,6 +164,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory for the JSON and the logs")
     parser.add_argument("--skip-build", action="store_true", help="test what is installed")
+    parser.add_argument("--measurements", nargs="*", default=[*MEASUREMENTS], choices=MEASUREMENTS)
     parser.add_argument("--sanitizers", nargs="*", default=[*SANITIZERS], choices=SANITIZERS)
     options = parser.parse_args()
     out = options.out.resolve()
@@ -187,7 +190,7 @@ def main() -> int:
     if result["command"]:
         del result["command"]["arguments"]  # they name folders of the machine that ran it
 
-    result["measurements"] = measure(cpp_tests.parents[1], out)
+    result["measurements"] = measure(cpp_tests.parents[1], out, options.measurements)
 
     parts = [result.get("build", {"ok": True}), result["tests"], result["ctest"], *result["sanitizers"].values()]
     parts += result["measurements"].values()
