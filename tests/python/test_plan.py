@@ -291,10 +291,10 @@ def test_how_a_plan_is_run() -> None:
     assert same_bytes(moe_act.Plan.run(plan, x, None, validate=True).out, expected)
 
     refused: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
-        ("missing required argument 'x'", (), {"out": None}),
+        ("missing 1 required positional argument: 'x'", (), {"out": None}),
         ("got multiple values for argument 'x_scale'", (x, None), {"x_scale": None}),
         ("got an unexpected keyword argument 'gate'", (x,), {"gate": "first_half"}),
-        ("takes at most 2 positional arguments, 3 were given", (x, None, None), {}),
+        ("takes from 1 to 2 positional arguments but 3 were given", (x, None, None), {}),
     ]
     for says, positional, named in refused:
         with pytest.raises(TypeError, match=f"^{re.escape(f'run() {says}')}$"):
