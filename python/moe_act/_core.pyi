@@ -4,7 +4,7 @@ The compiled part of moe_act; the documented face is the package itself.
 
 from typing import Any
 
-import moe_act._frameworks
+from moe_act._frameworks import Result, RowConvention
 
 
 class DeviceInfo:
@@ -94,7 +94,7 @@ class Plan:
         Results do not depend on which one runs. Empty on the CPU.
         """
 
-    def run(self, x: Any, x_scale: Any = None, *, out: Any = None, out_scale: Any = None, static_scale: Any = None, expanded_idx_to_permuted_idx: Any = None, total_num_padded_tokens: Any = None, rows: moe_act._frameworks.RowConvention | None = None, bias: Any = None, alpha: Any = None, beta: Any = None, limit: Any = None, weight: Any = None, out_unquantized: Any = None, stream: Any = None, validate: bool = False) -> moe_act._frameworks.Result:
+    def run(self, x: Any, x_scale: Any = None, *, out: Any = None, out_scale: Any = None, static_scale: Any = None, expanded_idx_to_permuted_idx: Any = None, total_num_padded_tokens: Any = None, rows: RowConvention | None = None, bias: Any = None, alpha: Any = None, beta: Any = None, limit: Any = None, weight: Any = None, out_unquantized: Any = None, stream: Any = None, validate: bool = False) -> Result:
         """
         Launch the plan for these tensors; the arguments are those of :func:`moe_act.gated_act_quant`.
 
@@ -107,9 +107,10 @@ class Plan:
             ValueError: a tensor is not what the plan was made for; the text says in what.
         """
 
-def gated_act_quant(x: object | None, x_scale: object | None, out: object | None, out_scale: object | None, static_scale: object | None, expanded_idx_to_permuted_idx: object | None, total_num_padded_tokens: object | None, rows: object | None, x_format: object | None, x_scale_layout: object | None, x_scale_format: object | None, x_block: object | None, out_format: object | None, out_scaling: object | None, out_scale_layout: object | None, out_scale_format: object | None, out_block: object | None, scale_rounding: object | None, activation: object | None, gate: object | None, bias: object | None, alpha: object | None, beta: object | None, limit: object | None, gate_bound: object | None, up_bound: object | None, interleave: object | None, weight: object | None, out_unquantized: object | None, unquantized_format: object | None, numerics: object | None, padding: object | None, pdl: object | None, expected_rows: object | None, stream: object | None, validate: object) -> moe_act._frameworks.Result: ...
-
-def plan(x: object | None, x_scale: object | None, out: object | None, out_scale: object | None, static_scale: object | None, expanded_idx_to_permuted_idx: object | None, total_num_padded_tokens: object | None, rows: object | None, x_format: object | None, x_scale_layout: object | None, x_scale_format: object | None, x_block: object | None, out_format: object | None, out_scaling: object | None, out_scale_layout: object | None, out_scale_format: object | None, out_block: object | None, scale_rounding: object | None, activation: object | None, gate: object | None, bias: object | None, alpha: object | None, beta: object | None, limit: object | None, gate_bound: object | None, up_bound: object | None, interleave: object | None, weight: object | None, out_unquantized: object | None, unquantized_format: object | None, numerics: object | None, padding: object | None, pdl: object | None, expected_rows: object | None, device: object | None) -> Plan: ...
+def function(name: str, module: str, text: str) -> object:
+    """
+    The function of the public face that has this name, with its signature and documentation as text.
+    """
 
 def version() -> str: ...
 

@@ -1,8 +1,10 @@
-"""The documented functions. Facts are extracted and judged in the compiled module; nothing is validated here."""
+"""The documented functions, as declarations: everything happens in the compiled module."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, cast
 
 from . import _core
 from ._frameworks import Result, RowConvention
@@ -22,9 +24,24 @@ Interleave = Literal[1, 8, 32]
 PlainFormat = Literal["bf16", "fp16", "fp32"]
 Padding = Literal["skip", "zero"]
 Pdl = Literal["off", "on", "metadata_ready"]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def gated_act_quant(
+def _compiled(declaration: Function) -> Function:
+    """The compiled function of that name, with the parameters, defaults and documentation of its declaration.
+
+    Python calls it without a function of its own in between, to which every parameter costs time, given or not.
+    """
+    bare = [
+        parameter.replace(annotation=parameter.empty)
+        for parameter in inspect.signature(declaration).parameters.values()
+    ]
+    text = f"{declaration.__name__}{inspect.Signature(bare)}\n--\n\n{inspect.getdoc(declaration) or ''}"
+    return cast(Function, _core.function(declaration.__name__, __package__, text))
+
+
+@_compiled
+def gated_act_quant(  # type: ignore[empty-body]
     x: Any,
     x_scale: Any = None,
     *,
@@ -144,47 +161,10 @@ def gated_act_quant(
         NotImplementedError: meaningful, but not supported by this build or device.
         RuntimeError: CUDA reported an error.
     """
-    return _core.gated_act_quant(
-        x,
-        x_scale,
-        out,
-        out_scale,
-        static_scale,
-        expanded_idx_to_permuted_idx,
-        total_num_padded_tokens,
-        rows,
-        x_format,
-        x_scale_layout,
-        x_scale_format,
-        x_block,
-        out_format,
-        out_scaling,
-        out_scale_layout,
-        out_scale_format,
-        out_block,
-        scale_rounding,
-        activation,
-        gate,
-        bias,
-        alpha,
-        beta,
-        limit,
-        gate_bound,
-        up_bound,
-        interleave,
-        weight,
-        out_unquantized,
-        unquantized_format,
-        numerics,
-        padding,
-        pdl,
-        expected_rows,
-        stream,
-        validate,
-    )
 
 
-def plan(
+@_compiled
+def plan(  # type: ignore[empty-body]
     x: Any,
     x_scale: Any = None,
     *,
@@ -237,40 +217,3 @@ def plan(
     Raises:
         The errors of :func:`gated_act_quant`.
     """
-    return _core.plan(
-        x,
-        x_scale,
-        out,
-        out_scale,
-        static_scale,
-        expanded_idx_to_permuted_idx,
-        total_num_padded_tokens,
-        rows,
-        x_format,
-        x_scale_layout,
-        x_scale_format,
-        x_block,
-        out_format,
-        out_scaling,
-        out_scale_layout,
-        out_scale_format,
-        out_block,
-        scale_rounding,
-        activation,
-        gate,
-        bias,
-        alpha,
-        beta,
-        limit,
-        gate_bound,
-        up_bound,
-        interleave,
-        weight,
-        out_unquantized,
-        unquantized_format,
-        numerics,
-        padding,
-        pdl,
-        expected_rows,
-        device,
-    )

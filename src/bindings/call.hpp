@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include <array>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -42,6 +43,20 @@ using PlanHandle = std::unique_ptr<moe_act_plan, PlanDeleter>;
 struct Arguments {
   nb::handle x, x_scale, out, out_scale, static_scale, expanded_idx_to_permuted_idx, total_num_padded_tokens, rows,
       bias, alpha, beta, limit, weight, out_unquantized;
+  static constexpr std::array names{"x",
+                                    "x_scale",
+                                    "out",
+                                    "out_scale",
+                                    "static_scale",
+                                    "expanded_idx_to_permuted_idx",
+                                    "total_num_padded_tokens",
+                                    "rows",
+                                    "bias",
+                                    "alpha",
+                                    "beta",
+                                    "limit",
+                                    "weight",
+                                    "out_unquantized"};
 };
 
 // The options under their public names: first those that are a str each, then ints, floats, and a str or a
@@ -50,6 +65,26 @@ struct OptionNames {
   nb::handle x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
       x_scale_format, out_scale_format, scale_rounding, unquantized_format, x_block, out_block, expected_rows,
       interleave, gate_bound, up_bound, numerics;
+  static constexpr std::array names{"x_format",
+                                    "x_scale_layout",
+                                    "out_format",
+                                    "out_scaling",
+                                    "out_scale_layout",
+                                    "activation",
+                                    "gate",
+                                    "padding",
+                                    "pdl",
+                                    "x_scale_format",
+                                    "out_scale_format",
+                                    "scale_rounding",
+                                    "unquantized_format",
+                                    "x_block",
+                                    "out_block",
+                                    "expected_rows",
+                                    "interleave",
+                                    "gate_bound",
+                                    "up_bound",
+                                    "numerics"};
 };
 
 // What a moe_act.rows object says, or a map, or nothing.

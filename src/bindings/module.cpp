@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings/call.hpp"
+#include "bindings/functions.hpp"
 #include "bindings/plan.hpp"
 
 namespace {
@@ -12,10 +13,6 @@ namespace {
 namespace nb = nanobind;
 using namespace moe_act::python;
 using Name = std::optional<std::string>;
-
-struct DeviceInfo {
-  moe_act_device_info info;
-};
 
 nb::object text_or_none(const char* text) {
   return text == nullptr ? nb::object(nb::none()) : nb::object(nb::str(text));
@@ -58,110 +55,6 @@ nb::dict problem_dict(const moe_act_problem& problem) {
   dict["x_alignment"] = problem.x_alignment;
   dict["out_alignment"] = problem.out_alignment;
   return dict;
-}
-
-// Results that the library allocates hold nothing of what memory held before, where padding can be told.
-std::int32_t padding_of(const moe_act_options& options, const moe_act_problem& problem, const Call& call) {
-  if (options.padding != 0 || !call.allocates(problem)) return problem.padding;
-  const bool by_id = problem.sorted_rows == MOE_ACT_SORTED_ROWS_ID;
-  const bool padded = problem.row_kind != MOE_ACT_ROWS_DENSE || problem.expert_tiles > 0 ||
-                      problem.out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
-  const bool known = problem.row_kind != MOE_ACT_ROWS_EXPANDED_TO_PERMUTED && !by_id;
-  return padded && known ? MOE_ACT_PADDING_ZERO : problem.padding;
-}
-
-Result gated_act_quant(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale, nb::handle static_scale,
-                       nb::handle map, nb::handle total, nb::handle rows, nb::handle x_format,
-                       nb::handle x_scale_layout, nb::handle x_scale_format, nb::handle x_block, nb::handle out_format,
-                       nb::handle out_scaling, nb::handle out_scale_layout, nb::handle out_scale_format,
-                       nb::handle out_block, nb::handle scale_rounding, nb::handle activation, nb::handle gate,
-                       nb::handle bias, nb::handle alpha, nb::handle beta, nb::handle limit, nb::handle gate_bound,
-                       nb::handle up_bound, nb::handle interleave, nb::handle weight, nb::handle out_unquantized,
-                       nb::handle unquantized_format, nb::handle numerics, nb::handle padding, nb::handle pdl,
-                       nb::handle expected_rows, nb::handle stream, nb::handle validate) {
-  moe_act_options options = parse({x_format,
-                                   x_scale_layout,
-                                   out_format,
-                                   out_scaling,
-                                   out_scale_layout,
-                                   activation,
-                                   gate,
-                                   padding,
-                                   pdl,
-                                   x_scale_format,
-                                   out_scale_format,
-                                   scale_rounding,
-                                   unquantized_format,
-                                   x_block,
-                                   out_block,
-                                   expected_rows,
-                                   interleave,
-                                   gate_bound,
-                                   up_bound,
-                                   numerics});
-  options.workspace_limit = workspace_limit_of(x);
-  const Arguments arguments{x,    x_scale, out,   out_scale, static_scale, map,    total,
-                            rows, bias,    alpha, beta,      limit,        weight, out_unquantized};
-  parse_parameters(options, arguments);
-  const RowArguments row_arguments(arguments);
-  row_arguments.apply_to(options);
-  Call call(arguments, row_arguments, stream);
-  moe_act_problem problem = call.describe(options);
-  options.padding = padding_of(options, problem, call);
-  if (call.allocate(problem)) problem = call.describe(options);
-  const auto plan = recent_plan(problem);
-  return call.launch(plan.get(), workspace_bytes_of(plan.get()), truth(validate));
-}
-
-Plan make_reusable_plan(nb::handle x, nb::handle x_scale, nb::handle out, nb::handle out_scale, nb::handle static_scale,
-                        nb::handle map, nb::handle total, nb::handle rows, nb::handle x_format,
-                        nb::handle x_scale_layout, nb::handle x_scale_format, nb::handle x_block, nb::handle out_format,
-                        nb::handle out_scaling, nb::handle out_scale_layout, nb::handle out_scale_format,
-                        nb::handle out_block, nb::handle scale_rounding, nb::handle activation, nb::handle gate,
-                        nb::handle bias, nb::handle alpha, nb::handle beta, nb::handle limit, nb::handle gate_bound,
-                        nb::handle up_bound, nb::handle interleave, nb::handle weight, nb::handle out_unquantized,
-                        nb::handle unquantized_format, nb::handle numerics, nb::handle padding, nb::handle pdl,
-                        nb::handle expected_rows, nb::handle device_or_none) {
-  moe_act_options options = parse({x_format,
-                                   x_scale_layout,
-                                   out_format,
-                                   out_scaling,
-                                   out_scale_layout,
-                                   activation,
-                                   gate,
-                                   padding,
-                                   pdl,
-                                   x_scale_format,
-                                   out_scale_format,
-                                   scale_rounding,
-                                   unquantized_format,
-                                   x_block,
-                                   out_block,
-                                   expected_rows,
-                                   interleave,
-                                   gate_bound,
-                                   up_bound,
-                                   numerics});
-  const DeviceInfo* device = nullptr;
-  if (!device_or_none.is_none() && !nb::try_cast(device_or_none, device))
-    raise(PyExc_TypeError, "device", "expected a DeviceInfo, got " + type_name_of(device_or_none));
-  options.workspace_limit = workspace_limit_of(x);
-  const Arguments arguments{x,    x_scale, out,   out_scale, static_scale, map,    total,
-                            rows, bias,    alpha, beta,      limit,        weight, out_unquantized};
-  parse_parameters(options, arguments);
-  const RowArguments row_arguments(arguments);
-  row_arguments.apply_to(options);
-  // For a device that need not be there, the tensors only stand in: what they say of sizes counts.
-  const std::int32_t asked_pdl = options.pdl;
-  if (device != nullptr) options.pdl = 0;
-  Call call(arguments, row_arguments, nb::none());
-  moe_act_problem problem = call.describe(options);
-  problem.padding = padding_of(options, problem, call);
-  if (device != nullptr) {
-    problem.device_type = MOE_ACT_DEVICE_CUDA;
-    problem.pdl = asked_pdl != 0 ? asked_pdl : problem.pdl;
-  }
-  return Plan(problem, device != nullptr ? &device->info : nullptr);
 }
 
 std::vector<Plan> alternatives(const Plan& plan) {
@@ -268,30 +161,8 @@ Results do not depend on which one runs. Empty on the CPU.)");
   plan_class.attr("run") =
       nb::steal(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(plan_class.ptr()), &run_definition));
 
-  module.def("gated_act_quant", &gated_act_quant, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
-             nb::arg("out_scale").none(), nb::arg("static_scale").none(),
-             nb::arg("expanded_idx_to_permuted_idx").none(), nb::arg("total_num_padded_tokens").none(),
-             nb::arg("rows").none(), nb::arg("x_format").none(), nb::arg("x_scale_layout").none(),
-             nb::arg("x_scale_format").none(), nb::arg("x_block").none(), nb::arg("out_format").none(),
-             nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(), nb::arg("out_scale_format").none(),
-             nb::arg("out_block").none(), nb::arg("scale_rounding").none(), nb::arg("activation").none(),
-             nb::arg("gate").none(), nb::arg("bias").none(), nb::arg("alpha").none(), nb::arg("beta").none(),
-             nb::arg("limit").none(), nb::arg("gate_bound").none(), nb::arg("up_bound").none(),
-             nb::arg("interleave").none(), nb::arg("weight").none(), nb::arg("out_unquantized").none(),
-             nb::arg("unquantized_format").none(), nb::arg("numerics").none(), nb::arg("padding").none(),
-             nb::arg("pdl").none(), nb::arg("expected_rows").none(), nb::arg("stream").none(), nb::arg("validate"));
-  module.def("plan", &make_reusable_plan, nb::arg("x").none(), nb::arg("x_scale").none(), nb::arg("out").none(),
-             nb::arg("out_scale").none(), nb::arg("static_scale").none(),
-             nb::arg("expanded_idx_to_permuted_idx").none(), nb::arg("total_num_padded_tokens").none(),
-             nb::arg("rows").none(), nb::arg("x_format").none(), nb::arg("x_scale_layout").none(),
-             nb::arg("x_scale_format").none(), nb::arg("x_block").none(), nb::arg("out_format").none(),
-             nb::arg("out_scaling").none(), nb::arg("out_scale_layout").none(), nb::arg("out_scale_format").none(),
-             nb::arg("out_block").none(), nb::arg("scale_rounding").none(), nb::arg("activation").none(),
-             nb::arg("gate").none(), nb::arg("bias").none(), nb::arg("alpha").none(), nb::arg("beta").none(),
-             nb::arg("limit").none(), nb::arg("gate_bound").none(), nb::arg("up_bound").none(),
-             nb::arg("interleave").none(), nb::arg("weight").none(), nb::arg("out_unquantized").none(),
-             nb::arg("unquantized_format").none(), nb::arg("numerics").none(), nb::arg("padding").none(),
-             nb::arg("pdl").none(), nb::arg("expected_rows").none(), nb::arg("device").none());
+  module.def("function", &function, nb::arg("name"), nb::arg("module"), nb::arg("text"),
+             "The function of the public face that has this name, with its signature and documentation as text.");
 
   module.def("version", &moe_act_version);
   module.def("build_info", &moe_act_build_info, "One line: was CUDA compiled in, and for which architectures.");

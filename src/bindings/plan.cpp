@@ -19,33 +19,19 @@ Result run(const Plan& plan, const Arguments& arguments, nb::handle stream, nb::
 
 // Plan.run, as Python calls it.
 PyObject* run_method(PyObject* self, PyObject* const* given, Py_ssize_t given_by_position, PyObject* given_names) {
-  static const Parameters<16> parameters(
-      "run", 2,
-      {"x", "x_scale", "out", "out_scale", "static_scale", "expanded_idx_to_permuted_idx", "total_num_padded_tokens",
-       "rows", "bias", "alpha", "beta", "limit", "weight", "out_unquantized", "stream", "validate"});
-  try {
+  return answer([=] {
+    constexpr std::size_t tensors = Arguments::names.size();
+    static const Parameters<tensors + 2> parameters("run", 2, Arguments::names, std::array{"stream", "validate"});
     if (!nb::inst_ready(self)) raise(PyExc_TypeError, "self", "expected a plan that moe_act.plan made");
-    const auto [x, x_scale, out, out_scale, static_scale, map, total, rows, bias, alpha, beta, limit, weight,
-                out_unquantized, stream, validate] =
-        parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
-    return run(*nb::inst_ptr<Plan>(self),
-               {x, x_scale, out, out_scale, static_scale, map, total, rows, bias, alpha, beta, limit, weight,
-                out_unquantized},
-               stream, validate)
-        .release()
-        .ptr();
-  } catch (nb::python_error& error) {
-    error.restore();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-  }
-  return nullptr;
+    const auto values = parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
+    return run(*nb::inst_ptr<Plan>(self), part<Arguments>(values), values[tensors], values[tensors + 1]);
+  });
 }
 
 }  // namespace
 
 PyMethodDef run_definition{
-    "run", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&run_method)), METH_FASTCALL | METH_KEYWORDS,
+    "run", definition_of(&run_method), METH_FASTCALL | METH_KEYWORDS,
     "run($self, x, x_scale=None, *, out=None, out_scale=None, static_scale=None, "
     "expanded_idx_to_permuted_idx=None, total_num_padded_tokens=None, rows=None, bias=None, alpha=None, "
     "beta=None, limit=None, weight=None, out_unquantized=None, stream=None, validate=False)"

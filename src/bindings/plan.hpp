@@ -1,4 +1,4 @@
-// What Python knows as moe_act.Plan.
+// What Python knows as moe_act.Plan, and what it is made for.
 #pragma once
 
 #include <optional>
@@ -6,6 +6,11 @@
 #include "bindings/call.hpp"
 
 namespace moe_act::python {
+
+// What Python knows as moe_act.DeviceInfo.
+struct DeviceInfo {
+  moe_act_device_info info;
+};
 
 class Plan {
  public:

@@ -280,31 +280,6 @@ def test_a_plan_for_another_device_is_not_run() -> None:
         moe_act.plan(x, device=H100).run(x)
 
 
-def test_how_a_plan_is_run() -> None:
-    """The ways of Python's own functions: by position and by name, whatever object a name is, and what is refused."""
-    x = np.ones((4, 256), np.float32)
-    plan = moe_act.plan(x)
-    expected = plan.run(x).out
-    built_name = "".join(["o", "ut"])  # not interned, as names in code are
-    for arguments in ({"x": x}, {"x": x, built_name: np.zeros_like(expected)}, {"out_scale": None, "x": x}):
-        assert same_bytes(plan.run(**arguments).out, expected)
-    assert same_bytes(moe_act.Plan.run(plan, x, None, validate=True).out, expected)
-
-    refused: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
-        ("missing required argument 'x'", (), {"out": None}),
-        ("got multiple values for argument 'x_scale'", (x, None), {"x_scale": None}),
-        ("got an unexpected keyword argument 'gate'", (x,), {"gate": "first_half"}),
-        ("takes at most 2 positional arguments, 3 were given", (x, None, None), {}),
-    ]
-    for says, positional, named in refused:
-        with pytest.raises(TypeError, match=f"^{re.escape(f'run() {says}')}$"):
-            plan.run(*positional, **named)
-    with pytest.raises(TypeError, match=r"^self: expected a plan that moe_act\.plan made$"):
-        moe_act.Plan.__new__(moe_act.Plan).run(x)
-    with pytest.raises(TypeError, match="Plan"):
-        moe_act.Plan.run(x, x)
-
-
 @pytest.mark.gpu
 def test_the_plan_of_this_machine() -> None:
     import torch

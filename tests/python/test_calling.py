@@ -1,0 +1,87 @@
+"""What Python calls in its own way: by position and by name, as signatures say, and what is refused."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import re
+from collections.abc import Callable
+from typing import Any
+
+import moe_act
+import numpy as np
+import pytest
+from tensors import same_bytes
+
+X = np.ones((4, 256), np.float32)
+FUNCTIONS = {"gated_act_quant": moe_act.gated_act_quant, "plan": moe_act.plan}
+CALLABLES: dict[str, Callable[..., Any]] = FUNCTIONS | {"run": moe_act.plan(X).run}
+
+
+@pytest.mark.parametrize("name", ["gated_act_quant", "run"])
+def test_accepted(name: str) -> None:
+    """Whatever object a name is."""
+    function = CALLABLES[name]
+    expected = function(X).out
+    built_name = "".join(["o", "ut"])  # not interned, as names in code are
+    for arguments in ({"x": X}, {"x": X, built_name: np.zeros_like(expected)}, {"out_scale": None, "x": X}):
+        assert same_bytes(function(**arguments).out, expected)
+    assert same_bytes(function(X, None, validate=True).out, expected)
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_refused(name: str) -> None:
+    refused: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+        ("missing 1 required positional argument: 'x'", (), {"out": None}),
+        ("got multiple values for argument 'x_scale'", (X, None), {"x_scale": None}),
+        ("got an unexpected keyword argument 'gates'", (X,), {"gates": "first_half"}),
+        ("takes from 1 to 2 positional arguments but 3 were given", (X, None, None), {}),
+    ]
+    for says, positional, named in refused:
+        with pytest.raises(TypeError, match=f"^{re.escape(f'{name}() {says}')}$"):
+            CALLABLES[name](*positional, **named)
+
+
+def test_a_plan_that_none_is() -> None:
+    with pytest.raises(TypeError, match=r"^self: expected a plan that moe_act\.plan made$"):
+        moe_act.Plan.__new__(moe_act.Plan).run(X)
+    with pytest.raises(TypeError, match="Plan"):
+        moe_act.Plan.run(X, X)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_signatures_have_every_parameter(name: str) -> None:
+    """Those that can be given are those that are shown: None is accepted for all of them, by name."""
+    parameters = inspect.signature(CALLABLES[name]).parameters
+    kinds = [parameter.kind.name for parameter in parameters.values()]
+    assert kinds == ["POSITIONAL_OR_KEYWORD"] * 2 + ["KEYWORD_ONLY"] * (len(kinds) - 2)
+    assert parameters["x"].default is inspect.Parameter.empty
+    CALLABLES[name](X, **dict.fromkeys([name for name in parameters if name != "x"]))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_defaults_are_what_is_done(name: str) -> None:
+    """What a call does without an argument, it does with the default that the signature shows."""
+    parameters = inspect.signature(FUNCTIONS[name]).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items() if name != "x"}
+    assert {"activation": "swiglu", "numerics": "flashinfer", "out_format": "e4m3"}.items() <= defaults.items()
+    result, expected = FUNCTIONS[name](X, **defaults), FUNCTIONS[name](X)
+    if isinstance(result, moe_act.Plan):
+        assert result.problem == expected.problem
+    else:
+        assert same_bytes(result.out, expected.out) and same_bytes(result.out_scale, expected.out_scale)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_those_of_the_package(name: str) -> None:
+    function = FUNCTIONS[name]
+    assert inspect.isroutine(function) and function.__name__ == function.__qualname__ == name
+    assert function.__module__ == "moe_act" and pickle.loads(pickle.dumps(function)) is function
+    documented = inspect.getdoc(function)
+    assert documented is not None and documented.startswith(("``silu(gate) * up``", "Decide once"))
+    assert all(section in documented for section in ("\nArgs:\n    ", "\nReturns:\n    ", "\nRaises:\n    "))
+
+
+def test_a_function_that_there_is_not() -> None:
+    with pytest.raises(ValueError, match=r"^name: expected 'gated_act_quant' or 'plan', got 'gelu'$"):
+        moe_act._core.function("gelu", "moe_act", "gelu()\n--\n\n")
