@@ -234,7 +234,7 @@ typedef struct moe_act_problem {
   float alpha;        /* where alpha_from is SCALAR; else 0 */
   float beta;
   float limit;                       /* above 0 */
-  float gate_bound;                  /* SITU, above 0; else 0 */
+  float gate_bound;                  /* SITU, from 2^-126 to 2^125; else 0 */
   float up_bound;                    /* the same */
   int32_t preset;                    /* moe_act_preset */
   int32_t product_rounding;          /* moe_act_product_rounding */
