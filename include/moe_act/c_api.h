@@ -234,7 +234,7 @@ typedef struct moe_act_problem {
   float alpha;        /* where alpha_from is SCALAR; else 0 */
   float beta;
   float limit;                       /* above 0 */
-  float gate_bound;                  /* SITU, above 0; else 0 */
+  float gate_bound;                  /* SITU, from 2^-126 to 2^125; else 0 */
   float up_bound;                    /* the same */
   int32_t preset;                    /* moe_act_preset */
   int32_t product_rounding;          /* moe_act_product_rounding */
@@ -272,7 +272,8 @@ typedef struct moe_act_buffers {
   const float* alpha;                     /* [parameter_experts]; PER_EXPERT only */
   const float* beta;                      /* the same */
   const float* limit;                     /* the same */
-  const float* weight;                    /* [weights], indexed as docs/contract.md says; has_weight only */
+  const float* weight;                    /* [weights], indexed as docs/contract.md says; has_weight only. Whoever gives
+                                             them must not weigh the rows again after the second GEMM */
   const void* tile_to_expert;             /* [expert_tiles]; a row whose tile's expert is negative is not live */
   const void* permuted_to_expanded;       /* [rows]: a row's element of weight */
   void* out_unquantized;                  /* [rows, H], unquantized_format */

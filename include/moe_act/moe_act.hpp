@@ -186,6 +186,7 @@ struct Problem : moe_act_problem {
     put(bias_format, format).put(bias_alignment, alignment).put(bias_expert_stride, gated ? 2 * columns : columns);
     return put(parameter_experts, count);
   }
+  // Routing weights, applied here: the rows must not be weighed again after the second GEMM.
   Problem& weigh_by(std::int64_t count) { return put(has_weight, 1).put(weights, count); }
   // Which expert a tile of rows (or of sorted positions) belongs to, where the rows do not say.
   Problem& experts_of_tiles(std::int64_t tiles, std::int64_t tokens) {

@@ -66,10 +66,11 @@ void require_parameter(const Parameter& parameter, const moe_act_problem& proble
                                 std::to_string(parameter.value));
 }
 
+// The reciprocal of a bound is a normal number, which a GPU does not flush to zero.
 void require_bound(const char* name, float bound, bool taken) {
-  const bool possible = taken ? std::isfinite(bound) && bound >= 0x1p-126f : bound == 0.0f;
+  const bool possible = taken ? bound >= 0x1p-126f && bound <= 0x1p125f : bound == 0.0f;
   if (!possible)
-    invalid(name, std::string(taken ? "expected a positive number, at least 2^-126"
+    invalid(name, std::string(taken ? "expected a positive number, from 2^-126 to 2^125"
                                     : "expected none: only 'situ' has bounds") +
                       ", got " + std::to_string(bound));
 }

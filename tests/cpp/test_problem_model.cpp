@@ -80,6 +80,8 @@ const Refusal activations[] = {
      {"limit: ", "'silu' takes none"}},
     {[](auto& p) { situ(p, 0.0f, 1.0f); }, invalid, {"gate_bound: ", "positive", "got 0.0"}},
     {[](auto& p) { situ(p, infinity, 1.0f); }, invalid, {"gate_bound: ", "positive", "inf"}},
+    {[](auto& p) { situ(p, 1e-40f, 1.0f); }, invalid, {"gate_bound: ", "from 2^-126 to 2^125"}},
+    {[](auto& p) { situ(p, 1.0f, 1e38f); }, invalid, {"up_bound: ", "from 2^-126 to 2^125"}},
     {[](auto& p) { situ(p, 1.0f, -1.0f); }, invalid, {"up_bound: ", "positive", "got -1.0"}},
     {[](auto& p) { situ(p, 1.0f, nan); }, invalid, {"up_bound: ", "positive", "nan"}},
     {[](auto& p) { p.gate_bound = 1.0f; }, invalid, {"gate_bound: ", "only 'situ' has bounds", "got 1.0"}},

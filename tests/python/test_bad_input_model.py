@@ -100,7 +100,7 @@ ACTIVATIONS = [
     Bad("situ without bounds", {"activation": "situ"}, ValueError, "gate_bound", ("a positive number", "got 0")),
     Bad("situ without one bound", {"activation": "situ", "gate_bound": 1.0}, ValueError, "up_bound", ("positive",)),
     *(Bad(f"a bound of {bound}", {"activation": "situ", "gate_bound": 1.0, "up_bound": bound}, ValueError, "up_bound",
-          ("a positive number",)) for bound in (-1.0, float("nan"), float("inf"))),
+          ("a positive number",)) for bound in (-1.0, 1e-40, 1e38, float("nan"), float("inf"))),
     Bad("bounds of swiglu", {"gate_bound": 1.0}, ValueError, "gate_bound", ("only 'situ' has bounds", "got 1.0")),
     Bad("a bound that is a str", {"activation": "situ", "gate_bound": "1"}, TypeError, "gate_bound",
         ("expected a number", "got str")),
