@@ -198,12 +198,14 @@ def _has_scaled_matmul(weight: torch.Tensor) -> bool:
 def _scaled_matmul(codes: torch.Tensor, scales: torch.Tensor, weight: BlockFp8, dtype: torch.dtype) -> torch.Tensor:
     missing = -codes.shape[0] % 4  # cuBLAS wants columns of scales that begin at multiples of 16 bytes
     padded = functional.pad(codes.view(torch.uint8), (0, 0, 0, missing)).view(codes.dtype)
+    blocks_high, pitch = weight.scales.shape[0], weight.scales.stride(0)
+    whole_rows = weight.scales.as_strided((blocks_high, pitch), (pitch, 1))  # torch wants the padding in the shape
     product: torch.Tensor = functional.scaled_mm(
         padded,
         weight.codes.t(),
         functional.pad(scales, (0, missing)).t(),
         functional.ScalingType.BlockWise1x128,
-        weight.scales.t(),
+        whole_rows.t(),
         functional.ScalingType.BlockWise128x128,
         output_dtype=dtype,
     )

@@ -195,20 +195,22 @@ LaunchChoice choose_for_conventions(const Problem& problem, const DeviceInfo& de
     } else if (schedule == Schedule::segments) {
       choice.warps_per_cta = 8;  // every CTA counts all experts: few large ones
     }
-    const bool plenty = problem.is_general() && !row_scaled && outputs_per_sm >= 20'000;
     // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
-    // instead of 165 (H100, 2026-11-26, 32768 rows, H 2880 of bf16 and 2048 of e4m3). CTAs of one warp start slowly
-    // under programmatic dependent launch.
+    // instead of 165 (H100, 2026-11-26, 32768 rows, H 2880 of bf16 and 2048 of e4m3). Only where that leaves each
+    // multiprocessor 16 warps and more: 2048 rows, four to a warp, took 50 us where their share is 12 (same date,
+    // models). CTAs of one warp start slowly under programmatic dependent launch.
+    const bool plenty = problem.is_general() && !row_scaled && outputs_per_sm >= 20'000 &&
+                        expected >= std::int64_t{64} * device.multiprocessors;
     if (plenty && schedule == Schedule::list) choice.warps_per_cta = problem.pdl() == Pdl::off ? 1 : 2;
     if (!possible(problem, choice)) continue;
     if (schedule == Schedule::list) {
       const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
       // A warp that does several rows spares the start of CTAs: 346 instead of 410 us for 131072 rows of e4m3, 438
       // instead of 451 of bf16 (H100, 2026-11-23, H 2048, packed ue8m0 scales).
-      const std::int32_t rows_per_warp = plenty                                                 ? 4
-                                         : outputs_per_sm < 20'000 || row_scaled                ? 1
-                                         : problem.has_x_scale() && outputs_per_sm >= 1'000'000 ? 8
-                                                                                                : 2;
+      const std::int32_t rows_per_warp = plenty                                                          ? 4
+                                         : outputs_per_sm < 20'000 || row_scaled || problem.is_general() ? 1
+                                         : problem.has_x_scale() && outputs_per_sm >= 1'000'000          ? 8
+                                                                                                         : 2;
       choice.entries_per_cta = std::min(rows_per_warp * rows_per_cta, warp_lanes);
       // Where few entries are live, as many as make about one live row, and many CTAs for each multiprocessor: 256 of
       // 2048 rows took 6.5 us with 4 entries a CTA, 4.4 with one (H100, 2026-11-26, rows/row_to_expert/bf16/256).
@@ -264,9 +266,11 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   // many warps. Many outputs: as many independent full-width loads per lane as registers allow.
   // A CTA is started for every entry, live or not: few of them may be for nothing.
   const double started = std::max(outputs_per_sm, possible_outputs_per_sm / 4);
-  // Under programmatic dependent launch CTAs start slowly: 1024 of them, most for nothing, took 1.9 us, but 512 larger
-  // ones for four times the entries 1.5 (H100, 2026-11-23). To be confirmed for these entries.
-  const bool slow_starts = problem.pdl() != Pdl::off && entries_per_live_row >= 4 && possible_outputs_per_sm >= 2'000;
+  // Many CTAs, most of them for nothing: fewer with wide lanes take less. Under programmatic dependent launch, where
+  // they start slowly, 1.4 instead of 1.9 us from 256 entries on, without it 2.2 instead of 3.0 us from 512 (H100,
+  // 2026-11-26, parallel-8/32 and parallel-8/64).
+  const double most_for_nothing = problem.pdl() == Pdl::off ? 6'000 : 2'000;
+  const bool slow_starts = entries_per_live_row >= 4 && possible_outputs_per_sm >= most_for_nothing;
   if (started <= 3'000 && !slow_starts)
     preferred.push_back({Schedule::rows, 4, 1, started <= 1'000 ? 4 : 16, 0, false});
   const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,

@@ -167,4 +167,14 @@ TEST("general problems take general kernels, plain ones theirs") {
   }
 }
 
+TEST("general rows go four to a warp only where that leaves every multiprocessor 16 warps") {
+  const auto warps_per_multiprocessor = [](std::int64_t few_or_many) {
+    moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, few_or_many, 2880);
+    problem.activation = MOE_ACT_ACTIVATION_GEGLU;
+    const moe_act_plan_info info = info_of(problem, h100);
+    return info.grid_x * info.grid_y * info.threads_per_cta / 32 / h100.info.multiprocessors;
+  };
+  for (const std::int64_t some : {2048, 8192, 8448, 32768}) CHECK(warps_per_multiprocessor(some) >= 16, "rows ", some);
+}
+
 }  // namespace

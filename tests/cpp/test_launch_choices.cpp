@@ -176,7 +176,7 @@ TEST("memory that outruns instructions asks for CTAs of one warp, unless depende
   }
 }
 
-TEST("where dependents start early, few live rows take few large CTAs") {
+TEST("where dependents start early or entries are many, few live rows take few large CTAs") {
   moe_act_problem few_live = with_map(problem_of(Format::e4m3, Format::e4m3, 256, 2048), 256);
   few_live.expected_rows = 8;
   moe_act_problem all_live = with_map(problem_of(Format::e4m3, Format::e4m3, 64, 2048), 64);
@@ -192,6 +192,9 @@ TEST("where dependents start early, few live rows take few large CTAs") {
     CHECK_EQUAL(ctas(all_live, pdl), ctas(all_live, MOE_ACT_PDL_OFF), "pdl ", pdl);
     CHECK_EQUAL(ctas(one_token, pdl), ctas(one_token, MOE_ACT_PDL_OFF), "pdl ", pdl);
   }
+  moe_act_problem twice = with_map(problem_of(Format::e4m3, Format::e4m3, 512, 2048), 512);
+  twice.expected_rows = 64;
+  CHECK(ctas(twice, MOE_ACT_PDL_OFF) <= ctas(few_live, MOE_ACT_PDL_OFF));
 }
 
 TEST("a choice that cannot be is refused by name") {
