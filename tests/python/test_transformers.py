@@ -80,15 +80,16 @@ def test_block_fp8_experts_err_as_fp8_does(name: str, device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", MODELS)
 def test_models_choose_them_by_name(name: str, device: str) -> None:
+    """A token in thirty or so, whose experts were a close choice, is sent to others: its logits differ by a quarter."""
     tokens = torch.randint(0, 128, (3, 17), generator=torch.Generator().manual_seed(0)).to(device)
     with torch.inference_mode():
         expected = make_model(name, device)(tokens).logits
         for implementation, largest in (("moe_act", 2**-6), ("moe_act_block_fp8", 2**-4)):
             model = make_model(name, device, implementation)
             assert model.config._experts_implementation == implementation
-            error = relative(model(tokens).logits - expected, expected)
-            print(f"{name}, {implementation}: logits differ by {error:.4f}")
-            assert 0 < error < largest
+            errors = (model(tokens).logits - expected).double().norm(dim=-1) / expected.double().norm(dim=-1)
+            print(f"{name}, {implementation}: tokens err by {errors.median():.4f}, at most {errors.max():.4f}")
+            assert errors.median() > 0 and errors.flatten().quantile(0.9) < largest and errors.max() < 0.5
 
 
 def test_float32_experts() -> None:
