@@ -72,8 +72,7 @@ class Way:
 # into the same graphs as everybody's. Autotuning has taken a kernel four times as slow as its default (H100, bf16, 8192
 # rows), so both are tried.
 AUTOTUNED = {"mode": "max-autotune-no-cudagraphs"}
-# Tuned anew each time: what a cache holds is what an earlier compilation found.
-COORDINATE_DESCENT = {"options": {"coordinate_descent_tuning": True, "force_disable_caches": True}}
+COORDINATE_DESCENT = {"options": {"coordinate_descent_tuning": True}}
 ON_CPU = (
     Way("max-autotune", gated_act_quant, AUTOTUNED),
     Way("default", gated_act_quant, {}),
@@ -111,6 +110,8 @@ class TorchCompiled(TorchEager):
     def variants(self, workload: Workload, sets: list[TensorSet]) -> Iterator[Variant]:
         import torch
 
+        # Tuned anew each time: what a cache holds is what an earlier compilation found.
+        torch.compiler.config.force_disable_caches = True
         torch._dynamo.reset()  # every size is compiled for itself, and none counts towards a limit of recompilations
         for way in ways(workload, getattr(sets[0].x, "is_cuda", False)):
             compiled = torch.compile(way.function, dynamic=False, fullgraph=True, **way.options)
