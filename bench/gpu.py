@@ -3,10 +3,10 @@
     python bench/gpu.py --out DIRECTORY
 
 Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the benchmarks,
-and writes DIRECTORY/<gpu>.json with everything that was found, and the benchmarks' figures to contenders.json,
-conventions.json, search.json, frameworks.json, models.json, host.json and, where transformers is installed,
-experts.json beside it. Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and pytest have to
-be there. MOE_ACT_COMMIT names the commit where git does not.
+and writes DIRECTORY/<gpu>.json (of two GPUs <gpu>-x2.json) with everything that was found, and the benchmarks' figures
+to contenders.json, conventions.json, search.json, frameworks.json, models.json, host.json and, where transformers is
+installed, experts.json beside it. Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and
+pytest have to be there. MOE_ACT_COMMIT names the commit where git does not.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def environment() -> dict[str, Any]:
     name, driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0].split(", ")
     return {
         "gpu": name,
+        "gpus": torch.cuda.device_count(),
         "driver": driver,
         "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())),
         "torch": torch.__version__,
@@ -201,7 +202,8 @@ def main() -> int:
     result["ok"] = done.returncode == 0 and not result["slower_than_reference"] and all(part["ok"] for part in parts)
     result["seconds"] = round(time.monotonic() - begin, 1)
     name = re.search(r"[A-Z]+\d+", facts["gpu"])
-    file = out / f"{name.group().lower() if name else 'gpu'}.json"
+    several = f"-x{facts['gpus']}" if facts["gpus"] > 1 else ""
+    file = out / f"{name.group().lower() if name else 'gpu'}{several}.json"
     file.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{'all good' if result['ok'] else 'FAILED'}: {file}")
     return 0 if result["ok"] else 1
