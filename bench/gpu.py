@@ -4,9 +4,10 @@
 
 Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the benchmarks,
 and writes DIRECTORY/<gpu>.json (of two GPUs <gpu>-x2.json) with everything that was found, and the benchmarks' figures
-to contenders.json, conventions.json, search.json, frameworks.json, models.json, host.json and, where transformers is
-installed, experts.json beside it. Exit status 1 if anything failed. Nothing is fetched: the build tools, torch and
-pytest have to be there. MOE_ACT_COMMIT names the commit where git does not.
+to contenders.json, conventions.json, frameworks.json, models.json, host.json and, where transformers is installed,
+experts.json beside it; search.json, of every plan there could be, on demand. Exit status 1 if anything failed. Nothing
+is fetched: the build tools, torch and pytest have to be there; with pytest-xdist the tests run in parallel.
+MOE_ACT_COMMIT names the commit where git does not.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from tables.published import REFERENCE_SYSTEM, published
 KERNEL_TESTS = ("test_gpu_kernels", "test_gpu_conventions")
 # racecheck looks at shared memory, which only the kernels of the second program have.
 MEASUREMENTS = ("contenders", "conventions", "search", "frameworks", "models", "host", "experts")
+BY_DEFAULT = [name for name in MEASUREMENTS if name != "search"]  # of every plan, for whoever moves a threshold
 SANITIZERS = {tool: KERNEL_TESTS for tool in ("memcheck", "initcheck", "synccheck")} | {"racecheck": KERNEL_TESTS[1:]}
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
+IN_PARALLEL = ["-n", "8"] if importlib.util.find_spec("xdist") is not None else []
 
 
 def run(step: str, command: list[str]) -> tuple[subprocess.CompletedProcess[str], float]:
@@ -165,7 +168,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory for the JSON and the logs")
     parser.add_argument("--skip-build", action="store_true", help="test what is installed")
-    parser.add_argument("--measurements", nargs="*", default=[*MEASUREMENTS], choices=MEASUREMENTS)
+    parser.add_argument("--measurements", nargs="*", default=BY_DEFAULT, choices=MEASUREMENTS)
     parser.add_argument("--sanitizers", nargs="*", default=[*SANITIZERS], choices=SANITIZERS)
     options = parser.parse_args()
     out = options.out.resolve()
@@ -176,7 +179,7 @@ def main() -> int:
     result: dict[str, Any] = {"environment": facts}
     if not options.skip_build:
         result["build"] = build(facts["compute_capability"].replace(".", ""))
-    result["tests"] = test("GPU tests", [*PYTEST, "-m", "gpu", "-s", "tests/python"], out / "tests.xml")
+    result["tests"] = test("GPU tests", [*PYTEST, *IN_PARALLEL, "-m", "gpu", "-s", "tests/python"], out / "tests.xml")
     for line in re.findall(r"^.*largest error.*$", result["tests"].pop("output"), re.MULTILINE):
         result["tests"]["sigmoid"] = line.strip(". ")
     cpp_tests = build_cpp_tests(facts["compute_capability"].replace(".", ""))

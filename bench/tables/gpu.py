@@ -13,11 +13,14 @@ README_TOKENS = (1, 32, 256, 1024, 4096, 16384)
 def evidence(result: dict[str, Any]) -> str:
     """What was proven on a GPU, in a line."""
     facts, tests = result["environment"], result["tests"]
+    gpus = f"{facts['gpus']} x " if facts.get("gpus", 1) > 1 else ""
+    tools = ", ".join(result["sanitizers"])
     findings = sum(report["findings"] for report in result["sanitizers"].values())
+    sanitizers = f"{tools}: {findings} findings; " if tools else ""
     return (
-        f"- {facts['gpu']}, driver {facts['driver']}, CUDA {facts['cuda']}, {facts['date'][:10]}, commit "
+        f"- {gpus}{facts['gpu']}, driver {facts['driver']}, CUDA {facts['cuda']}, {facts['date'][:10]}, commit "
         f"`{facts['commit'][:12]}`: {tests['tests'] - tests['skipped']} GPU tests run, "
-        f"{tests['failures'] + tests['errors']} failed; {', '.join(result['sanitizers'])}: {findings} findings; "
+        f"{tests['failures'] + tests['errors']} failed; {sanitizers}"
         f"{result['seconds'] / 60:.1f} minutes in all.\n"
     )
 
