@@ -127,8 +127,8 @@ def gated_act_quant(  # type: ignore[empty-body]
         beta: swiglu: what is added to up; a number, or float32 ``[experts]``.
         limit: swiglu: gate is at most this, up between its negative and it; swiglu_step: the activation and up are, 7
             if not given. A positive number, or float32 ``[experts]``.
-        gate_bound: situ: a positive number.
-        up_bound: situ: a positive number.
+        gate_bound: situ: a positive number, from 2**-126 to 2**125.
+        up_bound: situ: likewise.
         interleave: columns of a group of an interleaved gate, 1 (the default), 8 or 32; divides ``H``.
         weight: float32, the routing weights that rows are multiplied by before they are quantized; which is a row's
             depends on the rows: docs/contract.md. Do not apply them again after the second GEMM.
