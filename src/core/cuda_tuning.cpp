@@ -1,0 +1,147 @@
+// Which of all that can be is fastest, as measurements say.
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <vector>
+
+#include "core/cuda_geometry.hpp"
+#include "core/error.hpp"
+#include "core/options.hpp"
+
+namespace moe_act {
+namespace {
+
+struct Rows {
+  std::int64_t units;  // rows or map entries to look at
+  std::int64_t live;   // rows that are expected to be done
+};
+
+Rows rows_of(const Problem& problem) {
+  if (!problem.has_map()) return {problem.units(), problem.units()};
+  // A map names no row twice, however many entries it has.
+  const std::int64_t capacity = std::min(problem.units(), problem->rows);
+  return {problem.units(), problem->expected_rows >= 0 ? std::min(problem->expected_rows, capacity) : capacity};
+}
+
+// Of rows, layouts and formats that only these schedules know.
+LaunchChoice choose_for_conventions(const Problem& problem, const DeviceInfo& device) {
+  const std::int64_t expected = expected_units(problem);
+  const double outputs_per_sm = outputs_per_multiprocessor(problem, device);
+  const bool row_scaled = problem.output_kind() == OutputKind::row_scaled;
+  const Schedule schedule = has_segments(problem) ? Schedule::segments : Schedule::list;
+  const std::int8_t vectors = problem.is_general() ? 1 : 2;
+  const LaunchChoice lanes[] = {
+      {schedule, 4, 1, 4, 0, false},
+      {schedule, full_width(problem), vectors, 4, 0, false},
+      {schedule, 1, 4, 4, 0, false},
+  };
+  for (LaunchChoice choice : lanes) {
+    // Narrow lanes are for few rows, as below.
+    if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && outputs_per_sm > 3'000) continue;
+    if (schedule == Schedule::list) choice.entries_per_cta = 1;
+    if (row_scaled) {
+      // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
+      choice.warps_per_cta = max_warps_of(problem.input(), schedule);
+      choice.warps_per_cta = warps_along_row(problem, choice);
+    } else if (schedule == Schedule::segments) {
+      choice.warps_per_cta = 8;  // every CTA counts all experts: few large ones
+    }
+    // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
+    // instead of 165 (H100, 2026-11-26, 32768 rows, H 2880 of bf16 and 2048 of e4m3). Only where that leaves each
+    // multiprocessor 16 warps and more: 2048 rows, four to a warp, took 50 us where their share is 12 (same date,
+    // models). CTAs of one warp start slowly under programmatic dependent launch.
+    const bool plenty = problem.is_general() && !row_scaled && outputs_per_sm >= 20'000 &&
+                        expected >= std::int64_t{64} * device.multiprocessors;
+    if (plenty && schedule == Schedule::list) choice.warps_per_cta = problem.pdl() == Pdl::off ? 1 : 2;
+    if (!possible(problem, choice)) continue;
+    if (schedule == Schedule::list) {
+      const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
+      // A warp that does several rows spares the start of CTAs: 346 instead of 410 us for 131072 rows of e4m3, 438
+      // instead of 451 of bf16 (H100, 2026-11-23, H 2048, packed ue8m0 scales).
+      const std::int32_t rows_per_warp = plenty                                                          ? 4
+                                         : outputs_per_sm < 20'000 || row_scaled || problem.is_general() ? 1
+                                         : problem.has_x_scale() && outputs_per_sm >= 1'000'000          ? 8
+                                                                                                         : 2;
+      choice.entries_per_cta = std::min(rows_per_warp * rows_per_cta, warp_lanes);
+      // Where few entries are live, as many as make about one live row, and many CTAs for each multiprocessor: 256 of
+      // 2048 rows took 6.5 us with 4 entries a CTA, 4.4 with one (H100, 2026-11-26, rows/row_to_expert/bf16/256).
+      const std::int64_t entries_per_live_row = problem.units() / std::max<std::int64_t>(expected, 1);
+      if (entries_per_live_row >= 2 && !counts_live_rows(problem)) {
+        const std::int64_t wanted = std::min(entries_per_live_row * rows_per_cta,
+                                             problem.units() / (std::int64_t{16} * device.multiprocessors));
+        choice.entries_per_cta = static_cast<std::int32_t>(
+            std::bit_ceil(static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, rows_per_cta, warp_lanes))));
+      }
+    }
+    return choice;
+  }
+  fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for any alignment");
+}
+
+}  // namespace
+
+// Thresholds are outputs (rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its workloads,
+// e4m3 and bf16: H100 and H200, 2026-11-23, bench/results/search.
+LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
+  if (!problem.is_simple()) return choose_for_conventions(problem, device);
+  const Rows rows = rows_of(problem);
+  const std::int8_t width = full_width(problem);
+  const auto per_sm = [&](std::int64_t count) {
+    return static_cast<double>(count) * static_cast<double>(problem->columns) / device.multiprocessors;
+  };
+  const double outputs_per_sm = per_sm(rows.live);
+  const double possible_outputs_per_sm = per_sm(rows.units);
+  std::vector<LaunchChoice> preferred;
+
+  const std::int64_t entries_per_live_row = rows.units / std::max<std::int64_t>(rows.live, 1);
+  // Worth it where starting a CTA for every entry would take long.
+  const bool few_live = problem.has_map() && entries_per_live_row >= 4 && possible_outputs_per_sm >= 40'000;
+  // Does memory deliver faster than instructions are issued? 25 GB/s for each multiprocessor of an H100, 36 of an H200.
+  const bool fast_memory = device.memory_gigabytes_per_second / device.multiprocessors >= 30;
+  // The rows' own order saves what lies between L1 and L2; where instructions are the limit, it costs more than it
+  // saves.
+  const double worth_marking = few_live ? 60'000 : fast_memory ? std::numeric_limits<double>::infinity() : 1'000'000;
+  // Marked rows are gone through one by one, live or not: a buffer with room for far more is left to its map.
+  if (problem.has_map() && outputs_per_sm >= worth_marking && problem->rows / 4 <= rows.live)
+    preferred.push_back({Schedule::rows, width, 2, 4, 0, true});
+  if (few_live) {
+    // About one live row for each CTA, and a few CTAs for each multiprocessor.
+    const std::int64_t wanted = std::min(entries_per_live_row, rows.units / (std::int64_t{4} * device.multiprocessors));
+    const auto bounded =
+        static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, 8, max_entries_per_cta(Schedule::sparse)));
+    const auto entries = static_cast<std::int32_t>(std::bit_ceil(bounded));
+    const bool many_ctas = rows.units / entries > 16 * std::int64_t{device.multiprocessors};
+    preferred.push_back({Schedule::sparse, width, 2, many_ctas ? 4 : 8, entries, false});
+  }
+  // Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
+  // many warps. Many outputs: as many independent full-width loads per lane as registers allow.
+  // A CTA is started for every entry, live or not: few of them may be for nothing.
+  const double started = std::max(outputs_per_sm, possible_outputs_per_sm / 4);
+  // Many CTAs, most of them for nothing: fewer with wide lanes take less. Under programmatic dependent launch, where
+  // they start slowly, 1.4 instead of 1.9 us from 256 entries on, without it 2.2 instead of 3.0 us from 512 (H100,
+  // 2026-11-26, parallel-8/32 and parallel-8/64).
+  const double most_for_nothing = problem.pdl() == Pdl::off ? 6'000 : 2'000;
+  const bool slow_starts = entries_per_live_row >= 4 && possible_outputs_per_sm >= most_for_nothing;
+  if (started <= 3'000 && !slow_starts)
+    preferred.push_back({Schedule::rows, 4, 1, started <= 1'000 ? 4 : 16, 0, false});
+  const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,
+                          false};
+  // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.
+  const std::int64_t chunks = ceil_div(problem->columns, chunk_columns(wide));
+  const bool idle_lanes = 10 * chunks * chunk_columns(wide) >= 11 * problem->columns;
+  if (!problem.has_map() && outputs_per_sm >= 8'000 && (idle_lanes || (!fast_memory && outputs_per_sm >= 150'000)))
+    preferred.push_back({Schedule::tiles, width, 2, 2, 0, false});
+  preferred.push_back(wide);
+  // Large CTAs where most warps have nothing to do, small ones where instructions are the limit: their warps then wait
+  // for nobody's end. Not under programmatic dependent launch, which starts CTAs more slowly: 16384 tokens took 318
+  // instead of 228 us (H200, 2026-11-23).
+  if (entries_per_live_row >= 4)
+    preferred.back().warps_per_cta = 8;
+  else if (fast_memory && problem.has_x_scale() && problem.pdl() == Pdl::off && outputs_per_sm >= 40'000)
+    preferred.back().warps_per_cta = 1;
+  preferred.push_back({Schedule::rows, 4, 1, 4, 0, false});
+  for (const LaunchChoice& choice : preferred)
+    if (possible(problem, choice)) return choice;
+  return {Schedule::loop, 1, 4, 4, 0, false};
+}
+}  // namespace moe_act
