@@ -65,7 +65,7 @@ PROBLEMS: list[tuple[dict[str, Any], str]] = [
     ({"gate_bound": 1}, "gate_bound: expected none: only 'situ' has bounds, got 1"),
     (
         {"activation": 6, "gate_bound": NAN, "up_bound": 1},
-        "gate_bound: expected a positive number, at least 2^-126, got ",
+        "gate_bound: expected a positive number, from 2^-126 to 2^125, got ",
     ),
     ({"bias_format": 6, "parameter_experts": 2} | OFFSETS, "bias: expected fp32 or bf16, got format 6"),
     ({"bias_format": BF16}, "bias: expected at least one expert, got 0"),
