@@ -10,13 +10,14 @@ namespace moe_act {
 
 inline constexpr int warp_lanes = 32;
 
-// Entries that a CTA looks at, at most; 0 where it looks at none.
+// Entries that a CTA looks at, or live rows that it takes, at most; 0 where it has one for each of its rows.
 constexpr std::int32_t max_entries_per_cta(Schedule schedule) {
-  return schedule == Schedule::sparse ? 64 : schedule == Schedule::list ? warp_lanes : 0;
+  if (schedule == Schedule::list) return warp_lanes;
+  return schedule == Schedule::sparse || schedule == Schedule::segments ? 64 : 0;
 }
 
 // The schedules of src/cuda/conventions.cuh, which loop over what their grid does not cover.
-constexpr bool knows_everything(Schedule schedule) {
+constexpr bool knows_any_rows(Schedule schedule) {
   return schedule == Schedule::list || schedule == Schedule::segments;
 }
 

@@ -12,10 +12,14 @@ namespace {
 constexpr std::int64_t max_grid_x = (std::int64_t{1} << 31) - 1;
 constexpr std::int64_t max_grid_y = 65535;  // and z
 
+// Of the kernels that know enough, the one that knows least.
 KernelKey key_of(const Problem& problem, const LaunchChoice& choice) {
-  const Math math = problem.is_general() ? Math::general : Math::plain;
-  return {problem.input(),         problem.kernel_output(), choice.schedule,
-          choice.columns_per_lane, choice.vectors_per_lane, math};
+  KernelKey key{problem.input(),         problem.kernel_output(), choice.schedule,
+                choice.columns_per_lane, choice.vectors_per_lane, problem.reach()};
+  const bool counts_far = has_segments(problem) && !addressing_of(problem.description(), {}).has_small_segments();
+  if (key.reach == Reach::plain && knows_any_rows(choice.schedule) && (counts_far || !supported(key)))
+    key.reach = Reach::layouts;
+  return key;
 }
 
 // Rows that one warp handles at once.
@@ -44,6 +48,14 @@ std::int64_t mark_bytes(const Problem& problem) {
   return ceil_div(problem->rows, 16) * 16;
 }
 
+// Rows in the order of a map or of ids can be done in their own.
+bool can_mark_rows(const Problem& problem) {
+  const bool by_id =
+      problem->row_kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS && problem->sorted_rows == MOE_ACT_SORTED_ROWS_ID;
+  return (problem.has_map() || by_id) && problem.reach() == Reach::plain && !problem.pads_with_zero() &&
+         mark_bytes(problem) <= problem->workspace_limit;
+}
+
 // Map entries, or rows.
 std::int64_t units_of(const Problem& problem, const LaunchChoice& choice) {
   return choice.marks_rows ? problem->rows : problem.units();
@@ -51,7 +63,7 @@ std::int64_t units_of(const Problem& problem, const LaunchChoice& choice) {
 
 // Is every unit and chunk covered by a grid that the device takes? Only the loop schedule goes on where it is not.
 bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
-  if (choice.schedule == Schedule::loop || knows_everything(choice.schedule)) return true;
+  if (choice.schedule == Schedule::loop || knows_any_rows(choice.schedule)) return true;
   if (choice.schedule == Schedule::tiles)
     return ceil_div(problem->rows, rows_per_warp(choice)) <= max_grid_y * max_grid_y;
   const std::int32_t along_row = warps_along_row(problem, choice);
@@ -64,19 +76,20 @@ bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
 }  // namespace
 
 bool possible(const Problem& problem, const LaunchChoice& choice) {
-  if (!supported(key_of(problem, choice)) || !can_vectorize(problem, choice.columns_per_lane)) return false;
-  if (choice.warps_per_cta > max_warps_of(problem.input(), choice.schedule)) return false;
-  if (knows_everything(choice.schedule) == problem.is_simple()) return false;
+  const KernelKey key = key_of(problem, choice);
+  if (!supported(key) || !can_vectorize(problem, choice.columns_per_lane)) return false;
+  if (choice.warps_per_cta > max_warps_of(problem.input(), key.reach)) return false;
+  if (choice.marks_rows ? !can_mark_rows(problem) : knows_any_rows(choice.schedule) == problem.is_simple())
+    return false;
+  if (knows_any_rows(choice.schedule) && choice.marks_rows) return false;
   if (choice.schedule == Schedule::segments && !has_segments(problem)) return false;
   if (choice.schedule == Schedule::list && has_segments(problem)) return false;
-  if (knows_everything(choice.schedule) && choice.marks_rows) return false;
   // One scale for a row: the CTA's warps all work on the same one.
   if (problem.scale_per_row() && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
   const bool tiles = choice.schedule == Schedule::tiles;
   // Row-major scales of a row are adjacent already.
   if (tiles && problem->x_scale_layout != MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return false;
   if (choice.schedule == Schedule::sparse && (!problem.has_map() || choice.marks_rows)) return false;
-  if (choice.marks_rows && (!problem.has_map() || mark_bytes(problem) > problem->workspace_limit)) return false;
   if (tiles && problem.has_map() && !choice.marks_rows) return false;
   return grid_covers(problem, choice);
 }
@@ -87,14 +100,13 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
     if (possible(problem, choice)) choices.push_back(choice);
   };
   for (const KernelKey& key : kernel_keys) {
-    if (key.input != problem.input() || key.output != problem.kernel_output()) continue;
-    if ((key.math == Math::general) != problem.is_general()) continue;
     for (std::int32_t warps = 1; warps <= max_warps_per_cta; warps *= 2) {
       LaunchChoice choice{key.schedule, key.columns_per_lane, key.vectors_per_lane, warps, 0, false};
+      if (key != key_of(problem, choice)) continue;
       if (const std::int32_t most = max_entries_per_cta(key.schedule); most > 0) {
-        // A list's entries are rows, most of which may be live: at least one for each row that the CTA has in hand.
-        const bool list = key.schedule == Schedule::list;
-        choice.entries_per_cta = list ? warps / warps_along_row(problem, choice) : most / 8;
+        // Entries of any rows may all be live: at least one for each row that the CTA has in hand.
+        const bool any_rows = knows_any_rows(key.schedule);
+        choice.entries_per_cta = any_rows ? warps / warps_along_row(problem, choice) : most / 8;
         for (; choice.entries_per_cta <= most; choice.entries_per_cta *= 2) add(choice);
       } else {
         add(choice);
@@ -105,6 +117,7 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
   }
   return choices;
 }
+
 void require_choice(const Problem& problem, const LaunchChoice& choice) {
   const auto warps = static_cast<std::uint32_t>(choice.warps_per_cta);
   if (choice.warps_per_cta < 1 || choice.warps_per_cta > max_warps_per_cta || !std::has_single_bit(warps))
@@ -124,20 +137,19 @@ namespace {
 
 // CTAs of a kernel that loops over what they do not cover: as many as the rows that are expected need, and where the
 // device alone knows how many there are, no more than are at work at the same time, or nearly so.
-std::int32_t grid_for_conventions(const Problem& problem, const CudaLaunch& launch, std::int64_t ctas_along_row,
-                                  const DeviceInfo& device) {
+std::int32_t grid_for_any_rows(const Problem& problem, const CudaLaunch& launch, std::int64_t ctas_along_row,
+                               const DeviceInfo& device) {
   const bool segments = launch.key.schedule == Schedule::segments;
   const std::int32_t warps = launch.warps_per_row * launch.row_warps;
   const bool device_knows = segments || row_count_name(problem->row_kind) != nullptr;
-  const std::int64_t units = problem.units();
-  const std::int64_t expected =
-      problem->expected_rows >= 0 && counts_live_rows(problem) ? std::min(problem->expected_rows, units) : units;
-  const std::int64_t needed = ceil_div(std::max<std::int64_t>(expected, 1), launch.units_per_cta);
+  const bool is_told = problem->expected_rows >= 0 && counts_live_rows(problem);
+  const std::int64_t units = is_told ? std::min(problem->expected_rows, problem.units()) : problem.units();
+  const std::int64_t needed = ceil_div(std::max<std::int64_t>(units, 1), launch.units_per_cta);
   // 32 warps fit a multiprocessor at 64 registers a thread.
   const std::int64_t resident =
       ceil_div(std::int64_t{device.multiprocessors} * std::max(32 / warps, 1), ctas_along_row);
-  const std::int64_t most = !device_knows ? max_grid_x : segments ? resident : 8 * resident;
-  return static_cast<std::int32_t>(std::min(needed, most));
+  const std::int64_t most = is_told || !device_knows ? max_grid_x : segments ? resident : 8 * resident;
+  return static_cast<std::int32_t>(std::min(std::min(needed, most), max_grid_x));
 }
 
 }  // namespace
@@ -155,8 +167,8 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
   launch.rows_per_cta = launch.row_warps * rows_per_warp(choice);
   launch.units_per_cta = choice.entries_per_cta > 0 ? choice.entries_per_cta : launch.rows_per_cta;
   const std::int64_t chunks = ceil_div(problem->columns, launch.warps_per_row * chunk_columns(choice));
-  if (knows_everything(choice.schedule)) {
-    launch.grid_x = grid_for_conventions(problem, launch, chunks, device);
+  if (knows_any_rows(choice.schedule)) {
+    launch.grid_x = grid_for_any_rows(problem, launch, chunks, device);
     // Where there is work enough, warps go along the row: what a row costs beside its columns is paid less often.
     const bool along_row = problem.scale_per_row() || outputs_per_multiprocessor(problem, device) >= 20'000;
     launch.grid_y = along_row ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));

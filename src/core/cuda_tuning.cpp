@@ -23,57 +23,60 @@ Rows rows_of(const Problem& problem) {
   return {problem.units(), problem->expected_rows >= 0 ? std::min(problem->expected_rows, capacity) : capacity};
 }
 
-// Of rows, layouts and formats that only these schedules know.
-LaunchChoice choose_for_conventions(const Problem& problem, const DeviceInfo& device) {
-  const std::int64_t expected = expected_units(problem);
+// Where few of a list's entries are live, as many as make about one live row, and many CTAs for each multiprocessor:
+// 256 of 2048 rows took 6.5 us with 4 entries a CTA, 4.4 with one (H100, 2026-11-26, rows/row_to_expert/bf16/256).
+std::int32_t entries_of_list(const Problem& problem, const DeviceInfo& device, std::int32_t rows_per_cta,
+                             std::int32_t if_most_are_live) {
+  const std::int64_t entries_per_live_row = problem.units() / std::max<std::int64_t>(expected_units(problem), 1);
+  if (entries_per_live_row < 2 || counts_live_rows(problem)) return std::min(if_most_are_live, warp_lanes);
+  const std::int64_t wanted =
+      std::min(entries_per_live_row * rows_per_cta, problem.units() / (std::int64_t{16} * device.multiprocessors));
+  return static_cast<std::int32_t>(
+      std::bit_ceil(static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, rows_per_cta, warp_lanes))));
+}
+
+// Of rows, layouts and models that only the list and segments schedules know.
+LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& device) {
   const double outputs_per_sm = outputs_per_multiprocessor(problem, device);
+  const bool segments = has_segments(problem);
+  const bool plain = problem.reach() == Reach::plain, general = problem.reach() == Reach::models;
   const bool row_scaled = problem.output_kind() == OutputKind::row_scaled;
-  const Schedule schedule = has_segments(problem) ? Schedule::segments : Schedule::list;
-  const std::int8_t vectors = problem.is_general() ? 1 : 2;
+  const Schedule schedule = segments ? Schedule::segments : Schedule::list;
+  // Rows in the order of ids: each scale lies alone in its sector.
+  const LaunchChoice marked{Schedule::rows, full_width(problem), 2, 4, 0, true};
+  if (outputs_per_sm >= 500'000 && problem->rows / 4 <= expected_units(problem) && possible(problem, marked))
+    return marked;
   const LaunchChoice lanes[] = {
       {schedule, 4, 1, 4, 0, false},
-      {schedule, full_width(problem), vectors, 4, 0, false},
+      {schedule, full_width(problem), static_cast<std::int8_t>(general ? 1 : 2), 4, 0, false},
       {schedule, 1, 4, 4, 0, false},
   };
   for (LaunchChoice choice : lanes) {
     // Narrow lanes are for few rows, as below.
-    if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && outputs_per_sm > 3'000) continue;
-    if (schedule == Schedule::list) choice.entries_per_cta = 1;
+    const double most_for_narrow = plain ? 5'000 : 3'000;
+    if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && outputs_per_sm > most_for_narrow) continue;
+    // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
     if (row_scaled) {
-      // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
-      choice.warps_per_cta = max_warps_of(problem.input(), schedule);
+      choice.warps_per_cta = max_warps_of(problem.input(), problem.reach());
       choice.warps_per_cta = warps_along_row(problem, choice);
-    } else if (schedule == Schedule::segments) {
-      choice.warps_per_cta = 8;  // every CTA counts all experts: few large ones
     }
     // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
     // instead of 165 (H100, 2026-11-26, 32768 rows, H 2880 of bf16 and 2048 of e4m3). Only where that leaves each
     // multiprocessor 16 warps and more: 2048 rows, four to a warp, took 50 us where their share is 12 (same date,
     // models). CTAs of one warp start slowly under programmatic dependent launch.
-    const bool plenty = problem.is_general() && !row_scaled && outputs_per_sm >= 20'000 &&
-                        expected >= std::int64_t{64} * device.multiprocessors;
-    if (plenty && schedule == Schedule::list) choice.warps_per_cta = problem.pdl() == Pdl::off ? 1 : 2;
-    if (!possible(problem, choice)) continue;
-    if (schedule == Schedule::list) {
-      const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
-      // A warp that does several rows spares the start of CTAs: 346 instead of 410 us for 131072 rows of e4m3, 438
-      // instead of 451 of bf16 (H100, 2026-11-23, H 2048, packed ue8m0 scales).
-      const std::int32_t rows_per_warp = plenty                                                          ? 4
-                                         : outputs_per_sm < 20'000 || row_scaled || problem.is_general() ? 1
-                                         : problem.has_x_scale() && outputs_per_sm >= 1'000'000          ? 8
-                                                                                                         : 2;
-      choice.entries_per_cta = std::min(rows_per_warp * rows_per_cta, warp_lanes);
-      // Where few entries are live, as many as make about one live row, and many CTAs for each multiprocessor: 256 of
-      // 2048 rows took 6.5 us with 4 entries a CTA, 4.4 with one (H100, 2026-11-26, rows/row_to_expert/bf16/256).
-      const std::int64_t entries_per_live_row = problem.units() / std::max<std::int64_t>(expected, 1);
-      if (entries_per_live_row >= 2 && !counts_live_rows(problem)) {
-        const std::int64_t wanted = std::min(entries_per_live_row * rows_per_cta,
-                                             problem.units() / (std::int64_t{16} * device.multiprocessors));
-        choice.entries_per_cta = static_cast<std::int32_t>(
-            std::bit_ceil(static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, rows_per_cta, warp_lanes))));
-      }
-    }
-    return choice;
+    const bool plenty = general && !row_scaled && outputs_per_sm >= 20'000 &&
+                        expected_units(problem) >= std::int64_t{64} * device.multiprocessors;
+    if (plenty && !segments) choice.warps_per_cta = problem.pdl() == Pdl::off ? 1 : 2;
+    const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
+    // A warp that does several rows spares the start of CTAs: 346 instead of 410 us for 131072 rows of e4m3, 438
+    // instead of 451 of bf16 (H100, 2026-11-23, H 2048, packed ue8m0 scales).
+    const std::int32_t rows_per_warp = plenty                                                 ? 4
+                                       : outputs_per_sm < 20'000 || row_scaled || general     ? 1
+                                       : problem.has_x_scale() && outputs_per_sm >= 1'000'000 ? 8
+                                                                                              : 2;
+    choice.entries_per_cta = segments ? rows_per_warp * rows_per_cta
+                                      : entries_of_list(problem, device, rows_per_cta, rows_per_warp * rows_per_cta);
+    if (possible(problem, choice)) return choice;
   }
   fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for any alignment");
 }
@@ -83,7 +86,7 @@ LaunchChoice choose_for_conventions(const Problem& problem, const DeviceInfo& de
 // Thresholds are outputs (rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its workloads,
 // e4m3 and bf16: H100 and H200, 2026-11-23, bench/results/search.
 LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
-  if (!problem.is_simple()) return choose_for_conventions(problem, device);
+  if (!problem.is_simple()) return choose_for_any_rows(problem, device);
   const Rows rows = rows_of(problem);
   const std::int8_t width = full_width(problem);
   const auto per_sm = [&](std::int64_t count) {

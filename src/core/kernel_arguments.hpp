@@ -34,15 +34,18 @@ struct KernelArguments {
   void* out_scale;                       // block or row scaling; else null
   std::int64_t out_row_stride;           // elements
   const float* static_scale;             // [1] tensor scaling; else null
-  // From here on what the kernels for rows as in `source` and fp32 scales of 128 columns never look at.
+  // From here on what the kernels for rows as in `source` never look at.
   RowAddressing rows;
+  std::int64_t x_expert_stride;  // elements; masked rows only, and the next three
+  std::int64_t out_expert_stride;
+  std::int64_t x_scale_expert_stride;
+  std::int64_t out_scale_expert_stride;
+  // And from here on those for fp32 scales of 128 columns.
   math::ScaleView x_scale_view;
   math::ScaleView out_scale_view;
-  std::int64_t x_expert_stride;    // elements; masked rows only
-  std::int64_t out_expert_stride;  // likewise
-  std::int64_t out_padded_rows;    // rows that out_scale has room for, of each part
-  bool scale_per_row;              // one scale of out for a whole row
-  bool is_general;                 // is there a model?
+  std::int64_t out_padded_rows;  // rows that out_scale has room for, of each part
+  bool scale_per_row;            // one scale of out for a whole row
+  bool is_general;               // is there a model?
   Numerics numerics;
   Model model;  // general kernels only
 };

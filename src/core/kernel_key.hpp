@@ -17,8 +17,8 @@ enum class OutputKind : std::int8_t {
   row_scaled,  // the same with one scale for a row
 };
 
-// How work is laid over warps. The first four, src/cuda/kernel.cuh, know dense rows and int32 maps, fp32 scales at
-// strides, one for 128 columns, and e4m3; the last two, src/cuda/conventions.cuh, know everything.
+// How work is laid over warps. The first four, src/cuda/kernel.cuh, know dense rows and int32 maps; the last two,
+// src/cuda/conventions.cuh, every row convention.
 enum class Schedule : std::int8_t {
   rows = 1,      // a warp does one chunk of one row, all there are or those a map names
   tiles = 2,     // a warp does one block of several consecutive rows
@@ -30,16 +30,17 @@ enum class Schedule : std::int8_t {
 
 inline constexpr int max_warps_per_cta = 16;
 
-// Of a CTA: registers that some kernels take leave room for no more.
-constexpr int max_warps_of(Format input, Schedule schedule) {
-  return is_scaled(input) && schedule >= Schedule::list ? 8 : max_warps_per_cta;
-}
-
-// What a kernel computes.
-enum class Math : std::int8_t {
-  plain,    // SwiGLU without parameters, in the default numerics
-  general,  // everything, switched at run time, plain results too
+// What a kernel knows beside rows, each more than the one before it.
+enum class Reach : std::int8_t {
+  plain,    // SwiGLU without parameters in the default numerics; fp32 scales at strides, one for 128 columns; e4m3
+  layouts,  // and every layout and form of scales, e5m2
+  models,   // everything, switched at run time, plain results too
 };
+
+// Of a CTA: registers that some kernels take leave room for no more.
+constexpr int max_warps_of(Format input, Reach reach) {
+  return is_scaled(input) && reach != Reach::plain ? 8 : max_warps_per_cta;
+}
 
 struct KernelKey {
   Format input;
@@ -47,7 +48,7 @@ struct KernelKey {
   Schedule schedule;
   std::int8_t columns_per_lane;  // adjacent columns that one lane loads at once; 1 = any alignment and any H
   std::int8_t vectors_per_lane;  // such loads in flight per lane
-  Math math = Math::plain;
+  Reach reach = Reach::plain;
 
   constexpr bool operator==(const KernelKey&) const = default;
 };
@@ -66,7 +67,7 @@ inline constexpr Schedule schedules[] = {Schedule::rows, Schedule::tiles, Schedu
                                          Schedule::loop, Schedule::list,  Schedule::segments};
 inline constexpr std::int8_t columns_per_lane[] = {1, 4, 8, 16};
 inline constexpr std::int8_t vectors_per_lane[] = {1, 2, 4};
-inline constexpr Math maths[] = {Math::plain, Math::general};
+inline constexpr Reach reaches[] = {Reach::plain, Reach::layouts, Reach::models};
 }  // namespace kernel_axes
 
 constexpr bool is_input(Format format) {
@@ -78,24 +79,24 @@ constexpr bool supported(const KernelKey& key) {
   if (!is_input(key.input)) return false;
   const bool full_width = key.columns_per_lane * bytes_per_element(key.input) == 16;
   const bool by_row = key.output == OutputKind::row_scaled;
-  if (key.math == Math::general) {
-    // One vector for each lane: code for every activation takes its room.
-    if (key.output == OutputKind::plain || key.schedule < Schedule::list) return false;
-    return (key.columns_per_lane == 1 && key.vectors_per_lane == 4) || (full_width && key.vectors_per_lane == 1);
-  }
-  if (by_row && key.schedule != Schedule::list && key.schedule != Schedule::segments) return false;
+  const bool any_rows = key.schedule == Schedule::list || key.schedule == Schedule::segments;
+  const bool any_alignment = key.columns_per_lane == 1 && key.vectors_per_lane == 4;  // a whole block per warp
+  // Narrow lanes are for few rows, where the time is one lane's chain of arithmetic.
+  const bool narrow = key.columns_per_lane == 4 && key.vectors_per_lane == 1;
+  if (key.reach == Reach::models)  // one vector for each lane: code for every activation takes its room
+    return any_rows && key.output != OutputKind::plain && (any_alignment || (full_width && key.vectors_per_lane == 1));
+  if (key.reach == Reach::layouts)
+    return any_rows && (any_alignment || (full_width && key.vectors_per_lane == 2) || (!by_row && narrow));
+  if (by_row) return false;
   switch (key.schedule) {
-    // Narrow lanes are for few rows, where the time is one lane's chain of arithmetic.
-    case Schedule::rows:
-      return (key.columns_per_lane == 4 && key.vectors_per_lane == 1) || (full_width && key.vectors_per_lane <= 2);
+    case Schedule::rows: return narrow || (full_width && key.vectors_per_lane <= 2);
     // Only inputs with scales have something to gain.
     case Schedule::tiles: return is_scaled(key.input) && full_width && key.vectors_per_lane == 2;
     case Schedule::sparse: return full_width && key.vectors_per_lane == 2;
+    case Schedule::loop: return any_alignment;
+    // fp32, which few have between the GEMMs, is left to the kernels of the next reach.
     case Schedule::list:
-    case Schedule::segments:
-      return (key.columns_per_lane == 1 && key.vectors_per_lane == 4) || (full_width && key.vectors_per_lane == 2) ||
-             (!by_row && key.columns_per_lane == 4 && key.vectors_per_lane == 1);
-    case Schedule::loop: return key.columns_per_lane == 1 && key.vectors_per_lane == 4;  // a whole block per warp
+    case Schedule::segments: return key.input != Format::fp32 && (narrow || (full_width && key.vectors_per_lane == 2));
   }
   return false;
 }
@@ -108,8 +109,8 @@ constexpr void for_each_supported_key(Visit visit) {
       for (Schedule schedule : kernel_axes::schedules)
         for (std::int8_t columns : kernel_axes::columns_per_lane)
           for (std::int8_t vectors : kernel_axes::vectors_per_lane)
-            for (Math math : kernel_axes::maths) {
-              const KernelKey key{input, output, schedule, columns, vectors, math};
+            for (Reach reach : kernel_axes::reaches) {
+              const KernelKey key{input, output, schedule, columns, vectors, reach};
               if (supported(key)) visit(key);
             }
 }

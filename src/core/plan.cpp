@@ -137,6 +137,8 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
   if (problem_.has_out_scale()) arguments.out_scale_view = view_of(out_scale_spec(problem_.description()));
   arguments.x_expert_stride = problem_->x_expert_stride;
   arguments.out_expert_stride = problem_->out_expert_stride;
+  arguments.x_scale_expert_stride = problem_->x_scale_expert_stride;
+  arguments.out_scale_expert_stride = problem_->out_scale_expert_stride;
   arguments.out_padded_rows =
       problem_->out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4 ? problem_->out_scale_stride : problem_->rows;
   arguments.numerics = numerics_of(problem_.description());

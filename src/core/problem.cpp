@@ -219,8 +219,12 @@ bool Problem::is_general() const {
 
 bool Problem::is_simple() const {
   const bool known_rows = description_.row_kind == MOE_ACT_ROWS_DENSE || (has_map() && description_.index_bits == 32);
-  return known_rows && description_.expert_tiles == 0 && scales_are_plain() && output() != Format::e5m2 &&
-         !pads_with_zero() && !is_general();
+  return known_rows && description_.expert_tiles == 0 && !pads_with_zero() && reach() == Reach::plain;
+}
+
+Reach Problem::reach() const {
+  if (is_general()) return Reach::models;
+  return scales_are_plain() && output() != Format::e5m2 ? Reach::plain : Reach::layouts;
 }
 
 bool Problem::scales_are_plain() const {

@@ -150,7 +150,7 @@ RowAddressing addressing_of(const moe_act_problem& problem, const moe_act_buffer
   rows.rows = problem.rows;
   rows.experts = problem.experts;
   const bool tiles = problem.row_kind == MOE_ACT_ROWS_TILE_LIMITS;
-  rows.parameter = tiles ? problem.tile_tokens : problem.expert_alignment + problem.num_valid_ids;  // one of them is 0
+  rows.set_parameter(tiles ? problem.tile_tokens : problem.expert_alignment + problem.num_valid_ids);  // one is 0
   rows.tile_to_expert = {buffers.tile_to_expert, problem.tile_to_expert_bits == 64};
   rows.expert_tiles = problem.expert_tiles;
   rows.tile_tokens = problem.tile_tokens;

@@ -17,12 +17,12 @@ struct RowPlace {
   RowModel model;  // general problems only
 };
 
-template <Format input, OutputKind output, int columns, int vectors, Math math_kind>
+template <Format input, OutputKind output, int columns, int vectors, Reach reach>
 struct ChunkWork {
   using Input = Vector<input, columns>;
   using Row = RowPlace<input>;
   static constexpr bool scaled_input = is_scaled(input);
-  static constexpr bool general = math_kind == Math::general;
+  static constexpr bool general = reach == Reach::models;
   static constexpr int vector_columns = warp_lanes * columns;
   static constexpr int chunk_columns = vector_columns * vectors;
 

@@ -11,11 +11,10 @@ namespace moe_act::cuda {
 
 inline constexpr int min_ctas_per_sm = 2;  // of that size: 64 registers a thread
 
-// Of kernels for every row convention, of e4m3 input: 80 registers for lists, 124 for segments. 131072 rows, H 2048:
-// lists 377, 324, 359 us, segments 434, 394, 371 with 64, 80, 124 registers (H100, 2026-11-26, rows/row_to_expert and
-// rows/expert_offsets).
-constexpr int any_rows_min_ctas(Format input, Schedule schedule) {
-  return is_scaled(input) && schedule == Schedule::list ? 3 : min_ctas_per_sm;
+// Of kernels for every layout, of e4m3 input: 80 registers. 131072 rows, H 2048: 377, 324, 359 us with 64, 80, 124
+// registers (H100, 2026-11-26, rows/row_to_expert, when these kernels did it).
+constexpr int min_ctas_of(Format input, Reach reach) {
+  return is_scaled(input) && reach == Reach::layouts ? 3 : min_ctas_per_sm;
 }
 
 // Registers of general kernels: of 16-bit and fp32 input occupancy is worth more than what spills, of e4m3, 16 columns
@@ -57,17 +56,6 @@ struct Kernel {
     if (pdl != Pdl::waits) let_dependents_start();
   }
 
-  // One chunk of a row: Work::chunk_columns from `first` on.
-  static __device__ __forceinline__ void run_chunk(const KernelArguments& arguments, const Strides& strides,
-                                                   const RowUnit& row, std::uint32_t first) {
-    const std::uint32_t column = first + threadIdx.x * columns;
-    if constexpr (vectors > 1) {  // one predicate costs nothing, several of them keep loads apart
-      if (first + Work::chunk_columns <= arguments.columns)
-        return Work::run(arguments, typename Work::template AlongRow<true>(arguments, strides, row, column));
-    }
-    Work::run(arguments, typename Work::template AlongRow<false>(arguments, strides, row, column));
-  }
-
   // rows: y = chunk of the row, z = row. The grid covers everything, one chunk a warp. Nothing but the chain of loads
   // and arithmetic that has to be: at a few rows that chain is the whole time, and every loop or vote on the way shows.
   static __device__ __forceinline__ void run_rows(const KernelArguments& arguments) {
@@ -79,7 +67,9 @@ struct Kernel {
     metadata_is_read(arguments, total, looked_up);
     if (!mine) return;
     const RowUnit row = arguments.source.unit_of(unit, looked_up);
-    if (row.is_live()) run_chunk(arguments, Strides(arguments, total), row, first);
+    if (!row.is_live()) return;
+    const Strides strides(arguments, total);
+    Work::run_chunk(arguments, strides, Work::start_of(arguments, strides, row), first);
   }
 
   // tiles: y = block of columns. A warp does one block of several consecutive rows.
@@ -126,9 +116,9 @@ struct Kernel {
       if (found == 0) return;
       const std::int32_t row_entry =
           __shfl_sync(all_lanes, second ? entry[1] : entry[0], __ffs(static_cast<int>(found)) - 1);
-      const RowUnit row = arguments.source.unit_of(0, row_entry);
+      const typename Work::RowStart row = Work::start_of(arguments, strides, arguments.source.unit_of(0, row_entry));
       for (std::uint32_t first = Work::chunk_columns * threadIdx.y; first < arguments.columns; first += step)
-        run_chunk(arguments, strides, row, first);
+        Work::run_chunk(arguments, strides, row, first);
     }
   }
 
@@ -146,7 +136,7 @@ struct Kernel {
       if (row.is_live())
         for (std::uint32_t first = Work::chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
              first < arguments.columns; first += step)
-          run_chunk(arguments, strides, row, first);
+          Work::run_chunk(arguments, strides, Work::start_of(arguments, strides, row), first);
       unit += std::int64_t{blockDim.z} * gridDim.x;
       if (unit < units) looked_up = arguments.source.look_up(unit);
     }
@@ -173,16 +163,16 @@ __global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm
   Kernel<input, output, schedule, columns, vectors>::run(arguments);
 }
 
-template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
-__global__ void __launch_bounds__(warp_lanes* max_warps_of(input, schedule), any_rows_min_ctas(input, schedule))
+template <Format input, OutputKind output, Schedule schedule, int columns, int vectors, Reach reach>
+__global__ void __launch_bounds__(warp_lanes* max_warps_of(input, reach), min_ctas_of(input, reach))
     gated_act_quant_of_any_rows(const __grid_constant__ KernelArguments arguments) {
-  ConventionKernel<input, output, schedule, columns, vectors, Math::plain>::run(arguments);
+  ConventionKernel<input, output, schedule, columns, vectors, reach>::run(arguments);
 }
 
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
 __global__ void __maxnreg__(general_registers(input))
     gated_act_quant_general(const __grid_constant__ KernelArguments arguments) {
-  ConventionKernel<input, output, schedule, columns, vectors, Math::general>::run(arguments);
+  ConventionKernel<input, output, schedule, columns, vectors, Reach::models>::run(arguments);
 }
 
 }  // namespace moe_act::cuda

@@ -27,11 +27,11 @@ template <std::size_t index>
 constexpr KernelFunction kernel_of() {
   constexpr KernelKey key = kernel_keys[index];
   static_assert(key.input == input);
-  if constexpr (key.math == Math::general)
+  if constexpr (key.reach == Reach::models)
     return &gated_act_quant_general<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane>;
   else if constexpr (key.schedule >= Schedule::list)
-    return &gated_act_quant_of_any_rows<key.input, key.output, key.schedule, key.columns_per_lane,
-                                        key.vectors_per_lane>;
+    return &gated_act_quant_of_any_rows<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane,
+                                        key.reach>;
   else
     return &gated_act_quant<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane>;
 }

@@ -127,6 +127,22 @@ struct Lanes {
   static constexpr int vectors_per_block = vector_columns < block_columns ? block_columns / vector_columns : 1;
   static_assert(vectors % vectors_per_block == 0);
 
+  // Where a row begins.
+  struct RowStart {
+    const Bits* x;
+    const float* x_scale;  // of the row's first block
+    float* out_scale;      // likewise
+    std::int64_t out;      // offset, elements
+  };
+
+  static __device__ __forceinline__ RowStart start_of(const KernelArguments& arguments, const Strides& strides,
+                                                      const RowUnit& row) {
+    return {static_cast<const Bits*>(arguments.x) + row.in_row * arguments.x_row_stride,
+            static_cast<const float*>(arguments.x_scale) + row.scale_row * strides.x_scale.row,
+            static_cast<float*>(arguments.out_scale) + row.scale_row * strides.out_scale.row,
+            row.out_row * arguments.out_row_stride};
+  }
+
   // `vectors` vectors of a row side by side, beginning at `column` in this lane. whole: the warp's chunk ends before
   // the row does. Offsets within a row fit 32 bits; the validator sees to it.
   template <bool whole>
@@ -139,21 +155,18 @@ struct Lanes {
     std::int64_t x_scale_step, out_scale_step;
     std::int64_t out;  // offset of the first vector, elements
 
-    __device__ __forceinline__ AlongRow(const KernelArguments& arguments, const Strides& strides, const RowUnit& row,
+    __device__ __forceinline__ AlongRow(const KernelArguments& arguments, const Strides& strides, const RowStart& row,
                                         std::uint32_t column)
         : left(arguments.columns - column),
           gate_column(arguments.gate_offset + column),
           up_column(arguments.up_offset + column),
-          x_scale(static_cast<const float*>(arguments.x_scale) + row.scale_row * strides.x_scale.row),
-          out_scale(static_cast<float*>(arguments.out_scale) +
-                    math::scale_offset(strides.out_scale, row.scale_row, column / block_columns)),
+          gate(row.x + gate_column),
+          up(row.x + up_column),
+          x_scale(row.x_scale),
+          out_scale(row.out_scale + column / block_columns * strides.out_scale.block),
           x_scale_step(strides.x_scale.block),
           out_scale_step(strides.out_scale.block),
-          out(row.out_row * arguments.out_row_stride + column) {
-      const auto* x = static_cast<const Bits*>(arguments.x) + row.in_row * arguments.x_row_stride;
-      gate = x + gate_column;
-      up = x + up_column;
-    }
+          out(row.out + column) {}
     __device__ __forceinline__ bool inside(int v) const {
       return whole || (v * vector_columns < left && static_cast<std::int32_t>(left) > 0);
     }
@@ -270,6 +283,17 @@ struct Lanes {
         store_scaled(arguments, place, first, values);
       }
     }
+  }
+
+  // One chunk of a row: chunk_columns from `first` on.
+  static __device__ __forceinline__ void run_chunk(const KernelArguments& arguments, const Strides& strides,
+                                                   const RowStart& row, std::uint32_t first) {
+    const std::uint32_t column = first + threadIdx.x * columns;
+    if constexpr (vectors > 1) {  // one predicate costs nothing, several of them keep loads apart
+      if (first + chunk_columns <= arguments.columns)
+        return run(arguments, AlongRow<true>(arguments, strides, row, column));
+    }
+    run(arguments, AlongRow<false>(arguments, strides, row, column));
   }
 
  private:

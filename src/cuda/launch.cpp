@@ -154,12 +154,12 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
           arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
     return start(kernel_for(launch), grid, block, last, cuda_stream, chained);
   }
-  const MarkArguments marks{arguments.source.map, static_cast<std::uint8_t*>(workspace), arguments.source.units,
-                            arguments.source.rows};
+  const MarkArguments marks{arguments.rows, static_cast<std::uint8_t*>(workspace)};
   start(clear_marks_kernel(), dim3(mark_ctas(launch.workspace_bytes / 16)), dim3(mark_threads), marks, cuda_stream,
         arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
-  start(mark_rows_kernel(), dim3(mark_ctas((marks.units + 3) / 4)), dim3(mark_threads), marks, cuda_stream, chained);
-  last.source = {nullptr, marks.marks, marks.rows, marks.rows};
+  start(mark_rows_kernel(), dim3(mark_ctas((marks.rows.units + 3) / 4)), dim3(mark_threads), marks, cuda_stream,
+        chained);
+  last.source = {nullptr, marks.marks, marks.rows.rows, marks.rows.rows};
   start(kernel_for(launch), grid, block, last, cuda_stream, chained);
 }
 

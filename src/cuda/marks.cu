@@ -18,23 +18,25 @@ constexpr int entries_per_thread = 4;  // on their way together
 __global__ void __launch_bounds__(mark_threads) clear_marks(const __grid_constant__ MarkArguments arguments) {
   wait_for_producers();
   let_dependents_start();
-  for (std::int64_t i = first_item(); i < (arguments.rows + 15) / 16; i += item_step())
+  for (std::int64_t i = first_item(); i < (arguments.rows.rows + 15) / 16; i += item_step())
     reinterpret_cast<uint4*>(arguments.marks)[i] = {};
 }
 
 __global__ void __launch_bounds__(mark_threads) mark_rows(const __grid_constant__ MarkArguments arguments) {
   wait_for_producers();
   let_dependents_start();
-  for (std::int64_t first = first_item(); first < arguments.units; first += item_step() * entries_per_thread) {
+  const RowAddressing& rows = arguments.rows;
+  const std::int64_t in_use = rows.entries_in_use(rows.count.data != nullptr ? rows.count[0] : 0);
+  for (std::int64_t first = first_item(); first < in_use; first += item_step() * entries_per_thread) {
     std::int64_t row[entries_per_thread];
 #pragma unroll
     for (int i = 0; i < entries_per_thread; ++i) {
-      const std::int64_t unit = first + i * item_step();
-      row[i] = unit < arguments.units ? arguments.map[unit] : -1;
+      const std::int64_t entry = first + i * item_step();
+      row[i] = entry < in_use ? rows.row_of(entry) : -1;
     }
 #pragma unroll
     for (int i = 0; i < entries_per_thread; ++i)
-      if (row[i] >= 0 && row[i] < arguments.rows) arguments.marks[row[i]] = 1;
+      if (row[i] >= 0) arguments.marks[row[i]] = 1;
   }
 }
 

@@ -1,21 +1,21 @@
-// Two small kernels that turn a map into row order: afterwards marks[row] says whether the map names the row.
+// Two small kernels that turn a map, or ids, into row order: afterwards marks[row] says whether an entry names the row.
 #pragma once
 
 #include <cstdint>
 
+#include "math/row_addressing.hpp"
+
 namespace moe_act::cuda {
 
 struct MarkArguments {
-  const std::int32_t* map;  // [units]
-  std::uint8_t* marks;      // [rows rounded up to 16], 16-byte aligned
-  std::int64_t units;
-  std::int64_t rows;
+  RowAddressing rows;   // of a kind whose entries name rows
+  std::uint8_t* marks;  // [rows rounded up to 16], 16-byte aligned
 };
 
 using MarkFunction = void (*)(MarkArguments);
 inline constexpr int mark_threads = 256;  // per CTA
 
 MarkFunction clear_marks_kernel();  // one item for each 16 marks
-MarkFunction mark_rows_kernel();    // one item for each map entry
+MarkFunction mark_rows_kernel();    // one item for each entry
 
 }  // namespace moe_act::cuda

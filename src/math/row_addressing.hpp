@@ -6,6 +6,9 @@
 // capacities: whatever they say, no memory outside the buffers is touched.
 #pragma once
 
+#include <bit>
+#include <cstdint>
+
 #include "math/row_source.hpp"
 
 namespace moe_act {
@@ -20,10 +23,12 @@ struct IndexArray {
   }
 };
 
-struct Segment {
-  std::int64_t first_row;  // in the buffers; in its own part of them where rows are masked
-  std::int64_t rows;       // live ones
+template <typename Number>
+struct BasicSegment {
+  Number first_row;  // in the buffers; in its own part of them where rows are masked
+  Number rows;       // live ones
 };
+using Segment = BasicSegment<std::int64_t>;
 
 struct RowAddressing {
   RowKind kind;
@@ -32,12 +37,19 @@ struct RowAddressing {
   std::int64_t units;    // lists: entries
   std::int64_t rows;     // of the buffers; of each expert where rows are masked
   std::int64_t experts;  // segments
-  std::int64_t parameter;     // tile_tokens, num_valid_ids or expert_alignment
-  bool by_id;                 // sorted token ids: the buffers' row is the id, not the position
-  IndexArray tile_to_expert;  // [expert_tiles]; null: none
+  std::int64_t parameter;       // tile_tokens, num_valid_ids or expert_alignment
+  std::int32_t parameter_log2;  // negative where it is no power of two
+  bool by_id;                   // sorted token ids: the buffers' row is the id, not the position
+  IndexArray tile_to_expert;    // [expert_tiles]; null: none
   std::int64_t expert_tiles;
   std::int64_t tile_tokens;         // rows of a tile of tile_to_expert
   IndexArray permuted_to_expanded;  // [rows]; null: none
+
+  void set_parameter(std::int64_t value) {
+    parameter = value;
+    const auto bits = static_cast<std::uint64_t>(value);
+    parameter_log2 = std::has_single_bit(bits) ? std::countr_zero(bits) : -1;
+  }
 
   MOE_ACT_HOST_DEVICE bool is_list() const { return kind < RowKind::expert_offsets; }
 
@@ -45,12 +57,17 @@ struct RowAddressing {
     return value < 0 ? 0 : value > largest ? largest : value;
   }
 
+  // By the parameter: GPUs take a hundred instructions for that, unless it is a power of two.
+  MOE_ACT_HOST_DEVICE std::int64_t divide(std::int64_t value) const {
+    return parameter_log2 >= 0 ? value >> parameter_log2 : value / parameter;
+  }
+
   // Lists: entries at or past this one are dead. count_value: count[0], if there is one.
   MOE_ACT_HOST_DEVICE std::int64_t entries_in_use(std::int64_t count_value) const {
     if (count.data == nullptr) return units;
-    const std::int64_t tile = kind == RowKind::tile_limits ? parameter : 1;
-    const std::int64_t whole_tiles = units / tile;
-    return count_value > whole_tiles ? units : clamp(count_value, whole_tiles) * tile;
+    if (kind != RowKind::tile_limits) return clamp(count_value, units);
+    const std::int64_t whole_tiles = divide(units);
+    return count_value > whole_tiles ? units : clamp(count_value, whole_tiles) * parameter;
   }
 
   // Lists: the row that an entry in use stands for, negative if there is none, or if its tile is no expert's.
@@ -66,7 +83,7 @@ struct RowAddressing {
         const std::int64_t row = index[entry];
         return row < rows ? row : -1;
       }
-      case RowKind::tile_limits: return entry < index[entry / parameter] ? entry : -1;
+      case RowKind::tile_limits: return entry < index[divide(entry)] ? entry : -1;
       case RowKind::row_to_expert: return index[entry] >= 0 ? entry : -1;
       case RowKind::sorted_token_ids: {
         const std::int64_t id = index[entry];
@@ -82,14 +99,37 @@ struct RowAddressing {
 
   // Segments: that of an expert.
   MOE_ACT_HOST_DEVICE Segment segment_of(std::int64_t expert) const {
-    if (kind == RowKind::masked) return {0, clamp(index[expert], rows)};
-    const std::int64_t end = clamp(index[kind == RowKind::expert_offsets ? expert + 1 : expert], rows);
-    std::int64_t first = 0;
-    if (kind == RowKind::expert_offsets)
-      first = clamp(index[expert], rows);
-    else if (expert > 0)
-      first = (clamp(index[expert - 1], rows) + parameter - 1) / parameter * parameter;
+    const bool offsets = kind == RowKind::expert_offsets;
+    const std::int64_t before = offsets                                      ? index[expert]
+                                : kind == RowKind::expert_ends && expert > 0 ? index[expert - 1]
+                                                                             : 0;
+    return segment_between<std::int64_t>(before, index[offsets ? expert + 1 : expert]);
+  }
+
+  // The same of what the index says: the expert's own value, and the one before it, which masked rows do not have. In
+  // 32 bits where has_small_segments() allows it.
+  template <typename Number>
+  MOE_ACT_HOST_DEVICE BasicSegment<Number> segment_between(Number before, Number own) const {
+    const auto capacity = static_cast<Number>(rows);
+    const auto within = [capacity](Number value) { return value < 0 ? 0 : value > capacity ? capacity : value; };
+    if (kind == RowKind::masked) return {0, within(own)};
+    Number first = within(before);
+    if (kind == RowKind::expert_ends) {
+      const auto alignment = static_cast<Number>(parameter);
+      if constexpr (sizeof(Number) == sizeof(std::int32_t))
+        first = (first + alignment - 1) & -alignment;
+      else
+        first = divide(first + alignment - 1) * alignment;
+    }
+    const Number end = within(own);
     return {first, end > first ? end - first : 0};
+  }
+
+  // Segments: do 32 bits suffice to count rows, and are the experts' alignments powers of two?
+  MOE_ACT_HOST_DEVICE bool has_small_segments() const {
+    constexpr std::int64_t most = std::int64_t{1} << 30;  // below it a sum of two is an int32, too
+    return !index.is_64_bit && most_live_rows() < most && experts < most && parameter <= most &&
+           (kind != RowKind::expert_ends || parameter_log2 >= 0);
   }
 
   // Is the buffers' row live? Not for the kinds whose padding cannot be told from the addressing. Masked: of an expert.

@@ -17,7 +17,7 @@ bool compiled(const KernelKey& key) {
 std::string text(const KernelKey& key) {
   return check::text(traits(key.input).name, " -> ", key.output == OutputKind::scaled ? "e4m3" : "plain", ", ",
                      "schedule ", static_cast<int>(key.schedule), ", ", int{key.columns_per_lane}, " x ",
-                     int{key.vectors_per_lane}, key.math == Math::general ? ", general" : "");
+                     int{key.vectors_per_lane}, ", reach ", static_cast<int>(key.reach));
 }
 
 // Every input with every output and schedule.
@@ -45,9 +45,9 @@ TEST("a combination is in the table exactly if it is supported") {
   for_each_operation([](Format input, OutputKind output, Schedule schedule) {
     for (int columns = 0; columns <= 32; ++columns)
       for (int vectors = 0; vectors <= 8; ++vectors)
-        for (const Math math : kernel_axes::maths) {
+        for (const Reach reach : kernel_axes::reaches) {
           const KernelKey key{
-              input, output, schedule, static_cast<std::int8_t>(columns), static_cast<std::int8_t>(vectors), math};
+              input, output, schedule, static_cast<std::int8_t>(columns), static_cast<std::int8_t>(vectors), reach};
           const bool on_axes =
               std::ranges::find(kernel_axes::columns_per_lane, columns) != std::end(kernel_axes::columns_per_lane) &&
               std::ranges::find(kernel_axes::vectors_per_lane, vectors) != std::end(kernel_axes::vectors_per_lane);
@@ -80,9 +80,9 @@ TEST("every operation has kernels for every row convention, for any alignment an
   for (const Format input : kernel_axes::inputs)
     for (const OutputKind output : kernel_axes::outputs)
       for (const Schedule schedule : {Schedule::list, Schedule::segments}) {
-        CHECK(compiled({input, output, schedule, 1, 4}), traits(input).name);
+        CHECK(compiled({input, output, schedule, 1, 4, Reach::layouts}), traits(input).name);
         const auto full_width = static_cast<std::int8_t>(16 / bytes_per_element(input));
-        CHECK(compiled({input, output, schedule, full_width, 2}), traits(input).name);
+        CHECK(compiled({input, output, schedule, full_width, 2, Reach::layouts}), traits(input).name);
       }
 }
 
@@ -90,9 +90,9 @@ TEST("general problems have kernels for every row convention, for any alignment 
   for (const Format input : kernel_axes::inputs)
     for (const OutputKind output : {OutputKind::scaled, OutputKind::row_scaled})
       for (const Schedule schedule : {Schedule::list, Schedule::segments}) {
-        CHECK(compiled({input, output, schedule, 1, 4, Math::general}), traits(input).name);
+        CHECK(compiled({input, output, schedule, 1, 4, Reach::models}), traits(input).name);
         const auto full_width = static_cast<std::int8_t>(16 / bytes_per_element(input));
-        CHECK(compiled({input, output, schedule, full_width, 1, Math::general}), traits(input).name);
+        CHECK(compiled({input, output, schedule, full_width, 1, Reach::models}), traits(input).name);
       }
 }
 

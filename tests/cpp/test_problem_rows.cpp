@@ -172,13 +172,13 @@ TEST("counts of the device, whatever they say, are entries that there are") {
   rows.count = {&count, true};
   rows.units = 32;
   for (const std::int64_t tile : {std::int64_t{1}, std::int64_t{3}, std::int64_t{32}, std::int64_t{1} << 40}) {
-    rows.parameter = tile;
+    rows.set_parameter(tile);
     for (const std::int64_t none : {INT64_MIN, -(std::int64_t{3} << 61), std::int64_t{-1}, std::int64_t{0}})
       CHECK_EQUAL(rows.entries_in_use(none), 0, tile, ", ", none);
     for (const std::int64_t all : {INT64_MAX, std::int64_t{3} << 61, std::int64_t{33}})
       CHECK_EQUAL(rows.entries_in_use(all), 32, tile, ", ", all);
   }
-  rows.parameter = 3;
+  rows.set_parameter(3);
   CHECK_EQUAL(rows.entries_in_use(10), 30);
   CHECK_EQUAL(rows.entries_in_use(11), 32);
 }
