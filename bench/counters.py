@@ -22,7 +22,10 @@ from gpu import environment
 WORKLOADS = (
     "routed/1", "routed/32", "routed/512", "routed/4096", "routed/16384", "parallel-8/1024", "parallel-32/4096",
     "bf16/131072", "columns/1408", "columns/14336",
+    "rows/row_to_expert/bf16/256", "rows/row_to_expert/e4m3/131072", "rows/masked/bf16/1024", "rows/masked/e4m3/131072",
+    "out_scale/swizzled_128x4-32/256", "x_scale/packed_ue8m0-128/256", "x_scale/packed_ue8m0-128/131072",
 )  # fmt: skip
+CONVENTIONS = ("rows/", "out_scale/", "x_scale/")
 STALLS = ("long_scoreboard", "short_scoreboard", "math_pipe_throttle", "wait", "imc_miss", "no_instruction", "barrier")
 METRICS = {
     "nanoseconds": "gpu__time_duration.sum",
@@ -46,6 +49,8 @@ def counters(program: Path, workload: str) -> dict[str, Any]:
     profile = ["ncu", "--clock-control", "none", "--csv", "--page", "raw", "--metrics", ",".join(METRICS.values())]
     profile += ["--kernel-name", "regex:gated_act_quant", "--launch-count", "1"]
     bench = [str(program), "--quick", "--only", workload, "--contender", "ours"]
+    if workload.startswith(CONVENTIONS):
+        bench.append("--conventions")
     done = subprocess.run([*profile, *bench], cwd=ROOT, capture_output=True, text=True)
     lines = done.stdout.splitlines()
     begin = next((i for i, line in enumerate(lines) if line.startswith('"ID"')), None)

@@ -16,7 +16,8 @@ constexpr std::int64_t max_grid_y = 65535;  // and z
 KernelKey key_of(const Problem& problem, const LaunchChoice& choice) {
   KernelKey key{problem.input(),         problem.kernel_output(), choice.schedule,
                 choice.columns_per_lane, choice.vectors_per_lane, problem.reach()};
-  const bool counts_far = has_segments(problem) && !addressing_of(problem.description(), {}).has_small_segments();
+  const RowAddressing rows = addressing_of(problem.description(), {});
+  const bool counts_far = has_segments(problem) ? !rows.has_small_segments() : !has_entry_rule(rows);
   if (key.reach == Reach::plain && knows_any_rows(choice.schedule) && (counts_far || !supported(key)))
     key.reach = Reach::layouts;
   return key;

@@ -25,10 +25,9 @@ Rows rows_of(const Problem& problem) {
 
 // Where few of a list's entries are live, as many as make about one live row, and many CTAs for each multiprocessor:
 // 256 of 2048 rows took 6.5 us with 4 entries a CTA, 4.4 with one (H100, 2026-11-26, rows/row_to_expert/bf16/256).
-std::int32_t entries_of_list(const Problem& problem, const DeviceInfo& device, std::int32_t rows_per_cta,
-                             std::int32_t if_most_are_live) {
-  const std::int64_t entries_per_live_row = problem.units() / std::max<std::int64_t>(expected_units(problem), 1);
-  if (entries_per_live_row < 2 || counts_live_rows(problem)) return std::min(if_most_are_live, warp_lanes);
+std::int32_t entries_of_list(const Problem& problem, const DeviceInfo& device, std::int64_t entries_per_live_row,
+                             std::int32_t rows_per_cta, std::int32_t if_most_are_live) {
+  if (entries_per_live_row < 2) return std::min(if_most_are_live, warp_lanes);
   const std::int64_t wanted =
       std::min(entries_per_live_row * rows_per_cta, problem.units() / (std::int64_t{16} * device.multiprocessors));
   return static_cast<std::int32_t>(
@@ -42,6 +41,10 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   const bool plain = problem.reach() == Reach::plain, general = problem.reach() == Reach::models;
   const bool row_scaled = problem.output_kind() == OutputKind::row_scaled;
   const Schedule schedule = segments ? Schedule::segments : Schedule::list;
+  // CTAs are started for every entry of a list, live or not.
+  const std::int64_t entries_per_live_row =
+      counts_live_rows(problem) ? 1 : problem.units() / std::max<std::int64_t>(expected_units(problem), 1);
+  const double started = outputs_per_sm * static_cast<double>(std::max<std::int64_t>(entries_per_live_row / 4, 1));
   // Rows in the order of ids: each scale lies alone in its sector.
   const LaunchChoice marked{Schedule::rows, full_width(problem), 2, 4, 0, true};
   if (outputs_per_sm >= 500'000 && problem->rows / 4 <= expected_units(problem) && possible(problem, marked))
@@ -52,9 +55,9 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
       {schedule, 1, 4, 4, 0, false},
   };
   for (LaunchChoice choice : lanes) {
-    // Narrow lanes are for few rows, as below.
-    const double most_for_narrow = plain ? 5'000 : 3'000;
-    if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && outputs_per_sm > most_for_narrow) continue;
+    // Narrow lanes are for few rows, as below: 256 live of 2048 rows took 6.9 us instead of 3.75 (H100, 2026-11-26,
+    // rows/row_to_expert/bf16/256).
+    if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && started > 3'000) continue;
     // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
     if (row_scaled) {
       choice.warps_per_cta = max_warps_of(problem.input(), problem.reach());
@@ -67,15 +70,21 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
     const bool plenty = general && !row_scaled && outputs_per_sm >= 20'000 &&
                         expected_units(problem) >= std::int64_t{64} * device.multiprocessors;
     if (plenty && !segments) choice.warps_per_cta = problem.pdl() == Pdl::off ? 1 : 2;
+    // Many CTAs, most of them for nothing: fewer large ones. 3.5 instead of 3.8 us for 256 of 2048 rows of e4m3; of
+    // bf16, whose rows take twice the warps, 3.9 instead of 3.75 (H100, 2026-11-26, rows/row_to_expert).
+    if (plain && problem.has_x_scale() && entries_per_live_row >= 4 && choice.columns_per_lane > 1)
+      choice.warps_per_cta = max_warps_per_cta;
     const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
     // A warp that does several rows spares the start of CTAs: 346 instead of 410 us for 131072 rows of e4m3, 438
-    // instead of 451 of bf16 (H100, 2026-11-23, H 2048, packed ue8m0 scales).
-    const std::int32_t rows_per_warp = plenty                                                 ? 4
-                                       : outputs_per_sm < 20'000 || row_scaled || general     ? 1
-                                       : problem.has_x_scale() && outputs_per_sm >= 1'000'000 ? 8
-                                                                                              : 2;
-    choice.entries_per_cta = segments ? rows_per_warp * rows_per_cta
-                                      : entries_of_list(problem, device, rows_per_cta, rows_per_warp * rows_per_cta);
+    // instead of 451 of bf16 (H100, 2026-11-23, H 2048, packed ue8m0 scales). Where scales are plain, two: 285 instead
+    // of 306 us with eight (H100, 2026-11-26, rows/valid_prefix/e4m3/131072).
+    const std::int32_t rows_per_warp = plenty                                                           ? 4
+                                       : outputs_per_sm < 20'000 || row_scaled || general               ? 1
+                                       : problem.has_x_scale() && !plain && outputs_per_sm >= 1'000'000 ? 8
+                                                                                                        : 2;
+    choice.entries_per_cta =
+        segments ? rows_per_warp * rows_per_cta
+                 : entries_of_list(problem, device, entries_per_live_row, rows_per_cta, rows_per_warp * rows_per_cta);
     if (possible(problem, choice)) return choice;
   }
   fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for any alignment");

@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
+#include "math/entry_rule.hpp"
 #include "math/formats.hpp"
 #include "math/model.hpp"
-#include "math/row_addressing.hpp"
 #include "math/scale_view.hpp"
 
 namespace moe_act {
@@ -35,6 +35,7 @@ struct KernelArguments {
   std::int64_t out_row_stride;           // elements
   const float* static_scale;             // [1] tensor scaling; else null
   // From here on what the kernels for rows as in `source` never look at.
+  EntryRule entries;  // lists, of plain reach
   RowAddressing rows;
   std::int64_t x_expert_stride;  // elements; masked rows only, and the next three
   std::int64_t out_expert_stride;

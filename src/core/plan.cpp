@@ -133,6 +133,7 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
   arguments.pdl = problem_.pdl();
   arguments.entries_per_cta = cuda_.units_per_cta;
   arguments.rows = addressing_of(problem_.description(), buffers);
+  if (has_entry_rule(arguments.rows)) arguments.entries = entry_rule_of(arguments.rows);
   if (problem_.has_x_scale()) arguments.x_scale_view = view_of(x_scale_spec(problem_.description()));
   if (problem_.has_out_scale()) arguments.out_scale_view = view_of(out_scale_spec(problem_.description()));
   arguments.x_expert_stride = problem_->x_expert_stride;

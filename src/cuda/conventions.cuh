@@ -35,30 +35,33 @@ struct ConventionKernel {
     let_dependents_start();
   }
 
-  // The row of an entry of the CTA, negative if there is none.
-  static __device__ __forceinline__ std::int64_t look_up(const RowAddressing& rows, std::int64_t base,
-                                                         std::int32_t number, std::int32_t entries, std::int64_t end) {
-    const std::int64_t entry = base + number;
-    return number < entries && entry < end ? rows.row_of(entry) : -1;
+  // Plain kernels count in 32 bits.
+  using Number = std::conditional_t<reach == Reach::plain, std::int32_t, std::int64_t>;
+
+  static __device__ __forceinline__ const auto& list_of(const KernelArguments& arguments) {
+    if constexpr (reach == Reach::plain)
+      return arguments.entries;
+    else
+      return arguments.rows;
   }
 
   static __device__ __forceinline__ void run_list(const KernelArguments& arguments, std::int32_t total) {
-    const RowAddressing& rows = arguments.rows;
+    const auto& list = list_of(arguments);
     const std::int32_t entries = arguments.entries_per_cta;
-    const std::int64_t step = std::int64_t{gridDim.x} * entries;
+    const Number step = static_cast<Number>(gridDim.x) * entries;
     // An entry for each row of warps: each looks at its own. More of them: each lane looks at one.
     const bool shares = entries != static_cast<std::int32_t>(blockDim.z);
-    const auto number = static_cast<std::int32_t>(shares ? threadIdx.x : threadIdx.z);
-    std::int64_t base = std::int64_t{blockIdx.x} * entries;
-    // Before it is known how many are in use, as neither look waits for the other then.
-    std::int64_t mine = look_up(rows, base, number, entries, rows.units);
-    const std::int64_t in_use = rows.entries_in_use(rows.count.data != nullptr ? rows.count[0] : 0);
-    if (base + number >= in_use) mine = -1;
+    const auto own = static_cast<std::int32_t>(shares ? threadIdx.x : threadIdx.z);
+    Number base = static_cast<Number>(blockIdx.x) * entries;
+    // Both are asked for before either is used.
+    Number value = own < entries && base + own < list.units ? list.value_of(base + own) : 0;
+    Number in_use = list.entries_in_use(list.count.data != nullptr ? list.count[0] : 0);
     metadata_is_read(arguments);
     while (base < in_use) {
+      const Number mine = own < entries && base + own < in_use ? list.row_named(base + own, value) : -1;
       const unsigned live = __ballot_sync(all_lanes, mine >= 0);
       for (int rank = shares ? static_cast<int>(threadIdx.z) : 0;; rank += static_cast<int>(blockDim.z)) {
-        std::int64_t row = mine, entry = base + number;
+        Number row = mine, entry = base + own;
         if (shares) {
           // The lane whose entry is live with `rank` live ones before it.
           const bool wanted = mine >= 0 && __popc(live & ((1u << threadIdx.x) - 1u)) == rank;
@@ -67,21 +70,18 @@ struct ConventionKernel {
           const int lane = __ffs(static_cast<int>(found)) - 1;
           row = __shfl_sync(all_lanes, mine, lane);
           entry = base + lane;
-        } else if (rank > 0 || live == 0) {
+        } else if (live == 0 || rank > 0) {
           break;
         }
         run(arguments, Work::row_at(arguments, 0, row, row), entry, 0, row, total);
       }
+      if (in_use - base <= step) return;
       base += step;
-      if (base < in_use) mine = look_up(rows, base, number, entries, in_use);
+      value = own < entries && base + own < in_use ? list.value_of(base + own) : 0;
     }
   }
 
-  // Plain kernels are for segments that 32 bits count.
-  using Number = std::conditional_t<reach == Reach::plain, std::int32_t, std::int64_t>;
-
-  static __device__ __forceinline__ LiveRow<Number> find(const KernelArguments& arguments, std::int64_t number) {
-    const RowAddressing& rows = arguments.rows;
+  static __device__ __forceinline__ LiveRow<Number> find(const RowAddressing& rows, std::int64_t number) {
     if constexpr (reach == Reach::plain) {
       if (rows.kind == RowKind::expert_offsets) return SegmentSearch<Number, false>::find_in_range(rows, number);
       return SegmentSearch<Number, false>::find(rows, number);
@@ -90,19 +90,28 @@ struct ConventionKernel {
     }
   }
 
-  // A warp, or those side by side along a row, takes so many live rows one after the other, then goes on behind the
-  // grid's.
+  // Warps side by side along a row take so many live rows one after the other, then go on behind the grid's. One of
+  // them searches, as a search takes as many instructions as a chunk of a row.
   static __device__ __forceinline__ void run_segments(const KernelArguments& arguments, std::int32_t total) {
-    const bool masked = arguments.rows.kind == RowKind::masked;
+    __shared__ LiveRow<Number> found[2][max_warps_per_cta];
+    const RowAddressing& rows = arguments.rows;
+    const bool masked = rows.kind == RowKind::masked;
     const std::int32_t share = arguments.entries_per_cta / static_cast<std::int32_t>(blockDim.z);
     const std::int64_t step = (std::int64_t{gridDim.x} * blockDim.z - 1) * share;
     std::int64_t number = (std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z) * share;
     std::int32_t left_of_share = share;
-    for (LiveRow<Number> live{};;) {
+    LiveRow<Number> live{};
+    for (int turn = 0;;) {
       if (live.left == 0) {
-        live = find(arguments, number);
+        if (threadIdx.y == 0) {
+          live = find(rows, number);
+          if (threadIdx.x == 0) found[turn][threadIdx.z] = live;
+        }
         metadata_is_read(arguments);
+        wait_for_neighbours();
+        live = found[turn][threadIdx.z];
         if (live.left == 0) return;
+        turn ^= 1;  // those who are late may still read the last one
       }
       const std::int64_t scale_row = masked ? live.row : live.scale_row;
       run(arguments, Work::row_at(arguments, masked ? live.expert : 0, live.row, scale_row), live.row, live.expert,
@@ -115,6 +124,14 @@ struct ConventionKernel {
       }
       if (number >= live.end) return;
     }
+  }
+
+  // Of the warps side by side along a row. There are 16 barriers, the first of which is everybody's.
+  static __device__ __forceinline__ void wait_for_neighbours() {
+    if (blockDim.y == 1)
+      __syncwarp();
+    else
+      asm volatile("bar.sync %0, %1;" ::"r"(threadIdx.z + 1), "r"(blockDim.y * blockDim.x) : "memory");
   }
 
   static __device__ __forceinline__ void run(const KernelArguments& arguments) {

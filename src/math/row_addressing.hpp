@@ -32,15 +32,15 @@ using Segment = BasicSegment<std::int64_t>;
 
 struct RowAddressing {
   RowKind kind;
+  std::int32_t parameter_log2;  // of `parameter`; negative where it is no power of two
   IndexArray index;      // by kind: map, limits, experts, ids [units]; offsets [experts + 1], ends, counts [experts]
   IndexArray count;      // [1] valid rows, live tiles, positions in use; null where the kind has none or none is given
   std::int64_t units;    // lists: entries
   std::int64_t rows;     // of the buffers; of each expert where rows are masked
   std::int64_t experts;  // segments
-  std::int64_t parameter;       // tile_tokens, num_valid_ids or expert_alignment
-  std::int32_t parameter_log2;  // negative where it is no power of two
-  bool by_id;                   // sorted token ids: the buffers' row is the id, not the position
-  IndexArray tile_to_expert;    // [expert_tiles]; null: none
+  std::int64_t parameter;     // tile_tokens, num_valid_ids or expert_alignment
+  bool by_id;                 // sorted token ids: the buffers' row is the id, not the position
+  IndexArray tile_to_expert;  // [expert_tiles]; null: none
   std::int64_t expert_tiles;
   std::int64_t tile_tokens;         // rows of a tile of tile_to_expert
   IndexArray permuted_to_expanded;  // [rows]; null: none
@@ -70,26 +70,30 @@ struct RowAddressing {
     return count_value > whole_tiles ? units : clamp(count_value, whole_tiles) * parameter;
   }
 
-  // Lists: the row that an entry in use stands for, negative if there is none, or if its tile is no expert's.
-  MOE_ACT_HOST_DEVICE std::int64_t row_of(std::int64_t entry) const {
-    const std::int64_t row = row_of_any_tile(entry);
+  // Lists: what the index says of an entry, 0 where there is none.
+  MOE_ACT_HOST_DEVICE std::int64_t value_of(std::int64_t entry) const {
+    if (index.data == nullptr) return 0;
+    return index[kind == RowKind::tile_limits ? divide(entry) : entry];
+  }
+
+  // Lists: the row that an entry in use stands for, negative if there is none, or if its tile is no expert's. value:
+  // what value_of said.
+  MOE_ACT_HOST_DEVICE std::int64_t row_named(std::int64_t entry, std::int64_t value) const {
+    const std::int64_t row = row_of_any_tile(entry, value);
     if (tile_to_expert.data == nullptr || row < 0) return row;
     return tile_expert(entry, row) >= 0 ? row : -1;
   }
 
-  MOE_ACT_HOST_DEVICE std::int64_t row_of_any_tile(std::int64_t entry) const {
+  MOE_ACT_HOST_DEVICE std::int64_t row_of(std::int64_t entry) const { return row_named(entry, value_of(entry)); }
+
+  MOE_ACT_HOST_DEVICE std::int64_t row_of_any_tile(std::int64_t entry, std::int64_t value) const {
     switch (kind) {
-      case RowKind::expanded_to_permuted: {
-        const std::int64_t row = index[entry];
-        return row < rows ? row : -1;
-      }
-      case RowKind::tile_limits: return entry < index[divide(entry)] ? entry : -1;
-      case RowKind::row_to_expert: return index[entry] >= 0 ? entry : -1;
-      case RowKind::sorted_token_ids: {
-        const std::int64_t id = index[entry];
-        if (id < 0 || id >= parameter) return -1;
-        return by_id ? (id < rows ? id : -1) : entry;
-      }
+      case RowKind::expanded_to_permuted: return value < rows ? value : -1;
+      case RowKind::tile_limits: return entry < value ? entry : -1;
+      case RowKind::row_to_expert: return value >= 0 ? entry : -1;
+      case RowKind::sorted_token_ids:
+        if (value < 0 || value >= parameter) return -1;
+        return !by_id ? entry : value < rows ? value : -1;
       default: return entry;
     }
   }

@@ -1,0 +1,114 @@
+// The rule that plain kernels follow says the same of every list as its addressing does, and the same of segments in 32
+// bits as in 64.
+#include <algorithm>
+#include <random>
+#include <vector>
+
+#include "check.hpp"
+#include "math/entry_rule.hpp"
+
+namespace {
+
+using namespace moe_act;
+
+constexpr std::int64_t units = 96, capacity = 40;
+
+// Values around everything that they are compared with, and the extremes.
+std::vector<std::int32_t> values(std::uint32_t seed) {
+  std::mt19937 random(seed);
+  std::uniform_int_distribution<std::int32_t> near(-3, static_cast<std::int32_t>(units) + 3);
+  std::vector<std::int32_t> result(units + 1);
+  std::ranges::generate(result, [&] { return near(random); });
+  for (const std::int32_t extreme : {INT32_MIN, INT32_MIN + 1, INT32_MAX - 1, INT32_MAX})
+    result[random() % units] = extreme;
+  return result;
+}
+
+RowAddressing list(RowKind kind, const std::vector<std::int32_t>& index, std::int64_t parameter) {
+  RowAddressing rows{};
+  rows.kind = kind;
+  const bool has_index = kind != RowKind::dense && kind != RowKind::valid_prefix;
+  rows.index = {has_index ? index.data() : nullptr, false};
+  rows.units = units;
+  rows.rows = kind == RowKind::expanded_to_permuted || kind == RowKind::sorted_token_ids ? capacity : units;
+  rows.set_parameter(parameter);
+  return rows;
+}
+
+void check_same(const RowAddressing& rows) {
+  CHECK(has_entry_rule(rows));
+  const EntryRule rule = entry_rule_of(rows);
+  for (const std::int64_t count : {INT64_MIN, std::int64_t{-1}, std::int64_t{0}, std::int64_t{1}, std::int64_t{5},
+                                   std::int64_t{11}, std::int64_t{95}, std::int64_t{96}, std::int64_t{97}, INT64_MAX})
+    CHECK_EQUAL(rule.entries_in_use(count), rows.entries_in_use(count), "kind ", static_cast<int>(rows.kind));
+  for (std::int32_t entry = 0; entry < units; ++entry)
+    CHECK_EQUAL(rule.row_named(entry, rule.value_of(entry)), std::max<std::int64_t>(rows.row_of(entry), -1), "kind ",
+                static_cast<int>(rows.kind), ", entry ", entry, ", value ", rule.value_of(entry));
+}
+
+TEST("a rule names the rows that the addressing names") {
+  for (std::uint32_t seed = 0; seed < 20; ++seed) {
+    const std::vector<std::int32_t> index = values(seed);
+    const std::int64_t count = 0;
+    for (const bool counted : {false, true}) {
+      const auto check = [&](RowAddressing rows) {
+        if (counted) rows.count = {&count, true};
+        check_same(rows);
+      };
+      check(list(RowKind::dense, index, 0));
+      check(list(RowKind::valid_prefix, index, 0));
+      check(list(RowKind::expanded_to_permuted, index, 0));
+      check(list(RowKind::row_to_expert, index, 0));
+      for (const std::int64_t tile : {1, 8, 32}) check(list(RowKind::tile_limits, index, tile));
+      for (const std::int64_t ids : {std::int64_t{0}, std::int64_t{17}, units, std::int64_t{1} << 40}) {
+        RowAddressing rows = list(RowKind::sorted_token_ids, index, ids);
+        check(rows);
+        rows.by_id = true;
+        check(rows);
+      }
+    }
+  }
+}
+
+TEST("what 32 bits or powers of two cannot say has no rule") {
+  const std::vector<std::int32_t> index = values(0);
+  RowAddressing rows = list(RowKind::row_to_expert, index, 0);
+  CHECK(has_entry_rule(rows));
+  rows.index.is_64_bit = true;
+  CHECK(!has_entry_rule(rows));
+  rows = list(RowKind::row_to_expert, index, 0);
+  rows.units = rows.rows = std::int64_t{1} << 30;
+  CHECK(!has_entry_rule(rows));
+  rows = list(RowKind::row_to_expert, index, 0);
+  rows.expert_tiles = 1;
+  CHECK(!has_entry_rule(rows));
+  CHECK(!has_entry_rule(list(RowKind::tile_limits, index, 3)));
+  rows = list(RowKind::row_to_expert, index, 0);
+  rows.kind = RowKind::masked;
+  CHECK(!has_entry_rule(rows));
+}
+
+TEST("segments between two values are the same in 32 bits and in 64") {
+  const std::vector<std::int32_t> index = values(1);
+  for (const RowKind kind : {RowKind::expert_offsets, RowKind::expert_ends, RowKind::masked})
+    for (const std::int64_t alignment : {1, 8, 128}) {
+      RowAddressing rows = list(kind, index, kind == RowKind::expert_ends ? alignment : 0);
+      rows.rows = capacity;
+      rows.experts = units;
+      CHECK(rows.has_small_segments());
+      for (const std::int32_t before : index)
+        for (const std::int32_t own : index) {
+          const auto small = rows.segment_between<std::int32_t>(before, own);
+          const Segment large = rows.segment_between<std::int64_t>(before, own);
+          CHECK_EQUAL(small.rows, large.rows, before, ", ", own);
+          if (large.rows > 0) CHECK_EQUAL(small.first_row, large.first_row, before, ", ", own);
+        }
+      rows.rows = std::int64_t{1} << 30;
+      CHECK(!rows.has_small_segments());
+    }
+  RowAddressing rows = list(RowKind::expert_ends, index, 3);
+  rows.experts = units;
+  CHECK(!rows.has_small_segments());
+}
+
+}  // namespace
