@@ -85,8 +85,9 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   if (knows_any_rows(choice.schedule) && choice.marks_rows) return false;
   if (choice.schedule == Schedule::segments && !has_segments(problem)) return false;
   if (choice.schedule == Schedule::list && has_segments(problem)) return false;
-  // One scale for a row: the CTA's warps all work on the same one.
-  if (problem.scale_per_row() && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
+  // One scale for a row, or one search for a CTA: its warps all work on the same row.
+  const bool one_row = problem.scale_per_row() || choice.schedule == Schedule::segments;
+  if (one_row && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
   const bool tiles = choice.schedule == Schedule::tiles;
   // Row-major scales of a row are adjacent already.
   if (tiles && problem->x_scale_layout != MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return false;
@@ -149,7 +150,9 @@ std::int32_t grid_for_any_rows(const Problem& problem, const CudaLaunch& launch,
   // 32 warps fit a multiprocessor at 64 registers a thread.
   const std::int64_t resident =
       ceil_div(std::int64_t{device.multiprocessors} * std::max(32 / warps, 1), ctas_along_row);
-  const std::int64_t most = is_told || !device_knows ? max_grid_x : segments ? resident : 8 * resident;
+  // Going on behind the grid costs more than CTAs for nothing, unless most of them would be.
+  const bool most_are_live = problem->expected_rows >= 0 && expected_units(problem) >= problem.units() / 4;
+  const std::int64_t most = is_told || most_are_live || !device_knows ? max_grid_x : segments ? resident : 8 * resident;
   return static_cast<std::int32_t>(std::min(std::min(needed, most), max_grid_x));
 }
 

@@ -57,12 +57,11 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   for (LaunchChoice choice : lanes) {
     // Narrow lanes are for few rows, as below: 256 live of 2048 rows took 6.9 us instead of 3.75 (H100, 2026-11-26,
     // rows/row_to_expert/bf16/256).
-    if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && started > 3'000) continue;
+    const double most_for_narrow = plain && counts_live_rows(problem) && !segments ? 5'000 : 3'000;
+    if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && started > most_for_narrow) continue;
     // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
-    if (row_scaled) {
-      choice.warps_per_cta = max_warps_of(problem.input(), problem.reach());
-      choice.warps_per_cta = warps_along_row(problem, choice);
-    }
+    if (row_scaled) choice.warps_per_cta = max_warps_of(problem.input(), problem.reach());
+    if (row_scaled || segments) choice.warps_per_cta = warps_along_row(problem, choice);
     // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
     // instead of 165 (H100, 2026-11-26, 32768 rows, H 2880 of bf16 and 2048 of e4m3). Only where that leaves each
     // multiprocessor 16 warps and more: 2048 rows, four to a warp, took 50 us where their share is 12 (same date,
