@@ -10,6 +10,7 @@ Contenders all_contenders(bool search) {
   add_alone(contenders);
   if (search) add_search(contenders);
   add_move(contenders);
+  add_move_rows(contenders);
   add_stream(contenders);
   add_empty(contenders);
   return contenders;

@@ -50,14 +50,14 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   if (outputs_per_sm >= 500'000 && problem->rows / 4 <= expected_units(problem) && possible(problem, marked))
     return marked;
   const LaunchChoice lanes[] = {
-      {schedule, 4, 1, 4, 0, false},
+      {schedule, 4, 1, plain && segments ? 8 : 4, 0, false},
       {schedule, full_width(problem), static_cast<std::int8_t>(general ? 1 : 2), 4, 0, false},
       {schedule, 1, 4, 4, 0, false},
   };
   for (LaunchChoice choice : lanes) {
     // Narrow lanes are for few rows, as below: 256 live of 2048 rows took 6.9 us instead of 3.75 (H100, 2026-11-26,
     // rows/row_to_expert/bf16/256).
-    const double most_for_narrow = plain && counts_live_rows(problem) && !segments ? 5'000 : 3'000;
+    const double most_for_narrow = plain && counts_live_rows(problem) ? 5'000 : 3'000;
     if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && started > most_for_narrow) continue;
     // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
     if (row_scaled) choice.warps_per_cta = max_warps_of(problem.input(), problem.reach());

@@ -103,13 +103,13 @@ struct ConventionKernel {
     std::int32_t left_of_share = share;
     LiveRow<Number> live{};
     for (int turn = 0;; turn ^= 1) {  // in turns: those who are late may still read the last one
-      if (threadIdx.y == 0) {
-        live = find(rows, number);
-        if (threadIdx.x == 0) found[turn] = live;
-      }
+      if (threadIdx.y == 0 || share > 1) live = find(rows, number);
       metadata_is_read(arguments);
-      __syncthreads();
-      live = found[turn];
+      if (share == 1) {
+        if (threadIdx.y == 0 && threadIdx.x == 0) found[turn] = live;
+        __syncthreads();
+        live = found[turn];
+      }
       if (live.left == 0) return;
       do {
         const std::int64_t scale_row = masked ? live.row : live.scale_row;

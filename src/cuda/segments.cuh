@@ -52,23 +52,22 @@ class SegmentSearch {
       if (found != 0) {
         const int lane = __ffs(static_cast<int>(found)) - 1;
         const Number in_lane = wanted - begin;
-        Number own = 0, in_segment = in_lane;
+        Number own = 0, in_segment = in_lane, own_before = says[0], own_value = says[1];
         Number scale_begin = pads_scales ? scale_rows_before + scale_sum_here - scale_sum : 0;
         const Number lane_scale_begin = scale_begin;
 #pragma unroll
-        for (int i = 0; i + 1 < experts_per_lane; ++i) {
-          if (ends[i] > in_lane) continue;
-          own = i + 1;
-          in_segment = in_lane - ends[i];
-          if constexpr (pads_scales) scale_begin = lane_scale_begin + scale_ends[i];
+        for (int i = 1; i < experts_per_lane; ++i) {
+          if (ends[i - 1] > in_lane) continue;
+          own = i;
+          in_segment = in_lane - ends[i - 1];
+          own_before = says[i];
+          own_value = says[i + 1];
+          if constexpr (pads_scales) scale_begin = lane_scale_begin + scale_ends[i - 1];
         }
         const Number expert = group + lane * experts_per_lane + __shfl_sync(all_lanes, own, lane);
         in_segment = __shfl_sync(all_lanes, in_segment, lane);
-        const bool offsets = rows.kind == RowKind::expert_offsets;
-        const Number before_it = offsets                                           ? value_at(rows, expert)
-                                 : rows.kind == RowKind::expert_ends && expert > 0 ? value_at(rows, expert - 1)
-                                                                                   : 0;
-        const auto segment = rows.segment_between<Number>(before_it, value_at(rows, offsets ? expert + 1 : expert));
+        const auto segment = rows.segment_between<Number>(__shfl_sync(all_lanes, own_before, lane),
+                                                          __shfl_sync(all_lanes, own_value, lane));
         const Number row = segment.first_row + in_segment;
         const Number scale_row = pads_scales ? __shfl_sync(all_lanes, scale_begin, lane) + in_segment : row;
         const bool is_last_group = group + lanes * experts_per_lane >= experts;
