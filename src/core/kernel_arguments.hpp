@@ -35,7 +35,7 @@ struct KernelArguments {
   std::int64_t out_row_stride;           // elements
   const float* static_scale;             // [1] tensor scaling; else null
   // From here on what the kernels for rows as in `source` never look at.
-  EntryRule entries;  // lists, of plain reach
+  EntryRule entries;  // lists that have one
   RowAddressing rows;
   std::int64_t x_expert_stride;  // elements; masked rows only, and the next three
   std::int64_t out_expert_stride;

@@ -38,15 +38,27 @@ struct ConventionKernel {
   // Plain kernels count in 32 bits.
   using Number = std::conditional_t<reach == Reach::plain, std::int32_t, std::int64_t>;
 
-  static __device__ __forceinline__ const auto& list_of(const KernelArguments& arguments) {
-    if constexpr (reach == Reach::plain)
-      return arguments.entries;
-    else
-      return arguments.rows;
+  // The rule where there is one, of plain kernels always: a third of the instructions that the addressing takes.
+  static __device__ __forceinline__ bool has_rule(const KernelArguments& arguments) {
+    return reach == Reach::plain || arguments.entries.exists;
+  }
+  static __device__ __forceinline__ Number value_of(const KernelArguments& arguments, Number entry) {
+    if (has_rule(arguments)) return arguments.entries.value_of(static_cast<std::int32_t>(entry));
+    return static_cast<Number>(arguments.rows.value_of(entry));
+  }
+  static __device__ __forceinline__ Number row_named(const KernelArguments& arguments, Number entry, Number value) {
+    if (has_rule(arguments))
+      return arguments.entries.row_named(static_cast<std::int32_t>(entry), static_cast<std::int32_t>(value));
+    return static_cast<Number>(arguments.rows.row_named(entry, value));
+  }
+  static __device__ __forceinline__ Number entries_in_use(const KernelArguments& arguments) {
+    const IndexArray& count = reach == Reach::plain ? arguments.entries.count : arguments.rows.count;
+    const std::int64_t counted = count.data != nullptr ? count[0] : 0;
+    if (has_rule(arguments)) return arguments.entries.entries_in_use(counted);
+    return static_cast<Number>(arguments.rows.entries_in_use(counted));
   }
 
   static __device__ __forceinline__ void run_list(const KernelArguments& arguments, std::int32_t total) {
-    const auto& list = list_of(arguments);
     const std::int32_t entries = arguments.entries_per_cta;
     const Number step = static_cast<Number>(gridDim.x) * entries;
     // An entry for each row of warps: each looks at its own. More of them: each lane looks at one.
@@ -54,11 +66,14 @@ struct ConventionKernel {
     const auto own = static_cast<std::int32_t>(shares ? threadIdx.x : threadIdx.z);
     Number base = static_cast<Number>(blockIdx.x) * entries;
     // Both are asked for before either is used.
-    Number value = own < entries && base + own < list.units ? list.value_of(base + own) : 0;
-    Number in_use = list.entries_in_use(list.count.data != nullptr ? list.count[0] : 0);
+    const bool is_entry =
+        own < entries &&
+        base + own < static_cast<Number>(reach == Reach::plain ? arguments.entries.units : arguments.rows.units);
+    Number value = is_entry ? value_of(arguments, base + own) : 0;
+    const Number in_use = entries_in_use(arguments);
     metadata_is_read(arguments);
     while (base < in_use) {
-      const Number mine = own < entries && base + own < in_use ? list.row_named(base + own, value) : -1;
+      const Number mine = own < entries && base + own < in_use ? row_named(arguments, base + own, value) : -1;
       const unsigned live = __ballot_sync(all_lanes, mine >= 0);
       for (int rank = shares ? static_cast<int>(threadIdx.z) : 0;; rank += static_cast<int>(blockDim.z)) {
         Number row = mine, entry = base + own;
@@ -77,7 +92,7 @@ struct ConventionKernel {
       }
       if (in_use - base <= step) return;
       base += step;
-      value = own < entries && base + own < in_use ? list.value_of(base + own) : 0;
+      value = own < entries && base + own < in_use ? value_of(arguments, base + own) : 0;
     }
   }
 

@@ -14,6 +14,7 @@ struct EntryRule {
   std::uint32_t most;          // values from 0 to below are live
   bool is_limit;               // but where a value is that of the entries that are live
   bool names_rows;             // the row is the value, not the entry
+  bool exists;                 // is there a rule?
 
   MOE_ACT_HOST_DEVICE std::int32_t value_of(std::int32_t entry) const {
     return values == nullptr ? 0 : values[entry >> shift];
@@ -38,6 +39,7 @@ inline bool has_entry_rule(const RowAddressing& rows) {
 
 inline EntryRule entry_rule_of(const RowAddressing& rows) {
   EntryRule rule{};
+  rule.exists = true;
   const auto within = [](std::int64_t value) {
     return static_cast<std::uint32_t>(RowAddressing::clamp(value, std::int64_t{1} << 31));
   };
