@@ -117,24 +117,26 @@ struct ConventionKernel {
     std::int64_t number = std::int64_t{blockIdx.x} * share;
     std::int32_t left_of_share = share;
     LiveRow<Number> live{};
-    for (int turn = 0;; turn ^= 1) {  // in turns: those who are late may still read the last one
-      if (threadIdx.y == 0 || share > 1) live = find(rows, number);
-      metadata_is_read(arguments);
-      if (share == 1) {
-        if (threadIdx.y == 0 && threadIdx.x == 0) found[turn] = live;
-        __syncthreads();
-        live = found[turn];
+    for (int turn = 0;;) {
+      if (live.left == 0) {
+        if (threadIdx.y == 0 || share > 1) live = find(rows, number);
+        metadata_is_read(arguments);
+        if (share == 1) {
+          if (threadIdx.y == 0 && threadIdx.x == 0) found[turn] = live;
+          __syncthreads();
+          live = found[turn];
+          turn ^= 1;  // those who are late may still read the last one
+        }
+        if (live.left == 0) return;
       }
-      if (live.left == 0) return;
-      do {
-        const std::int64_t scale_row = masked ? live.row : live.scale_row;
-        run(arguments, Work::row_at(arguments, masked ? live.expert : 0, live.row, scale_row), live.row, live.expert,
-            live.row, total);
-        ++number, ++live.row, ++live.scale_row;
-      } while (--left_of_share > 0 && --live.left > 0);
-      if (left_of_share == 0) {
+      const std::int64_t scale_row = masked ? live.row : live.scale_row;
+      run(arguments, Work::row_at(arguments, masked ? live.expert : 0, live.row, scale_row), live.row, live.expert,
+          live.row, total);
+      ++number, ++live.row, ++live.scale_row, --live.left;
+      if (--left_of_share == 0) {
         number += step;
         left_of_share = share;
+        live.left = 0;
       }
       if (number >= live.end) return;
     }
