@@ -320,7 +320,7 @@ void run_rows(const KernelArguments& arguments, const Rows& rows) {
       const bool padded = view.swizzled && !addressing.is_list();
       return view.row_offset(part, padded ? rows.first_scale_row + i : row);
     };
-    RowModel model;
+    RowModel model{};
     if (arguments.is_general) model = row_model(arguments.model, addressing, i, rows.expert, row);
     run_row<input>(resolved, x_scales,
                    {x_of(row), out_of(row), scale_offset(x_scales), scale_offset(resolved.out_scale_view),
