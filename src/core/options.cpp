@@ -31,6 +31,10 @@ const char* option_name(const char* option, std::int32_t value) {
   return known == nullptr ? nullptr : name_in(*known, value);
 }
 
+std::string quoted(const char* option, std::int32_t value) {
+  return "'" + std::string(option_name(option, value)) + "'";
+}
+
 std::int32_t parse_option(const char* option, const char* name) {
   const Option* known = find_option(option);
   if (known == nullptr) invalid("option", "there is no option '" + std::string(option) + "'");

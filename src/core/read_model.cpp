@@ -3,6 +3,7 @@
 #include "core/model.hpp"
 #include "core/options.hpp"
 #include "core/rows.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -12,10 +13,6 @@ constexpr std::uint8_t dlpack_float = 2;
 std::optional<TensorView> view(const char* name, const moe_act_tensor* tensor) {
   if (tensor == nullptr) return std::nullopt;
   return TensorView(name, *tensor);
-}
-
-std::string number(std::int64_t value) {
-  return std::to_string(value);
 }
 
 // alpha, beta or limit: a tensor, or the options' number.

@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/options.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -35,10 +36,6 @@ const KindTraits& traits_of(std::int32_t kind) {
   for (const KindTraits& traits : kinds)
     if (traits.kind == kind) return traits;
   return kinds[0];
-}
-
-std::string number(std::int64_t value) {
-  return std::to_string(value);
 }
 
 void require_field(const char* name, std::int64_t value, std::int64_t least, bool used) {

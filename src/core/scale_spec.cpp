@@ -6,6 +6,7 @@
 #include "core/error.hpp"
 #include "core/model.hpp"
 #include "core/options.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -15,10 +16,6 @@ constexpr std::uint8_t dlpack_uint = 1;
 constexpr std::uint8_t dlpack_float = 2;
 constexpr std::uint8_t dlpack_e8m0 = 14;
 constexpr std::int64_t max_extent_bytes = std::int64_t{1} << 56;  // multiplied out, offsets stay inside 63 bits
-
-std::string number(std::int64_t value) {
-  return std::to_string(value);
-}
 
 std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) {
   return value / divisor + (value % divisor != 0 ? 1 : 0);
