@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "bindings/errors.hpp"
 #include "bindings/parameters.hpp"
 #include "bindings/plan.hpp"
 

@@ -1,10 +1,10 @@
 // The extension module: names for Python, nothing else. The public face with its documentation is python/moe_act.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include "bindings/call.hpp"
 #include "bindings/functions.hpp"
 #include "bindings/plan.hpp"
 
@@ -64,8 +64,7 @@ std::vector<Plan> alternatives(const Plan& plan) {
   std::int64_t count = 0;
   check(moe_act_launch_choice_count(&problem, &count));
   for (std::int64_t i = 0; i < count; ++i) {
-    moe_act_launch_choice choice{};
-    choice.struct_size = sizeof(choice);
+    auto choice = sized<moe_act_launch_choice>();
     check(moe_act_launch_choice_at(&problem, i, &choice));
     plans.emplace_back(problem, plan.device(), &choice);
   }
@@ -73,8 +72,7 @@ std::vector<Plan> alternatives(const Plan& plan) {
 }
 
 DeviceInfo device_info(std::int32_t device_id) {
-  DeviceInfo device{};
-  device.info.struct_size = sizeof(device.info);
+  DeviceInfo device{sized<moe_act_device_info>()};
   check(moe_act_device_query(device_id, &device.info));
   return device;
 }
