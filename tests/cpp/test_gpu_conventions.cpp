@@ -273,7 +273,7 @@ TEST("gate and up in turns, rows without a gate") {
     }
 }
 
-TEST("a preset with roundings, poisoned scales and scales of its own for zeros") {
+TEST("a preset that rounds products and takes NaN into scales") {
   for (const ScaleLayout layout : {ScaleLayout::packed_ue8m0, ScaleLayout::swizzled_128x4})
     for (const RowKind kind : {RowKind::dense, RowKind::expert_offsets})
       every_kernel({.kind = kind,
