@@ -159,8 +159,8 @@ Results do not depend on which one runs. Empty on the CPU.)");
   plan_class.attr("run") =
       nb::steal(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(plan_class.ptr()), &run_definition));
 
-  module.def("function", &function, nb::arg("name"), nb::arg("module"), nb::arg("text"),
-             "The function of the public face that has this name, with its signature and documentation as text.");
+  module.def("function", &function, nb::arg("name"),
+             "A function of the public face by its name, without what its declaration says of it.");
 
   module.def("version", &moe_act_version);
   module.def("build_info", &moe_act_build_info, "One line: was CUDA compiled in, and for which architectures.");
