@@ -80,9 +80,9 @@ DeviceInfo device_info(std::int32_t device_id) {
 }  // namespace
 
 NB_MODULE(_core, module) {
-  nb::set_leak_warnings(false);  // they would be printed at exit, when something else still holds a plan
-  module.doc() = "The compiled part of moe_act; the documented face is the package itself.";
   // A plan that lives in a global until the process ends is no defect, and the library never prints.
+  nb::set_leak_warnings(false);
+  module.doc() = "The compiled part of moe_act; the documented face is the package itself.";
 
   nb::class_<DeviceInfo>(module, "DeviceInfo", "A GPU, as far as planning is concerned.")
       .def(

@@ -20,10 +20,6 @@ struct Buffer {
   bool may_be_null = false;
 };
 
-const char* name_or(const char* name, const char* otherwise) {
-  return name != nullptr ? name : otherwise;
-}
-
 // What consumers of a layout rely on, or what an element needs.
 std::int64_t scale_alignment(std::int32_t layout, std::int32_t format) {
   const bool for_tma = layout == MOE_ACT_SCALE_LAYOUT_TMA_COLUMN_MAJOR || layout == MOE_ACT_SCALE_LAYOUT_PACKED_UE8M0;
@@ -42,10 +38,10 @@ struct BufferList {
             {"x_scale", buffers.x_scale, problem.x_scale_bytes(), problem.has_x_scale(),
              scale_alignment(problem->x_scale_layout, problem->x_scale_format)},
             {"static_scale", buffers.static_scale, 4, problem->out_scaling == MOE_ACT_SCALING_TENSOR, 4},
-            {name_or(row_index_name(problem->row_kind), "row_index"), buffers.row_index,
+            {row_index_argument(problem->row_kind), buffers.row_index,
              row_index_elements(problem.description()) * (problem->index_bits / 8),
              row_index_name(problem->row_kind) != nullptr, problem->index_bits / 8},
-            {name_or(row_count_name(problem->row_kind), "row_count"), buffers.row_count, problem->count_bits / 8,
+            {row_count_argument(problem->row_kind), buffers.row_count, problem->count_bits / 8,
              row_count_name(problem->row_kind) != nullptr, problem->count_bits / 8,
              !requires_row_count(problem->row_kind)},
             {"total_num_padded_tokens", buffers.total_num_padded_tokens, 4, problem.stride_on_device(), 4},
@@ -110,7 +106,7 @@ void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
   const bool out_scaled = plan.problem().has_out_scale();
   const bool out_blocks = out_scaled && !plan.problem().scale_per_row();
   const moe_act_problem& planned = plan.problem().description();
-  const std::string length = std::string(name_or(row_index_name(planned.row_kind), "row_index")) + " length";
+  const std::string length = std::string(row_index_argument(planned.row_kind)) + " length";
   const Field fields[] = {
       {"device", planned.device_type, problem.device_type, "device"},
       {"device_id", planned.device_id, problem.device_id},

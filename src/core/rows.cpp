@@ -47,9 +47,8 @@ void require_field(const char* name, std::int64_t value, std::int64_t least, boo
 }  // namespace
 
 std::int32_t index_bits(const TensorView& tensor) {
-  constexpr std::uint8_t dlpack_int = 0;
-  if (tensor.has_dtype(dlpack_int, 64)) return 64;
-  tensor.require_dtype(dlpack_int, 32, "int32 or int64");
+  if (tensor.has_dtype(code_int, 64)) return 64;
+  tensor.require_dtype(code_int, 32, "int32 or int64");
   return 32;
 }
 
@@ -59,6 +58,16 @@ const char* row_index_name(std::int32_t row_kind) {
 
 const char* row_count_name(std::int32_t row_kind) {
   return traits_of(row_kind).count_name;
+}
+
+const char* row_index_argument(std::int32_t row_kind) {
+  const char* name = row_index_name(row_kind);
+  return name != nullptr ? name : "row_index";
+}
+
+const char* row_count_argument(std::int32_t row_kind) {
+  const char* name = row_count_name(row_kind);
+  return name != nullptr ? name : "row_count";
 }
 
 bool requires_row_count(std::int32_t row_kind) {
