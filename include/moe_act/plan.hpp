@@ -83,7 +83,7 @@ class Plan {
     const auto given = std::bit_cast<moe_act_buffers>(buffers);
     detail::check(moe_act_launch(get(), &given, workspace, stream));
   }
-  // Looks at the data that launch must not look at: the map, the padded total, the static scale. Waits for the stream.
+  // Looks at the data that launch must not look at, for what moe_act_validate lists. Waits for the stream.
   void validate(const Buffers& buffers, void* stream = nullptr) const {
     const auto given = std::bit_cast<moe_act_buffers>(buffers);
     detail::check(moe_act_validate(get(), &given, stream));

@@ -146,8 +146,8 @@ def gated_act_quant(  # type: ignore[empty-body]
         expected_rows: a hint how many rows will be done. Any value gives right results.
         stream: CUDA only: an int (``cudaStream_t``), an object with ``__cuda_stream__``, or None for the current
             stream of the framework of ``x``.
-        validate: also check what only the data shows: map values, their uniqueness, counts, offsets, the padded total
-            and the static scale. Synchronizes the stream.
+        validate: also check what only the data shows: map values, their uniqueness, counts, offsets, the padded total,
+            the experts and weights of rows, the experts' parameters and the static scale. Synchronizes the stream.
 
     Returns:
         ``(out, out_scale)``; ``out_scale`` is None unless ``out_scaling`` is "block" or "row". Results that were not
