@@ -2,9 +2,11 @@
 #include "core/text.hpp"
 
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <random>
 #include <string>
+#include <utility>
 
 #include "check.hpp"
 #include "math/portable.hpp"
