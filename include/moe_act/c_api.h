@@ -486,8 +486,9 @@ MOE_ACT_API moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_ac
 
 /* Looks at the data that moe_act_launch must not look at: map values out of [-1, rows), rows named twice, counts,
  * limits, offsets and ends out of range or decreasing, live rows whose expert or weight is not there, a padded total
- * out of [0, rows] or not above every live row, a static scale out of [2^-126, 2^126]. Entries behind a count are not
- * judged. Synchronizes the stream; allocates host memory. */
+ * out of [0, rows] or not above every live row, an expert's alpha, beta or limit that could be no number of a problem
+ * either, a static scale out of [2^-126, 2^126]. Entries behind a count are not judged. Synchronizes the stream;
+ * allocates host memory. */
 MOE_ACT_API moe_act_status moe_act_validate(const moe_act_plan* plan, const moe_act_buffers* buffers, void* stream);
 
 /* Caps the instruction set of the CPU kernels: "baseline", "x86-64-v3", "x86-64-v4", or null for the best there

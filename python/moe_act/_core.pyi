@@ -107,9 +107,9 @@ class Plan:
             ValueError: a tensor is not what the plan was made for; the text says in what.
         """
 
-def function(name: str, module: str, text: str) -> object:
+def function(name: str) -> object:
     """
-    The function of the public face that has this name, with its signature and documentation as text.
+    A function of the public face by its name, without what its declaration says of it.
     """
 
 def version() -> str: ...

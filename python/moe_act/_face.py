@@ -1,8 +1,9 @@
-"""The documented functions, as declarations: everything happens in the compiled module."""
+"""The documented functions, as declarations: everything happens in the compiled module.
 
-from __future__ import annotations
+Annotations are evaluated here, unlike elsewhere: help() and inspect.signature() show the values that options have.
+"""
 
-import inspect
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast
 
@@ -28,16 +29,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _compiled(declaration: Function) -> Function:
-    """The compiled function of that name, with the parameters, defaults and documentation of its declaration.
+    """The compiled function of that name, with the signature and the documentation of its declaration.
 
     Python calls it without a function of its own in between, to which every parameter costs time, given or not.
     """
-    bare = [
-        parameter.replace(annotation=parameter.empty)
-        for parameter in inspect.signature(declaration).parameters.values()
-    ]
-    text = f"{declaration.__name__}{inspect.Signature(bare)}\n--\n\n{inspect.getdoc(declaration) or ''}"
-    return cast(Function, _core.function(declaration.__name__, __package__, text))
+    function = cast(Function, _core.function(declaration.__name__))
+    functools.update_wrapper(function, declaration)
+    function.__module__ = __package__
+    return function
 
 
 @_compiled
@@ -147,8 +146,8 @@ def gated_act_quant(  # type: ignore[empty-body]
         expected_rows: a hint how many rows will be done. Any value gives right results.
         stream: CUDA only: an int (``cudaStream_t``), an object with ``__cuda_stream__``, or None for the current
             stream of the framework of ``x``.
-        validate: also check what only the data shows: map values, their uniqueness, counts, offsets, the padded total
-            and the static scale. Synchronizes the stream.
+        validate: also check what only the data shows: map values, their uniqueness, counts, offsets, the padded total,
+            the experts and weights of rows, the experts' parameters and the static scale. Synchronizes the stream.
 
     Returns:
         ``(out, out_scale)``; ``out_scale`` is None unless ``out_scaling`` is "block" or "row". Results that were not

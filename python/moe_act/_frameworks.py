@@ -17,7 +17,7 @@ class Result(NamedTuple):
     """What the operation delivers.
 
     out: ``[rows, H]`` in the output format, on the device of ``x``.
-    out_scale: float32 block scales, or ``None`` where the output has none.
+    out_scale: the scales of its blocks or rows, in their layout, or ``None`` where it has none of its own.
     """
 
     out: Any

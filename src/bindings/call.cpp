@@ -1,26 +1,15 @@
 #include "bindings/call.hpp"
 
 #include <limits>
-#include <utility>
 
 #include "bindings/description_key.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/fact_of_type.hpp"
+#include "bindings/frameworks.hpp"
+#include "bindings/structs.hpp"
 
 namespace moe_act::python {
 namespace {
-
-template <typename Struct>
-Struct sized() {
-  Struct value{};
-  value.struct_size = sizeof(value);
-  return value;
-}
-
-// Everything that knows a framework by name lives in this Python module, which is held for good.
-nb::handle frameworks() {
-  static PyObject* module = nullptr;  // initialized without a guard: an import may let another thread in
-  if (module == nullptr) module = nb::module_::import_("moe_act._frameworks").release().ptr();
-  return module;
-}
 
 // What moe_act.Result(out, out_scale) does, less the Python function in which a named tuple does it.
 Result make_result(nb::handle out, nb::handle out_scale) {
@@ -47,21 +36,6 @@ void* resolve_stream(nb::handle x, dlpack::Device device, nb::handle stream) {
   return reinterpret_cast<void*>(handle);
 }
 
-// The value behind an option's name: a field of moe_act_options.
-template <std::int32_t moe_act_options::* field>
-void parse_one(moe_act_options& options, const char* option, nb::handle name) {
-  // Nearly always the object of the last call again, a literal or a default. It is held: its address stays its own.
-  static PyObject* last_name = nullptr;
-  static std::int32_t last_value = 0;
-  if (name.is_none()) return;
-  if (name.ptr() != last_name) {
-    if (!nb::isinstance<nb::str>(name)) raise(PyExc_TypeError, option, "expected a str, got " + type_name_of(name));
-    check(moe_act_parse_option(option, nb::cast<std::string>(name).c_str(), &last_value));
-    const nb::object released = nb::steal(std::exchange(last_name, nb::borrow(name).release().ptr()));
-  }
-  options.*field = last_value;
-}
-
 moe_act_buffers buffers_of(const moe_act_tensors& tensors) {
   const auto data = [](const moe_act_tensor* tensor) { return tensor != nullptr ? tensor->data : nullptr; };
   auto buffers = sized<moe_act_buffers>();
@@ -84,196 +58,12 @@ moe_act_buffers buffers_of(const moe_act_tensors& tensors) {
   return buffers;
 }
 
-std::int64_t parse_int(const char* option, nb::handle number) {
-  std::int64_t value = 0;
-  const nb::object integer = nb::steal(PyNumber_Index(number.ptr()));  // numpy's integers have an index, floats do not
-  PyErr_Clear();
-  if (!integer.is_valid()) raise(PyExc_TypeError, option, "expected an int, got " + type_name_of(number));
-  if (!nb::try_cast(integer, value))
-    raise(PyExc_ValueError, option, "expected at most 2^63 - 1, got " + nb::cast<std::string>(nb::str(integer)));
-  return value;
-}
-
-bool is_number(nb::handle value) {
-  return PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr());
-}
-
-// NaN and infinity are judged by name later on.
-float parse_float(const char* option, nb::handle number) {
-  if (number.is_none()) return 0.0f;
-  double value = 0.0;
-  if (!is_number(number) || !nb::try_cast(number, value))
-    raise(PyExc_TypeError, option, "expected a number, got " + type_name_of(number));
-  return static_cast<float>(value);
-}
-
-// A preset's name, or a moe_act.Numerics, whose fields are None where they are the preset's.
-void parse_numerics(moe_act_options& options, nb::handle numerics) {
-  if (numerics.is_none() || nb::isinstance<nb::str>(numerics))
-    return parse_one<&moe_act_options::preset>(options, "preset", numerics);
-  if (!nb::isinstance(numerics, frameworks().attr("Numerics")))
-    raise(PyExc_TypeError, "numerics",
-          "expected the name of a preset or a moe_act.Numerics, got " + type_name_of(numerics));
-  const auto part = [&](const char* name) -> nb::object { return numerics.attr(name); };
-  parse_one<&moe_act_options::preset>(options, "preset", part("preset"));
-  parse_one<&moe_act_options::product_rounding>(options, "product_rounding", part("product_rounding"));
-  parse_one<&moe_act_options::quantization>(options, "quantization", part("quantization"));
-  parse_one<&moe_act_options::clamp_rounding>(options, "clamp_rounding", part("clamp_rounding"));
-  options.smallest_amax = parse_float("smallest_amax", part("smallest_amax"));
-  options.smallest_scale = parse_float("smallest_scale", part("smallest_scale"));
-}
-
-// alpha, beta or limit where it is a number; tensors, which are imported with the others, take the place of a plan's.
-void parse_parameter(const char* name, nb::handle value, std::int32_t& from, float& number) {
-  if (value.is_none()) return;
-  const bool is_scalar = is_number(value);
-  from = is_scalar ? MOE_ACT_PARAMETER_SCALAR : MOE_ACT_PARAMETER_NONE;
-  number = is_scalar ? parse_float(name, value) : 0.0f;
-}
-
-std::int32_t parse_block(const char* option, nb::handle number) {
-  if (number.is_none()) return 0;
-  const std::int64_t block = parse_int(option, number);
-  constexpr std::int64_t no_block = -1;  // which is refused by name, as 0 would not be
-  return static_cast<std::int32_t>(block > 0 && block <= 1024 ? block : no_block);
-}
-
 }  // namespace
 
-void check(moe_act_status status) {
-  if (status == MOE_ACT_OK) return;
-  PyObject* type = PyExc_RuntimeError;
-  if (status == MOE_ACT_INVALID_PROBLEM) type = PyExc_ValueError;
-  if (status == MOE_ACT_UNSUPPORTED) type = PyExc_NotImplementedError;
-  if (status == MOE_ACT_WRONG_TYPE) type = PyExc_TypeError;
-  PyErr_SetString(type, moe_act_last_error());
-  throw nb::python_error();
-}
-
-bool truth(nb::handle value) {
-  const int answer = PyObject_IsTrue(value.ptr());
-  if (answer < 0) throw nb::python_error();
-  return answer != 0;
-}
-
-moe_act_options parse(const OptionNames& names) {
-  auto options = sized<moe_act_options>();
-  parse_one<&moe_act_options::x_format>(options, "x_format", names.x_format);
-  parse_one<&moe_act_options::x_scale_layout>(options, "x_scale_layout", names.x_scale_layout);
-  parse_one<&moe_act_options::out_format>(options, "out_format", names.out_format);
-  parse_one<&moe_act_options::out_scaling>(options, "out_scaling", names.out_scaling);
-  parse_one<&moe_act_options::out_scale_layout>(options, "out_scale_layout", names.out_scale_layout);
-  parse_one<&moe_act_options::activation>(options, "activation", names.activation);
-  parse_one<&moe_act_options::gate>(options, "gate", names.gate);
-  parse_one<&moe_act_options::padding>(options, "padding", names.padding);
-  parse_one<&moe_act_options::pdl>(options, "pdl", names.pdl);
-  parse_one<&moe_act_options::x_scale_format>(options, "x_scale_format", names.x_scale_format);
-  parse_one<&moe_act_options::out_scale_format>(options, "out_scale_format", names.out_scale_format);
-  parse_one<&moe_act_options::scale_rounding>(options, "scale_rounding", names.scale_rounding);
-  parse_one<&moe_act_options::unquantized_format>(options, "unquantized_format", names.unquantized_format);
-  parse_numerics(options, names.numerics);
-  options.gate_bound = parse_float("gate_bound", names.gate_bound);
-  options.up_bound = parse_float("up_bound", names.up_bound);
-  options.interleave = parse_block("interleave", names.interleave);
-  options.x_block = parse_block("x_block", names.x_block);
-  options.out_block = parse_block("out_block", names.out_block);
-  if (!names.expected_rows.is_none()) {
-    options.has_expected_rows = 1;
-    options.expected_rows = parse_int("expected_rows", names.expected_rows);
-  }
-  return options;
-}
-
-void parse_parameters(moe_act_options& options, const Arguments& arguments) {
-  parse_parameter("alpha", arguments.alpha, options.alpha_from, options.alpha);
-  parse_parameter("beta", arguments.beta, options.beta_from, options.beta);
-  parse_parameter("limit", arguments.limit, options.limit_from, options.limit);
-}
-
-moe_act_options options_of(const moe_act_problem& problem) {
-  auto options = sized<moe_act_options>();
-  options.x_format = problem.x_format;
-  options.x_scale_layout = problem.x_scale_layout;
-  options.out_format = problem.out_format;
-  options.out_scaling = problem.out_scaling;
-  options.out_scale_layout = problem.out_scale_layout;
-  options.activation = problem.activation;
-  options.gate = problem.gate;
-  options.padding = problem.padding;
-  options.pdl = problem.pdl;
-  options.has_expected_rows = problem.expected_rows >= 0 ? 1 : 0;
-  options.expected_rows = problem.expected_rows;
-  options.workspace_limit = problem.workspace_limit;
-  options.x_scale_format = problem.x_scale_format;
-  options.out_scale_format = problem.out_scale_format;
-  options.x_block = problem.x_block;
-  options.out_block = problem.out_block;
-  options.scale_rounding = problem.scale_rounding;
-  options.interleave = problem.interleave;
-  const auto scalar = [](std::int32_t from) {
-    return from == MOE_ACT_PARAMETER_SCALAR ? from : std::int32_t{MOE_ACT_PARAMETER_NONE};
-  };
-  options.alpha_from = scalar(problem.alpha_from);
-  options.beta_from = scalar(problem.beta_from);
-  options.limit_from = scalar(problem.limit_from);
-  options.alpha = problem.alpha;
-  options.beta = problem.beta;
-  options.limit = problem.limit;
-  options.gate_bound = problem.gate_bound;
-  options.up_bound = problem.up_bound;
-  options.preset = problem.preset;
-  options.product_rounding = problem.product_rounding;
-  options.quantization = problem.quantization;
-  options.clamp_rounding = problem.clamp_rounding;
-  options.smallest_amax = problem.smallest_amax;
-  options.smallest_scale = problem.smallest_scale;
-  options.unquantized_format = problem.unquantized_format;
-  return options;
-}
-
 std::int64_t workspace_limit_of(nb::handle x) {
-  // One type after the other, as tensors are asked for their exchange API.
-  static nb::handle last_type;  // held forever: as an object it would be released after the interpreter
-  static bool allocates = false;
-  nb::handle type(reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())));
-  if (!last_type.is(type)) {
-    allocates = nb::cast<bool>(frameworks().attr("allocates_workspace")(x));
-    type.inc_ref();
-    last_type.dec_ref();
-    last_type = type;
-  }
-  return allocates ? std::numeric_limits<std::int64_t>::max() : 0;
-}
-
-RowArguments::RowArguments(const Arguments& arguments) {
-  if (!arguments.expanded_idx_to_permuted_idx.is_none()) index = nb::borrow(arguments.expanded_idx_to_permuted_idx);
-  if (arguments.rows.is_none()) return;
-  if (index.is_valid())
-    raise(PyExc_ValueError, "rows", "expected None: expanded_idx_to_permuted_idx says which rows there are");
-  if (!nb::isinstance(arguments.rows, frameworks().attr("RowConvention")))
-    raise(PyExc_TypeError, "rows", "expected an object of moe_act.rows, got " + type_name_of(arguments.rows));
-  said_ = arguments.rows.attr("_said")();
-  const nb::object& said = said_;
-  const auto text = [&](const char* name) { return nb::cast<const char*>(said.attr(name)); };
-  check(moe_act_parse_option("row_kind", text("kind"), &kind));
-  check(moe_act_parse_option("buffer_row", text("buffer_row"), &sorted_rows));
-  index_name = text("index_name");
-  count_name = text("count_name");
-  index = said.attr("index");
-  count = said.attr("count");
-  tile_tokens = parse_int("tile_tokens", said.attr("tile_tokens"));
-  expert_alignment = parse_int("expert_alignment", said.attr("expert_alignment"));
-  num_valid_ids = parse_int("num_valid_ids", said.attr("num_valid_ids"));
-  tile_to_expert = said.attr("tile_to_expert");
-  permuted_to_expanded = said.attr("permuted_to_expanded");
-}
-
-void RowArguments::apply_to(moe_act_options& options) const {
-  options.row_kind = kind;
-  options.sorted_rows = sorted_rows;
-  options.tile_tokens = tile_tokens;
-  options.expert_alignment = expert_alignment;
-  options.num_valid_ids = num_valid_ids;
+  static FactOfType<bool> allocates;
+  const auto ask = [&](nb::handle) { return nb::cast<bool>(frameworks().attr("allocates_workspace")(x)); };
+  return allocates.get(x, ask) ? std::numeric_limits<std::int64_t>::max() : 0;
 }
 
 Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stream) : arguments_(arguments) {

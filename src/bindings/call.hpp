@@ -2,32 +2,14 @@
 #pragma once
 
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/string.h>
 
-#include <array>
-#include <cstring>
 #include <memory>
-#include <string>
-#include <type_traits>
 
+#include "bindings/arguments.hpp"
 #include "bindings/tensor.hpp"
 #include "moe_act/c_api.h"
 
 namespace moe_act::python {
-
-// Raises the Python exception that belongs to a status: ValueError, NotImplementedError, RuntimeError or TypeError.
-void check(moe_act_status status);
-
-// What `if value` does in Python.
-bool truth(nb::handle value);
-
-// Are all fields equal? By bytes: ones that are no field's, and zeros of either sign, can only make equal structs look
-// different, and then what was found before is found again.
-template <typename Struct>
-bool same(const Struct& a, const Struct& b) {
-  static_assert(std::is_trivially_copyable_v<Struct>);
-  return std::memcmp(&a, &b, sizeof(Struct)) == 0;
-}
 
 // A moe_act.Result.
 class Result : public nb::object {
@@ -38,77 +20,6 @@ struct PlanDeleter {
   void operator()(moe_act_plan* plan) const { moe_act_plan_destroy(plan); }
 };
 using PlanHandle = std::unique_ptr<moe_act_plan, PlanDeleter>;
-
-// The tensor arguments under their public names; None where there is none. Held by the caller.
-struct Arguments {
-  nb::handle x, x_scale, out, out_scale, static_scale, expanded_idx_to_permuted_idx, total_num_padded_tokens, rows,
-      bias, alpha, beta, limit, weight, out_unquantized;
-  static constexpr std::array names{"x",
-                                    "x_scale",
-                                    "out",
-                                    "out_scale",
-                                    "static_scale",
-                                    "expanded_idx_to_permuted_idx",
-                                    "total_num_padded_tokens",
-                                    "rows",
-                                    "bias",
-                                    "alpha",
-                                    "beta",
-                                    "limit",
-                                    "weight",
-                                    "out_unquantized"};
-};
-
-// The options under their public names: first those that are a str each, then ints, floats, and a str or a
-// moe_act.Numerics; None for the default.
-struct OptionNames {
-  nb::handle x_format, x_scale_layout, out_format, out_scaling, out_scale_layout, activation, gate, padding, pdl,
-      x_scale_format, out_scale_format, scale_rounding, unquantized_format, x_block, out_block, expected_rows,
-      interleave, gate_bound, up_bound, numerics;
-  static constexpr std::array names{"x_format",
-                                    "x_scale_layout",
-                                    "out_format",
-                                    "out_scaling",
-                                    "out_scale_layout",
-                                    "activation",
-                                    "gate",
-                                    "padding",
-                                    "pdl",
-                                    "x_scale_format",
-                                    "out_scale_format",
-                                    "scale_rounding",
-                                    "unquantized_format",
-                                    "x_block",
-                                    "out_block",
-                                    "expected_rows",
-                                    "interleave",
-                                    "gate_bound",
-                                    "up_bound",
-                                    "numerics"};
-};
-
-// What a moe_act.rows object says, or a map, or nothing.
-struct RowArguments {
-  std::int32_t kind = 0;  // moe_act_row_kind; 0: dense, or a map's
-  std::int32_t sorted_rows = 0;
-  const char *index_name = "expanded_idx_to_permuted_idx", *count_name = "row_count";
-  nb::object index, count, tile_to_expert, permuted_to_expanded;  // null: none
-  std::int64_t tile_tokens = 0, expert_alignment = 0, num_valid_ids = 0;
-
-  explicit RowArguments(const Arguments& arguments);
-  void apply_to(moe_act_options& options) const;
-
- private:
-  nb::object said_;  // holds the names
-};
-
-moe_act_options parse(const OptionNames& names);
-
-// Those of alpha, beta and limit that are numbers.
-void parse_parameters(moe_act_options& options, const Arguments& arguments);
-
-// The options under which tensors give this problem again.
-moe_act_options options_of(const moe_act_problem& problem);
 
 // What plans may ask for: anything where x's framework can allocate it, else nothing.
 std::int64_t workspace_limit_of(nb::handle x);

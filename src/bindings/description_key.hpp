@@ -6,7 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "bindings/call.hpp"
+#include "bindings/structs.hpp"
+#include "bindings/tensor.hpp"
 
 namespace moe_act::python {
 

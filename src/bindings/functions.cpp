@@ -1,11 +1,16 @@
 #include "bindings/functions.hpp"
 
+#include <structmember.h>
+
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include "bindings/errors.hpp"
 #include "bindings/parameters.hpp"
 #include "bindings/plan.hpp"
 
@@ -66,37 +71,112 @@ Plan make_reusable_plan(Request request, nb::handle device_or_none) {
   return Plan(problem, device != nullptr ? &device->info : nullptr);
 }
 
-PyObject* call_gated_act_quant(PyObject*, PyObject* const* given, Py_ssize_t given_by_position, PyObject* given_names) {
+std::size_t positional(std::size_t given_by_position) {
+  return static_cast<std::size_t>(PyVectorcall_NARGS(given_by_position));
+}
+
+PyObject* call_gated_act_quant(PyObject*, PyObject* const* given, std::size_t given_by_position,
+                               PyObject* given_names) {
   return answer([=] {
     static const Parameters<shared + 2> parameters("gated_act_quant", 2, Arguments::names, OptionNames::names,
                                                    std::array{"stream", "validate"});
-    const auto values = parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
+    const auto values = parameters.parse(given, positional(given_by_position), given_names);
     return gated_act_quant(Request(values), values[shared], values[shared + 1]);
   });
 }
 
-PyObject* call_plan(PyObject*, PyObject* const* given, Py_ssize_t given_by_position, PyObject* given_names) {
+PyObject* call_plan(PyObject*, PyObject* const* given, std::size_t given_by_position, PyObject* given_names) {
   return answer([=] {
     static const Parameters<shared + 1> parameters("plan", 2, Arguments::names, OptionNames::names,
                                                    std::array{"device"});
-    const auto values = parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
+    const auto values = parameters.parse(given, positional(given_by_position), given_names);
     return nb::cast(make_reusable_plan(Request(values), values[shared]));
   });
 }
 
+// A function as CPython's own compiled ones are called, but with attributes, so that it can say its types.
+struct Function {
+  PyObject ob_base;  // PyObject_HEAD
+  vectorcallfunc call;
+  PyObject* attributes;
+  PyObject* weak_references;
+};
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(reinterpret_cast<Function*>(self)->attributes);
+  Py_VISIT(Py_TYPE(self));
+  return 0;
+}
+
+int clear(PyObject* self) {
+  Py_CLEAR(reinterpret_cast<Function*>(self)->attributes);
+  return 0;
+}
+
+void deallocate(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  PyObject_ClearWeakRefs(self);
+  clear(self);
+  PyObject_GC_Del(self);
+  Py_DECREF(type);
+}
+
+// In a class it is not bound to anything, but has the mark by which Python knows routines.
+PyObject* get_unbound(PyObject* self, PyObject*, PyObject*) {
+  return nb::borrow(self).release().ptr();
+}
+
+PyObject* represent(PyObject* self) {
+  const nb::handle function(self);
+  return answer(
+      [&] { return nb::str("<function {}.{}>").format(function.attr("__module__"), function.attr("__name__")); });
+}
+
+// Pickled by its name, as functions are.
+PyObject* reduce(PyObject* self, PyObject*) {
+  return PyObject_GetAttrString(self, "__qualname__");
+}
+
+nb::handle function_type() {
+  static PyMemberDef members[] = {
+      {"__vectorcalloffset__", T_PYSSIZET, offsetof(Function, call), READONLY, nullptr},
+      {"__dictoffset__", T_PYSSIZET, offsetof(Function, attributes), READONLY, nullptr},
+      {"__weaklistoffset__", T_PYSSIZET, offsetof(Function, weak_references), READONLY, nullptr},
+      {nullptr, 0, 0, 0, nullptr}};
+  static PyGetSetDef attributes[] = {{"__dict__", &PyObject_GenericGetDict, &PyObject_GenericSetDict, nullptr, nullptr},
+                                     {nullptr, nullptr, nullptr, nullptr, nullptr}};
+  static PyMethodDef methods[] = {{"__reduce__", &reduce, METH_NOARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
+  const auto slot = [](auto function) { return reinterpret_cast<void*>(function); };
+  static PyType_Slot slots[] = {{Py_tp_members, members},
+                                {Py_tp_getset, attributes},
+                                {Py_tp_methods, methods},
+                                {Py_tp_call, slot(&PyVectorcall_Call)},
+                                {Py_tp_descr_get, slot(&get_unbound)},
+                                {Py_tp_repr, slot(&represent)},
+                                {Py_tp_traverse, slot(&traverse)},
+                                {Py_tp_clear, slot(&clear)},
+                                {Py_tp_dealloc, slot(&deallocate)},
+                                {0, nullptr}};
+  static PyType_Spec spec{"moe_act._core.function", sizeof(Function), 0,
+                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL, slots};
+  static PyObject* type = PyType_FromSpec(&spec);
+  if (type == nullptr) throw nb::python_error();
+  return type;
+}
+
 }  // namespace
 
-nb::object function(const char* name, nb::str module, nb::str text) {
-  static PyMethodDef definitions[] = {
-      {"gated_act_quant", definition_of(&call_gated_act_quant), METH_FASTCALL | METH_KEYWORDS, nullptr},
-      {"plan", definition_of(&call_plan), METH_FASTCALL | METH_KEYWORDS, nullptr}};
-  const auto named = [&](const PyMethodDef& definition) { return std::string_view(definition.ml_name) == name; };
-  const auto found = std::find_if(std::begin(definitions), std::end(definitions), named);
-  if (found == std::end(definitions))
+nb::object function(const char* name) {
+  constexpr std::pair<std::string_view, vectorcallfunc> functions[] = {{"gated_act_quant", &call_gated_act_quant},
+                                                                       {"plan", &call_plan}};
+  const auto* found = std::ranges::find(functions, name, &std::pair<std::string_view, vectorcallfunc>::first);
+  if (found == std::end(functions))
     raise(PyExc_ValueError, "name", "expected 'gated_act_quant' or 'plan', got '" + std::string(name) + "'");
-  found->ml_doc = nb::cast<const char*>(text);
-  text.release();
-  return nb::steal(PyCFunction_NewEx(found, nullptr, module.ptr()));
+  const nb::object made = nb::steal(PyType_GenericAlloc(reinterpret_cast<PyTypeObject*>(function_type().ptr()), 0));
+  if (!made.is_valid()) throw nb::python_error();
+  reinterpret_cast<Function*>(made.ptr())->call = found->second;
+  return made;
 }
 
 }  // namespace moe_act::python

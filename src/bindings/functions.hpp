@@ -1,4 +1,4 @@
-// moe_act.gated_act_quant and moe_act.plan, functions of CPython's own kind.
+// moe_act.gated_act_quant and moe_act.plan.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -7,8 +7,8 @@ namespace moe_act::python {
 
 namespace nb = nanobind;
 
-// The one of this name, made a function of the named Python module. The text, which is held for good, is in the form
-// of CPython's own: "name(signature)\n--\n\ndocumentation".
-nb::object function(const char* name, nb::str module, nb::str text);
+// The one of this name, as Python calls it; __module__, __name__ and what else a function has are to be set by who
+// asks.
+nb::object function(const char* name);
 
 }  // namespace moe_act::python

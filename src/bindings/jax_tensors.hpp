@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "bindings/structs.hpp"
 #include "moe_act/c_api.h"
 
 namespace moe_act::python {
@@ -20,13 +21,6 @@ struct Named {
   const char* name;
   Member member;
 };
-
-template <typename Struct>
-Struct sized() {
-  Struct value{};
-  value.struct_size = sizeof(value);
-  return value;
-}
 
 constexpr Named<const moe_act_tensor * moe_act_tensors::*> tensor_names[] = {
     {"x", &moe_act_tensors::x},

@@ -1,10 +1,10 @@
 // The extension module: names for Python, nothing else. The public face with its documentation is python/moe_act.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include "bindings/call.hpp"
 #include "bindings/functions.hpp"
 #include "bindings/plan.hpp"
 
@@ -64,8 +64,7 @@ std::vector<Plan> alternatives(const Plan& plan) {
   std::int64_t count = 0;
   check(moe_act_launch_choice_count(&problem, &count));
   for (std::int64_t i = 0; i < count; ++i) {
-    moe_act_launch_choice choice{};
-    choice.struct_size = sizeof(choice);
+    auto choice = sized<moe_act_launch_choice>();
     check(moe_act_launch_choice_at(&problem, i, &choice));
     plans.emplace_back(problem, plan.device(), &choice);
   }
@@ -73,8 +72,7 @@ std::vector<Plan> alternatives(const Plan& plan) {
 }
 
 DeviceInfo device_info(std::int32_t device_id) {
-  DeviceInfo device{};
-  device.info.struct_size = sizeof(device.info);
+  DeviceInfo device{sized<moe_act_device_info>()};
   check(moe_act_device_query(device_id, &device.info));
   return device;
 }
@@ -82,9 +80,9 @@ DeviceInfo device_info(std::int32_t device_id) {
 }  // namespace
 
 NB_MODULE(_core, module) {
-  nb::set_leak_warnings(false);  // they would be printed at exit, when something else still holds a plan
-  module.doc() = "The compiled part of moe_act; the documented face is the package itself.";
   // A plan that lives in a global until the process ends is no defect, and the library never prints.
+  nb::set_leak_warnings(false);
+  module.doc() = "The compiled part of moe_act; the documented face is the package itself.";
 
   nb::class_<DeviceInfo>(module, "DeviceInfo", "A GPU, as far as planning is concerned.")
       .def(
@@ -161,8 +159,8 @@ Results do not depend on which one runs. Empty on the CPU.)");
   plan_class.attr("run") =
       nb::steal(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(plan_class.ptr()), &run_definition));
 
-  module.def("function", &function, nb::arg("name"), nb::arg("module"), nb::arg("text"),
-             "The function of the public face that has this name, with its signature and documentation as text.");
+  module.def("function", &function, nb::arg("name"),
+             "A function of the public face by its name, without what its declaration says of it.");
 
   module.def("version", &moe_act_version);
   module.def("build_info", &moe_act_build_info, "One line: was CUDA compiled in, and for which architectures.");

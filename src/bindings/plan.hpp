@@ -4,6 +4,8 @@
 #include <optional>
 
 #include "bindings/call.hpp"
+#include "bindings/errors.hpp"
+#include "bindings/structs.hpp"
 
 namespace moe_act::python {
 
@@ -17,7 +19,6 @@ class Plan {
   Plan(const moe_act_problem& problem, const moe_act_device_info* device, const moe_act_launch_choice* choice = nullptr)
       : problem_(problem), plan_(make_plan(problem, device, choice)) {
     if (device != nullptr) device_ = *device;
-    info_.struct_size = sizeof(info_);
     check(moe_act_plan_get_info(plan_.get(), &info_));
   }
 
@@ -29,7 +30,7 @@ class Plan {
  private:
   moe_act_problem problem_;
   std::optional<moe_act_device_info> device_;
-  moe_act_plan_info info_{};
+  moe_act_plan_info info_ = sized<moe_act_plan_info>();
   PlanHandle plan_;
 };
 

@@ -4,21 +4,12 @@
 
 #include <cstring>
 #include <string>
-#include <utility>
+
+#include "bindings/errors.hpp"
+#include "bindings/fact_of_type.hpp"
 
 namespace moe_act::python {
 namespace {
-
-// A producer's own error as one line under the argument's name, with that error as its cause. What is none, such as an
-// interrupt, passes.
-[[noreturn]] void raise_failed(nb::python_error& error, const char* name, const char* what) {
-  if (!error.matches(PyExc_Exception)) {
-    error.restore();
-    throw nb::python_error();
-  }
-  const std::string text = nb::cast<std::string>(nb::str(error.value()));
-  nb::raise_from(error, PyExc_ValueError, "%s: its %s failed: %s", name, what, text.substr(0, text.find('\n')).c_str());
-}
 
 // Formats that numpy knows through ml_dtypes only: neither its buffer protocol nor its DLPack exports them.
 struct ExtensionDtype {
@@ -54,34 +45,6 @@ dlpack::DataType dtype_of_format(const char* format, std::size_t itemsize) {
     case 'Z': return {5, bits, 1};
     default: return {3, bits, 1};  // an opaque handle: no argument takes one
   }
-}
-
-// What was found out about the last type that was asked about: a call's tensors nearly always share theirs. The type is
-// held, or its address might be another's, and never let go at exit, when there is no interpreter left to tell.
-template <typename Fact>
-class FactOfType {
- public:
-  template <typename FindOut>
-  const Fact& get(nb::handle object, FindOut find_out) {
-    auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
-    if (type != type_) {
-      fact_ = find_out(nb::handle(type));
-      const nb::object released = nb::steal(std::exchange(type_, nb::borrow(type).release().ptr()));
-    }
-    return fact_;
-  }
-
- private:
-  PyObject* type_ = nullptr;
-  Fact fact_{};
-};
-
-bool is_numpy_array(nb::handle object) {
-  static FactOfType<bool> known;
-  return known.get(object, [](nb::handle type) {
-    return nb::hasattr(type, "__array_interface__") && nb::hasattr(type, "dtype") &&
-           nb::cast<std::string>(nb::str(type.attr("__module__"))) == "numpy";
-  });
 }
 
 // A type's attribute `requires_grad`. Where it is a property written in C, as torch's is, it is called itself: nothing
@@ -145,14 +108,12 @@ Unpacked unpacked(const char* name, nb::handle capsule) {
 
 }  // namespace
 
-void raise(PyObject* type, const char* name, const std::string& text) {
-  PyErr_SetString(type, (std::string(name) + ": " + text).c_str());
-  throw nb::python_error();
-}
-
-std::string type_name_of(nb::handle object) {
-  return nb::cast<std::string>(
-      nb::str(nb::handle(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))).attr("__name__")));
+bool is_of_numpy(nb::handle object) {
+  static FactOfType<bool> known;
+  return known.get(object, [](nb::handle type) {
+    return nb::hasattr(type, "__array_interface__") && nb::hasattr(type, "dtype") &&
+           nb::cast<std::string>(nb::str(type.attr("__module__"))) == "numpy";
+  });
 }
 
 const dlpack::ExchangeApi* exchange_api(nb::handle object) {
@@ -194,7 +155,7 @@ Tensor::~Tensor() {
 
 void Tensor::import(const char* name, nb::handle object, void* stream) {
   if (object.is_none() || import_by_exchange_api(name, object)) return;
-  if (is_numpy_array(object) && import_buffer(name, object)) return;
+  if (is_of_numpy(object) && import_buffer(name, object)) return;
   if (PyCapsule_CheckExact(object.ptr())) {
     owner_ = nb::borrow(object);
     return take_capsule(name);
@@ -227,6 +188,8 @@ bool Tensor::import_buffer(const char* name, nb::handle object) {
     owner_ = object.attr("view")(extension->bits == 16 ? "uint16" : "uint8");
     if (PyObject_GetBuffer(owner_.ptr(), &buffer_, PyBUF_RECORDS_RO) != 0) throw nb::python_error();
   }
+  // NumPy exports a date as bytes without a shape, whatever was asked for.
+  if (buffer_.ndim > 0 && (buffer_.shape == nullptr || buffer_.strides == nullptr)) return false;
   if (buffer_.ndim > max_rank)
     raise(PyExc_ValueError, name, "expected at most 8 dimensions, got " + std::to_string(buffer_.ndim));
   if (buffer_.itemsize == 0) raise(PyExc_TypeError, name, "expected numbers, got a dtype of no size");

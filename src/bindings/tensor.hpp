@@ -3,7 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
-#include <string>
+#include <cstdint>
 
 #include "bindings/dlpack.hpp"
 #include "moe_act/c_api.h"
@@ -12,10 +12,8 @@ namespace moe_act::python {
 
 namespace nb = nanobind;
 
-// Raises "name: text".
-[[noreturn]] void raise(PyObject* type, const char* name, const std::string& text);
-
-std::string type_name_of(nb::handle object);
+// Is it a NumPy array, or one of NumPy's scalars?
+bool is_of_numpy(nb::handle object);
 
 // The DLPack C exchange API of the object's type, or null.
 const dlpack::ExchangeApi* exchange_api(nb::handle object);

@@ -16,6 +16,7 @@
 #include "core/promises.hpp"
 #include "core/sized_structs.hpp"
 #include "core/tensor_view.hpp"
+#include "core/text.hpp"
 #include "core/validate.hpp"
 
 struct moe_act_plan {
@@ -204,7 +205,7 @@ moe_act_status moe_act_launch_choice_at(const moe_act_problem* problem, int64_t 
   return guarded([&] {
     const std::vector<LaunchChoice> all = choices_of(problem);
     if (index < 0 || index >= static_cast<std::int64_t>(all.size()))
-      invalid("index", "expected 0 to " + std::to_string(all.size() - 1) + ", got " + std::to_string(index));
+      invalid("index", "expected 0 to " + number(all.size() - 1) + ", got " + number(index));
     const LaunchChoice& found = all[static_cast<std::size_t>(index)];
     moe_act_launch_choice value{};
     value.schedule = static_cast<std::int32_t>(found.schedule);
@@ -223,7 +224,7 @@ moe_act_status moe_act_plan_create_chosen(const moe_act_problem* problem, const 
     if (plan == nullptr) invalid("plan", "expected a place for the plan, got null");
     const Problem validated(accept("problem", problem));
     const moe_act_launch_choice given = accept("choice", choice);
-    if (given.reserved != 0) invalid("choice", "expected 0 in reserved, got " + std::to_string(given.reserved));
+    if (given.reserved != 0) invalid("choice", "expected 0 in reserved, got " + number(given.reserved));
     const auto small = [](std::int32_t value) {
       return static_cast<std::int8_t>(value < 0 || value > 127 ? 0 : value);
     };

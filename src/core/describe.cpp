@@ -9,18 +9,12 @@
 #include "core/rows.hpp"
 #include "core/scale_spec.hpp"
 #include "core/tensor_view.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
 
-constexpr std::uint8_t dlpack_int = 0;
-constexpr std::uint8_t dlpack_float = 2;
-
 using OptionalTensor = std::optional<TensorView>;
-
-OptionalTensor view(const char* name, const moe_act_tensor* tensor) {
-  return tensor == nullptr ? OptionalTensor{} : OptionalTensor{TensorView(name, *tensor)};
-}
 
 template <typename Value>
 Value or_default(Value value, Value fallback) {
@@ -49,11 +43,10 @@ void read_scale(ScaleSpec spec, const OptionalTensor& tensor, bool stride_on_dev
     spec.stride = MOE_ACT_STRIDE_ON_DEVICE;
     if (tensor) {
       // The host cannot know the stride: the buffer has to hold the largest one.
-      tensor->require_dtype(dlpack_float, 32, "float32");
+      tensor->require_dtype(code_float, 32, "float32");
       tensor->require_contiguous();
       if (tensor->elements() / spec.blocks < spec.rows)
-        tensor->mismatch("float32 with at least " + std::to_string(spec.blocks) + " x " + std::to_string(spec.rows) +
-                         " elements");
+        tensor->mismatch("float32 with at least " + number(spec.blocks) + " x " + number(spec.rows) + " elements");
     }
   } else if (tensor) {
     read_strides(spec, *tensor);
@@ -78,14 +71,10 @@ std::int32_t row_kind_of(const moe_act_tensors& tensors, const moe_act_options& 
   return options.row_kind;
 }
 
-const char* name_or(const char* name, const char* otherwise) {
-  return name != nullptr ? name : otherwise;
-}
-
 // "[4, 128, 512]"
 std::string shape_text(const moe_act_problem& problem, std::int64_t columns) {
-  const std::string part = std::to_string(problem.rows) + ", " + std::to_string(columns) + "]";
-  return (problem.row_kind == MOE_ACT_ROWS_MASKED ? "[" + std::to_string(problem.experts) + ", " : "[") + part;
+  const std::string part = number(problem.rows) + ", " + number(columns) + "]";
+  return (problem.row_kind == MOE_ACT_ROWS_MASKED ? "[" + number(problem.experts) + ", " : "[") + part;
 }
 
 // A tensor that the problem needs and one that it has no use for are both errors. why: pieces of one text.
@@ -106,8 +95,8 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   const OptionalTensor out_scale = view("out_scale", tensors.out_scale);
   const OptionalTensor static_scale = view("static_scale", tensors.static_scale);
   const std::int32_t row_kind = row_kind_of(tensors, options);
-  const OptionalTensor row_index = view(name_or(row_index_name(row_kind), "row_index"), tensors.row_index);
-  const OptionalTensor row_count = view(name_or(row_count_name(row_kind), "row_count"), tensors.row_count);
+  const OptionalTensor row_index = view(row_index_argument(row_kind), tensors.row_index);
+  const OptionalTensor row_count = view(row_count_argument(row_kind), tensors.row_count);
   const OptionalTensor total = view("total_num_padded_tokens", tensors.total_num_padded_tokens);
 
   moe_act_problem problem{};
@@ -185,11 +174,11 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
   problem.num_valid_ids = options.num_valid_ids;
   problem.sorted_rows = options.sorted_rows;
   read_rows(problem, row_index, row_count);
-  require_presence(name_or(row_index_name(row_kind), "row_index"), row_index_name(row_kind) != nullptr,
-                   row_index.has_value(), {"rows are '", option_name("row_kind", row_kind), "'"});
+  require_presence(row_index_argument(row_kind), row_index_name(row_kind) != nullptr, row_index.has_value(),
+                   {"rows are '", option_name("row_kind", row_kind), "'"});
   if (row_count_name(row_kind) == nullptr || requires_row_count(row_kind))
-    require_presence(name_or(row_count_name(row_kind), "row_count"), row_count_name(row_kind) != nullptr,
-                     row_count.has_value(), {"rows are '", option_name("row_kind", row_kind), "'"});
+    require_presence(row_count_argument(row_kind), row_count_name(row_kind) != nullptr, row_count.has_value(),
+                     {"rows are '", option_name("row_kind", row_kind), "'"});
 
   problem.x_scale_format = options.x_scale_format;
   problem.out_scale_format = options.out_scale_format;
@@ -209,11 +198,11 @@ Description describe(const moe_act_tensors& tensors, const moe_act_options& opti
     require_presence("out_scale", false, out_scale.has_value(),
                      {"only out_scaling='block' and out_scaling='row' deliver scales"});
   if (static_scale) {
-    static_scale->require_dtype(dlpack_float, 32, "float32");
+    static_scale->require_dtype(code_float, 32, "float32");
     static_scale->require_one_element("float32 with one element");
   }
   if (total) {
-    total->require_dtype(dlpack_int, 32, "int32");
+    total->require_dtype(code_int, 32, "int32");
     total->require_one_element("int32 with one element");
   }
   if (is_scaled(input)) {

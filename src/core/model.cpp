@@ -9,17 +9,10 @@
 #include "core/presets.hpp"
 #include "core/rows.hpp"
 #include "core/scale_spec.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
-
-std::string number(std::int64_t value) {
-  return std::to_string(value);
-}
-
-std::string quoted(const char* option, std::int32_t value) {
-  return "'" + std::string(option_name(option, value)) + "'";
-}
 
 bool is_situ(const moe_act_problem& problem) {
   return problem.activation == MOE_ACT_ACTIVATION_SITU;
@@ -63,7 +56,7 @@ void require_parameter(const Parameter& parameter, const moe_act_problem& proble
   const bool scalar = parameter.from == MOE_ACT_PARAMETER_SCALAR;
   if (scalar ? !possible(parameter.value) : parameter.value != 0.0f)
     invalid(parameter.name, std::string("expected ") + (scalar ? expected : "0 where it is not a scalar") + ", got " +
-                                std::to_string(parameter.value));
+                                number(parameter.value));
 }
 
 // The reciprocal of a bound is a normal number, which a GPU does not flush to zero.
@@ -72,7 +65,7 @@ void require_bound(const char* name, float bound, bool taken) {
   if (!possible)
     invalid(name, std::string(taken ? "expected a positive number, from 2^-126 to 2^125"
                                     : "expected none: only 'situ' has bounds") +
-                      ", got " + std::to_string(bound));
+                      ", got " + number(bound));
 }
 
 void require_activation(const moe_act_problem& problem) {

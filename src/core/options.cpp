@@ -1,6 +1,7 @@
 #include "core/options.hpp"
 
 #include "core/error.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -23,12 +24,16 @@ const char* name_in(const Option& option, std::int32_t value) {
 
 void require_option(OptionArgument argument, std::int32_t value) {
   if (name_in(*argument.option, value) == nullptr)
-    invalid(argument.name, "expected one of " + known_names(*argument.option) + ", got value " + std::to_string(value));
+    invalid(argument.name, "expected one of " + known_names(*argument.option) + ", got value " + number(value));
 }
 
 const char* option_name(const char* option, std::int32_t value) {
   const Option* known = find_option(option);
   return known == nullptr ? nullptr : name_in(*known, value);
+}
+
+std::string quoted(const char* option, std::int32_t value) {
+  return "'" + std::string(option_name(option, value)) + "'";
 }
 
 std::int32_t parse_option(const char* option, const char* name) {

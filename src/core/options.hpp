@@ -135,6 +135,9 @@ void require_option(OptionArgument argument, std::int32_t value);
 // Null if the value is not one of the option's.
 const char* option_name(const char* option, std::int32_t value);
 
+// The name in quotes, of a value that is one of the option's.
+std::string quoted(const char* option, std::int32_t value);
+
 // Throws Error listing the known names.
 std::int32_t parse_option(const char* option, const char* name);
 

@@ -5,6 +5,7 @@
 #include "core/options.hpp"
 #include "core/presets.hpp"
 #include "core/scale_spec.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -13,33 +14,31 @@ constexpr std::int32_t max_multiprocessors = 1 << 16;  // grids are multiples of
 
 CudaLaunch plan_cuda(const Problem& problem, const DeviceInfo& device, const std::optional<LaunchChoice>& choice) {
   if (device.multiprocessors < 1 || device.multiprocessors > max_multiprocessors)
-    invalid("device", "expected 1 to " + std::to_string(max_multiprocessors) + " multiprocessors, got " +
-                          std::to_string(device.multiprocessors));
+    invalid("device",
+            "expected 1 to " + number(max_multiprocessors) + " multiprocessors, got " + number(device.multiprocessors));
   if (device.memory_gigabytes_per_second < 0)
-    invalid("device", "expected memory_gigabytes_per_second of at least 0, got " +
-                          std::to_string(device.memory_gigabytes_per_second));
+    invalid("device",
+            "expected memory_gigabytes_per_second of at least 0, got " + number(device.memory_gigabytes_per_second));
   const auto capability = [&] {
-    return std::to_string(device.compute_capability_major) + "." + std::to_string(device.compute_capability_minor);
+    return number(device.compute_capability_major) + "." + number(device.compute_capability_minor);
   };
   if (device.capability() < 80)
     fail(MOE_ACT_UNSUPPORTED, "device", "expected compute capability 8.0 or above, got " + capability());
   if (problem.pdl() != Pdl::off && device.capability() < 90)
     fail(MOE_ACT_UNSUPPORTED, "pdl",
-         "expected 'off' below compute capability 9.0, got '" + std::string(option_name("pdl", problem->pdl)) +
-             "' on " + capability());
+         "expected 'off' below compute capability 9.0, got " + quoted("pdl", problem->pdl) + " on " + capability());
   if (!choice) return cover(problem, choose_launch(problem, device), device);
   require_choice(problem, *choice);
   return cover(problem, *choice, device);
 }
 
 std::string gate_text(const Problem& problem) {
-  if (problem->gate == MOE_ACT_GATE_INTERLEAVED) return "interleaved by " + std::to_string(problem->interleave);
+  if (problem->gate == MOE_ACT_GATE_INTERLEAVED) return "interleaved by " + number(problem->interleave);
   return problem->gate == MOE_ACT_GATE_FIRST_HALF ? "in the first half" : "in the second half";
 }
 
 std::string describe_text(const Problem& problem, const DeviceInfo& device, const CudaLaunch& launch) {
   const auto name = [](const char* option, std::int32_t value) { return std::string(option_name(option, value)); };
-  const auto number = [](std::int64_t value) { return std::to_string(value); };
   std::string text = "Problem: " + name("activation", problem->activation) + ", " + name("format", problem->x_format) +
                      " [" + number(problem->rows) + (is_gated(problem.description()) ? ", 2 x " : ", ") +
                      number(problem->columns) + "] -> " + name("format", problem->out_format);

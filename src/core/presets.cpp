@@ -4,6 +4,7 @@
 
 #include "core/error.hpp"
 #include "core/options.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -49,10 +50,6 @@ const Preset& preset_of(const moe_act_problem& problem) {
   return presets[0];
 }
 
-std::string quoted(const char* option, std::int32_t value) {
-  return "'" + std::string(option_name(option, value)) + "'";
-}
-
 }  // namespace
 
 void resolve_numerics(moe_act_problem& problem) {
@@ -87,17 +84,17 @@ void require_numerics(const moe_act_problem& problem) {
   if (problem.clamp_rounding != MOE_ACT_CLAMP_ROUNDING_NONE && input == Format::e4m3)
     invalid("clamp_rounding", "gate and up are rounded to the format of x: expected bf16, fp16 or fp32" + got);
   if (!(problem.smallest_amax >= 0.0f && std::isfinite(problem.smallest_amax)))
-    invalid("smallest_amax", "expected a finite number of at least 0, got " + std::to_string(problem.smallest_amax));
+    invalid("smallest_amax", "expected a finite number of at least 0, got " + number(problem.smallest_amax));
   const bool mxfp8 = problem.preset == MOE_ACT_PRESET_TE_MXFP8;
   if (!mxfp8 && !(problem.smallest_scale >= math::smallest_scale && problem.smallest_scale <= 0x1p126f))
-    invalid("smallest_scale", "expected a number from 2^-126 to 2^126, got " + std::to_string(problem.smallest_scale));
+    invalid("smallest_scale", "expected a number from 2^-126 to 2^126, got " + number(problem.smallest_scale));
   if (!mxfp8) return;
   if (problem.out_scaling != MOE_ACT_SCALING_BLOCK || problem.out_scale_format != MOE_ACT_FORMAT_UE8M0 ||
       problem.out_block != 32)
     invalid("preset", "'te_mxfp8' expects block scaling with ue8m0 scales of 32 columns, got out_scaling " +
                           quoted("out_scaling", problem.out_scaling) + ", " +
                           traits(static_cast<Format>(problem.out_scale_format)).name + " scales of " +
-                          std::to_string(problem.out_block) + " columns");
+                          number(problem.out_block) + " columns");
   if (problem.quantization != MOE_ACT_QUANTIZATION_DIVIDE || problem.smallest_amax != 0.0f ||
       problem.smallest_scale != preset.smallest_scale)
     invalid("preset", "'te_mxfp8' expects its own quantization, smallest_amax and smallest_scale");

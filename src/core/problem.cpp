@@ -7,6 +7,7 @@
 #include "core/options.hpp"
 #include "core/rows.hpp"
 #include "core/scale_spec.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -33,10 +34,6 @@ static_assert(MOE_ACT_PDL_METADATA_READY == static_cast<int>(Pdl::metadata_ready
 
 // Rows within which offsets fit 32 bits.
 constexpr std::int64_t max_columns = std::int64_t{1} << 28;
-
-std::string number(std::int64_t value) {
-  return std::to_string(value);
-}
 
 void require_at_least(const char* argument, std::int64_t value, std::int64_t least) {
   if (value < least) invalid(argument, "expected at least " + number(least) + ", got " + number(value));
@@ -72,8 +69,8 @@ void require_formats(const moe_act_problem& problem) {
   if (is_scaled(output) && problem.out_scaling == MOE_ACT_SCALING_NONE)
     invalid("out_scaling", std::string(traits(output).name) + " output expects 'block', 'tensor' or 'row', got 'none'");
   if (!is_scaled(output) && problem.out_scaling != MOE_ACT_SCALING_NONE)
-    invalid("out_scaling", std::string("plain ") + traits(output).name + " output expects 'none', got '" +
-                               option_name("out_scaling", problem.out_scaling) + "'");
+    invalid("out_scaling", std::string("plain ") + traits(output).name + " output expects 'none', got " +
+                               quoted("out_scaling", problem.out_scaling));
 }
 
 }  // namespace
@@ -150,8 +147,7 @@ Problem::Problem(const moe_act_problem& description) : description_(normalized(d
          "'zero' needs rows whose padding can be identified; " + std::string(row_index_name(problem.row_kind)) +
              " names the valid rows alone: use 'skip'");
   if (!on_cuda() && problem.pdl != MOE_ACT_PDL_OFF)
-    fail(MOE_ACT_UNSUPPORTED, "pdl",
-         "expected 'off' on the CPU, got '" + std::string(option_name("pdl", problem.pdl)) + "'");
+    fail(MOE_ACT_UNSUPPORTED, "pdl", "expected 'off' on the CPU, got " + quoted("pdl", problem.pdl));
 
   require_at_least("x", problem.x_row_stride, stored_columns(problem));
   require_at_least("out", problem.out_row_stride, problem.columns);

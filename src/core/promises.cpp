@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "core/options.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -18,10 +19,6 @@ struct Buffer {
   std::int64_t alignment;
   bool may_be_null = false;
 };
-
-const char* name_or(const char* name, const char* otherwise) {
-  return name != nullptr ? name : otherwise;
-}
 
 // What consumers of a layout rely on, or what an element needs.
 std::int64_t scale_alignment(std::int32_t layout, std::int32_t format) {
@@ -41,10 +38,10 @@ struct BufferList {
             {"x_scale", buffers.x_scale, problem.x_scale_bytes(), problem.has_x_scale(),
              scale_alignment(problem->x_scale_layout, problem->x_scale_format)},
             {"static_scale", buffers.static_scale, 4, problem->out_scaling == MOE_ACT_SCALING_TENSOR, 4},
-            {name_or(row_index_name(problem->row_kind), "row_index"), buffers.row_index,
+            {row_index_argument(problem->row_kind), buffers.row_index,
              row_index_elements(problem.description()) * (problem->index_bits / 8),
              row_index_name(problem->row_kind) != nullptr, problem->index_bits / 8},
-            {name_or(row_count_name(problem->row_kind), "row_count"), buffers.row_count, problem->count_bits / 8,
+            {row_count_argument(problem->row_kind), buffers.row_count, problem->count_bits / 8,
              row_count_name(problem->row_kind) != nullptr, problem->count_bits / 8,
              !requires_row_count(problem->row_kind)},
             {"total_num_padded_tokens", buffers.total_num_padded_tokens, 4, problem.stride_on_device(), 4},
@@ -80,8 +77,8 @@ void check_promises(const Buffer& buffer) {
   const auto address = reinterpret_cast<std::uintptr_t>(buffer.data);
   const auto remainder_mask = static_cast<std::uintptr_t>(buffer.alignment) - 1;  // of a power of two
   if ((address & remainder_mask) != 0)
-    invalid(buffer.name, "the plan was promised data aligned to " + std::to_string(buffer.alignment) +
-                             " bytes, got address ..." + std::to_string(address % 16) + " modulo 16");
+    invalid(buffer.name, "the plan was promised data aligned to " + number(buffer.alignment) +
+                             " bytes, got address ..." + number(address % 16) + " modulo 16");
 }
 
 void require_apart(const Buffer& written, const Buffer& other) {
@@ -101,14 +98,15 @@ void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
     const char* name;
     std::int64_t planned;
     std::int64_t given;
-    const char* option = nullptr;  // whose names the values have
+    const char* option = nullptr;  // whose names the values have; `presence`: 1 where there is such a tensor, else 0
     bool read = true;              // by problems of these formats, which come first in the list
   };
+  constexpr const char* presence = "";
   const bool x_scaled = plan.problem().has_x_scale();
   const bool out_scaled = plan.problem().has_out_scale();
   const bool out_blocks = out_scaled && !plan.problem().scale_per_row();
   const moe_act_problem& planned = plan.problem().description();
-  const std::string length = std::string(name_or(row_index_name(planned.row_kind), "row_index")) + " length";
+  const std::string length = std::string(row_index_argument(planned.row_kind)) + " length";
   const Field fields[] = {
       {"device", planned.device_type, problem.device_type, "device"},
       {"device_id", planned.device_id, problem.device_id},
@@ -131,6 +129,7 @@ void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
       {"x columns / 2", planned.columns, problem.columns},
       {length.c_str(), planned.entries, problem.entries},
       {"experts", planned.experts, problem.experts},
+      {"tile_to_expert", planned.expert_tiles > 0, problem.expert_tiles > 0, presence},
       {"tile_tokens", planned.tile_tokens, problem.tile_tokens},
       {"expert_alignment", planned.expert_alignment, problem.expert_alignment},
       {"num_valid_ids", planned.num_valid_ids, problem.num_valid_ids},
@@ -139,6 +138,10 @@ void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
       {"bits of the row count", planned.count_bits, problem.count_bits},
       {"x row stride", planned.x_row_stride, problem.x_row_stride},
       {"out row stride", planned.out_row_stride, problem.out_row_stride},
+      {"total_num_padded_tokens", plan.problem().stride_on_device(),
+       (x_scaled && problem.x_scale_stride == MOE_ACT_STRIDE_ON_DEVICE) ||
+           (out_scaled && problem.out_scale_stride == MOE_ACT_STRIDE_ON_DEVICE),
+       presence},
       {"x_scale stride", planned.x_scale_stride, problem.x_scale_stride, nullptr, x_scaled},
       {"out_scale stride", planned.out_scale_stride, problem.out_scale_stride, nullptr, out_scaled},
       {"x expert stride", planned.x_expert_stride, problem.x_expert_stride},
@@ -154,25 +157,33 @@ void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
       {"product_rounding", planned.product_rounding, problem.product_rounding, "product_rounding"},
       {"quantization", planned.quantization, problem.quantization, "quantization"},
       {"clamp_rounding", planned.clamp_rounding, problem.clamp_rounding, "clamp_rounding"},
+      {"bias", planned.bias_format != 0, problem.bias_format != 0, presence},
       {"bias format", planned.bias_format, problem.bias_format, "format"},
       {"bias expert stride", planned.bias_expert_stride, problem.bias_expert_stride},
       {"experts of the parameters", planned.parameter_experts, problem.parameter_experts},
-      {"weight", planned.has_weight, problem.has_weight},
+      {"weight", planned.has_weight != 0, problem.has_weight != 0, presence},
       {"weight length", planned.weights, problem.weights},
       {"tile_to_expert length", planned.expert_tiles, problem.expert_tiles},
       {"bits of tile_to_expert", planned.tile_to_expert_bits, problem.tile_to_expert_bits},
+      {"permuted_to_expanded", planned.permuted_to_expanded_bits != 0, problem.permuted_to_expanded_bits != 0,
+       presence},
       {"bits of permuted_to_expanded", planned.permuted_to_expanded_bits, problem.permuted_to_expanded_bits},
+      {"out_unquantized", planned.unquantized_format != 0, problem.unquantized_format != 0, presence},
       {"unquantized_format", planned.unquantized_format, problem.unquantized_format, "format"},
       {"out_unquantized row stride", planned.unquantized_row_stride, problem.unquantized_row_stride},
       {"out_unquantized expert stride", planned.unquantized_expert_stride, problem.unquantized_expert_stride},
   };
   const auto text = [](const Field& field, std::int64_t value) {
     const char* name = field.option != nullptr ? option_name(field.option, static_cast<std::int32_t>(value)) : nullptr;
-    return name != nullptr ? "'" + std::string(name) + "'" : std::to_string(value);
+    return name != nullptr ? "'" + std::string(name) + "'" : number(value);
   };
-  for (const Field& field : fields)
-    if (field.read && field.planned != field.given)
-      invalid(field.name, "the plan was made for " + text(field, field.planned) + ", got " + text(field, field.given));
+  for (const Field& field : fields) {
+    if (!field.read || field.planned == field.given) continue;
+    if (field.option == presence)
+      invalid(field.name, field.planned != 0 ? "the plan was made with this tensor, got none"
+                                             : "the plan was made without this tensor, got one");
+    invalid(field.name, "the plan was made for " + text(field, field.planned) + ", got " + text(field, field.given));
+  }
   const std::pair<const char*, std::pair<float, float>> numbers[] = {
       {"alpha", {planned.alpha, problem.alpha}},
       {"beta", {planned.beta, problem.beta}},
@@ -184,14 +195,14 @@ void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
   };
   for (const auto& [name, values] : numbers)
     if (values.first != values.second)
-      invalid(name, "the plan was made for " + std::to_string(values.first) + ", got " + std::to_string(values.second));
+      invalid(name, "the plan was made for " + number(values.first) + ", got " + number(values.second));
   for (const Field& field : {Field{"x", planned.x_alignment, problem.x_alignment},
                              Field{"out", planned.out_alignment, problem.out_alignment},
                              Field{"bias", planned.bias_alignment, problem.bias_alignment},
                              Field{"out_unquantized", planned.unquantized_alignment, problem.unquantized_alignment}})
     if (field.given < field.planned)
-      invalid(field.name, "the plan was promised data aligned to " + std::to_string(field.planned) + " bytes, got " +
-                              std::to_string(field.given));
+      invalid(field.name,
+              "the plan was promised data aligned to " + number(field.planned) + " bytes, got " + number(field.given));
 }
 
 void check_buffers(const Problem& problem, const moe_act_buffers& buffers) {

@@ -3,20 +3,10 @@
 #include "core/model.hpp"
 #include "core/options.hpp"
 #include "core/rows.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
-
-constexpr std::uint8_t dlpack_float = 2;
-
-std::optional<TensorView> view(const char* name, const moe_act_tensor* tensor) {
-  if (tensor == nullptr) return std::nullopt;
-  return TensorView(name, *tensor);
-}
-
-std::string number(std::int64_t value) {
-  return std::to_string(value);
-}
 
 // alpha, beta or limit: a tensor, or the options' number.
 std::int32_t read_parameter(const char* name, const std::optional<TensorView>& tensor, std::int32_t given_from,
@@ -26,7 +16,7 @@ std::int32_t read_parameter(const char* name, const std::optional<TensorView>& t
     return given_from;
   }
   if (given_from == MOE_ACT_PARAMETER_SCALAR) invalid(name, "expected a number or a tensor, got both");
-  tensor->require_dtype(dlpack_float, 32, "float32");
+  tensor->require_dtype(code_float, 32, "float32");
   tensor->require_rank(1, "float32 [experts]");
   tensor->require_contiguous();
   if (experts != 0 && experts != tensor->dimension(0))
@@ -37,7 +27,7 @@ std::int32_t read_parameter(const char* name, const std::optional<TensorView>& t
 }
 
 void read_bias(moe_act_problem& problem, const TensorView& bias) {
-  const Format format = bias.has_dtype(dlpack_float, 32) ? Format::fp32 : bias.format(Format::bf16);
+  const Format format = bias.has_dtype(code_float, 32) ? Format::fp32 : bias.format(Format::bf16);
   const std::int64_t columns = stored_columns(problem);
   if (format != Format::fp32 && format != Format::bf16)
     fail(MOE_ACT_WRONG_TYPE, "bias", "expected float32 or bfloat16, got " + bias.text());
@@ -51,7 +41,7 @@ void read_bias(moe_act_problem& problem, const TensorView& bias) {
 }
 
 void read_weight(moe_act_problem& problem, const TensorView& weight) {
-  weight.require_dtype(dlpack_float, 32, "float32");
+  weight.require_dtype(code_float, 32, "float32");
   weight.require_contiguous();
   problem.has_weight = 1;
   problem.weights = weight.elements();

@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/options.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -37,10 +38,6 @@ const KindTraits& traits_of(std::int32_t kind) {
   return kinds[0];
 }
 
-std::string number(std::int64_t value) {
-  return std::to_string(value);
-}
-
 void require_field(const char* name, std::int64_t value, std::int64_t least, bool used) {
   if (used ? value < least : value != 0)
     invalid(name, (used ? "expected at least " + number(least) : std::string("expected 0 for these rows")) + ", got " +
@@ -50,9 +47,8 @@ void require_field(const char* name, std::int64_t value, std::int64_t least, boo
 }  // namespace
 
 std::int32_t index_bits(const TensorView& tensor) {
-  constexpr std::uint8_t dlpack_int = 0;
-  if (tensor.has_dtype(dlpack_int, 64)) return 64;
-  tensor.require_dtype(dlpack_int, 32, "int32 or int64");
+  if (tensor.has_dtype(code_int, 64)) return 64;
+  tensor.require_dtype(code_int, 32, "int32 or int64");
   return 32;
 }
 
@@ -62,6 +58,16 @@ const char* row_index_name(std::int32_t row_kind) {
 
 const char* row_count_name(std::int32_t row_kind) {
   return traits_of(row_kind).count_name;
+}
+
+const char* row_index_argument(std::int32_t row_kind) {
+  const char* name = row_index_name(row_kind);
+  return name != nullptr ? name : "row_index";
+}
+
+const char* row_count_argument(std::int32_t row_kind) {
+  const char* name = row_count_name(row_kind);
+  return name != nullptr ? name : "row_count";
 }
 
 bool requires_row_count(std::int32_t row_kind) {

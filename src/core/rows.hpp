@@ -11,6 +11,9 @@ namespace moe_act {
 // What a kind's row_index and row_count are called, null where it has none.
 const char* row_index_name(std::int32_t row_kind);
 const char* row_count_name(std::int32_t row_kind);
+// What they are called as arguments: the same, or row_index and row_count where the kind has none.
+const char* row_index_argument(std::int32_t row_kind);
+const char* row_count_argument(std::int32_t row_kind);
 bool requires_row_count(std::int32_t row_kind);
 
 // Throws Error naming the field unless the kind and its sizes fit together. Fields of other kinds must be 0.

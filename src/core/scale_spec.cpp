@@ -6,19 +6,12 @@
 #include "core/error.hpp"
 #include "core/model.hpp"
 #include "core/options.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
 
-constexpr std::uint8_t dlpack_int = 0;
-constexpr std::uint8_t dlpack_uint = 1;
-constexpr std::uint8_t dlpack_float = 2;
-constexpr std::uint8_t dlpack_e8m0 = 14;
 constexpr std::int64_t max_extent_bytes = std::int64_t{1} << 56;  // multiplied out, offsets stay inside 63 bits
-
-std::string number(std::int64_t value) {
-  return std::to_string(value);
-}
 
 std::int64_t ceil_div(std::int64_t value, std::int64_t divisor) {
   return value / divisor + (value % divisor != 0 ? 1 : 0);
@@ -56,9 +49,9 @@ std::string expected_text(const ScaleSpec& spec) {
 }
 
 void require_dtype(const ScaleSpec& spec, const TensorView& tensor) {
-  if (spec.packed()) return tensor.require_dtype(dlpack_int, 32, "int32");
-  if (spec.format == Format::fp32) return tensor.require_dtype(dlpack_float, 32, "float32");
-  if (!tensor.has_dtype(dlpack_e8m0, 8)) tensor.require_dtype(dlpack_uint, 8, "uint8 or float8_e8m0fnu");
+  if (spec.packed()) return tensor.require_dtype(code_int, 32, "int32");
+  if (spec.format == Format::fp32) return tensor.require_dtype(code_float, 32, "float32");
+  if (!tensor.has_dtype(code_float8_e8m0fnu, 8)) tensor.require_dtype(code_uint, 8, "uint8 or float8_e8m0fnu");
 }
 
 ScaleSpec spec_of(const moe_act_problem& problem, const char* name, std::int64_t columns, std::int32_t layout,

@@ -8,6 +8,7 @@
 
 #include "core/error.hpp"
 #include "core/problem.hpp"
+#include "core/text.hpp"
 #include "moe_act/c_api.h"
 
 namespace moe_act {
@@ -35,9 +36,8 @@ template <typename Struct>
 void require_size(const char* argument, std::uint64_t size) {
   static_assert(first_size<Struct> > 0 && first_size<Struct> <= sizeof(Struct));
   if (size >= first_size<Struct> && size <= sizeof(Struct)) return;
-  const std::string least = first_size<Struct> < sizeof(Struct) ? std::to_string(first_size<Struct>) + " to " : "";
-  invalid(argument,
-          "struct_size is " + std::to_string(size) + ", expected " + least + std::to_string(sizeof(Struct)) + " bytes");
+  const std::string least = first_size<Struct> < sizeof(Struct) ? number(first_size<Struct>) + " to " : "";
+  invalid(argument, "struct_size is " + number(size) + ", expected " + least + number(sizeof(Struct)) + " bytes");
 }
 
 // The size that a caller's struct says it has.
@@ -81,8 +81,8 @@ void deliver_whole(const char* argument, Struct value, Struct* target) {
   std::memcpy(&remembered, &value, value.struct_size);
   const Struct meant = meaning(value), kept = meaning(remembered);
   if (std::memcmp(&meant, &kept, sizeof(Struct)) != 0)
-    invalid(argument, "a struct of " + std::to_string(value.struct_size) +
-                          " bytes cannot hold what this call asks for, " + std::to_string(sizeof(Struct)) + " can");
+    invalid(argument, "a struct of " + number(value.struct_size) + " bytes cannot hold what this call asks for, " +
+                          number(sizeof(Struct)) + " can");
   std::memcpy(target, &value, value.struct_size);
 }
 

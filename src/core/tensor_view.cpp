@@ -3,23 +3,10 @@
 #include <algorithm>
 
 #include "core/error.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
-
-// DLPack's DLDataTypeCode.
-enum DtypeCode : std::uint8_t {
-  code_int = 0,
-  code_uint = 1,
-  code_float = 2,
-  code_bfloat = 4,
-  code_complex = 5,
-  code_bool = 6,
-  code_float8_e4m3fn = 10,
-  code_float8_e5m2 = 12,
-  code_float8_e8m0fnu = 14,
-  code_float4_e2m1fn = 17,
-};
 
 struct DtypeName {
   std::uint8_t code;
@@ -51,18 +38,18 @@ const DtypeName* find_dtype(const moe_act_tensor& tensor) {
 
 std::string dtype_text(const moe_act_tensor& tensor) {
   const DtypeName* known = find_dtype(tensor);
-  const std::string bits = std::to_string(tensor.dtype_bits);
-  std::string text = known == nullptr   ? "dtype code " + std::to_string(tensor.dtype_code) + " of " + bits + " bits"
+  const std::string bits = number(tensor.dtype_bits);
+  std::string text = known == nullptr   ? "dtype code " + number(tensor.dtype_code) + " of " + bits + " bits"
                      : known->bits == 0 ? known->name + bits
                                         : known->name;
-  if (tensor.dtype_lanes > 1) text += "x" + std::to_string(tensor.dtype_lanes);
+  if (tensor.dtype_lanes > 1) text += "x" + number(tensor.dtype_lanes);
   return text;
 }
 
 std::string device_text(const TensorView& tensor) {
   if (tensor.device_type() == MOE_ACT_DEVICE_CPU) return "cpu";
-  if (tensor.device_type() == MOE_ACT_DEVICE_CUDA) return "cuda:" + std::to_string(tensor.device_id());
-  return "DLPack device type " + std::to_string(tensor.device_type());
+  if (tensor.device_type() == MOE_ACT_DEVICE_CUDA) return "cuda:" + number(tensor.device_id());
+  return "DLPack device type " + number(tensor.device_type());
 }
 
 }  // namespace
@@ -70,7 +57,7 @@ std::string device_text(const TensorView& tensor) {
 TensorView::TensorView(const char* name, const moe_act_tensor& tensor) : name_(name), tensor_(tensor) {
   if (tensor.ndim < 0 || (tensor.ndim > 0 && tensor.shape == nullptr)) invalid(name, "its shape is missing");
   for (int axis = 0; axis < tensor.ndim; ++axis)
-    if (tensor.shape[axis] < 0) invalid(name, "negative size " + std::to_string(tensor.shape[axis]));
+    if (tensor.shape[axis] < 0) invalid(name, "negative size " + number(tensor.shape[axis]));
   if (tensor.flags & MOE_ACT_TENSOR_REQUIRES_GRAD)
     invalid(name, "expected a tensor that does not require grad (the operation has no gradient); pass .detach()");
   if (tensor.data == nullptr && elements() != 0) invalid(name, "its data pointer is null, expected " + text());
@@ -110,7 +97,7 @@ Format TensorView::format(Format given) const {
 
 std::string TensorView::text() const {
   std::string text = dtype_text(tensor_) + " [";
-  for (int axis = 0; axis < tensor_.ndim; ++axis) text += (axis == 0 ? "" : ", ") + std::to_string(tensor_.shape[axis]);
+  for (int axis = 0; axis < tensor_.ndim; ++axis) text += (axis == 0 ? "" : ", ") + number(tensor_.shape[axis]);
   return text + "]";
 }
 
@@ -139,8 +126,8 @@ void TensorView::require_contiguous(int first_axis) const {
   std::int64_t compact = 1;
   for (int axis = tensor_.ndim - 1; axis >= first_axis; --axis) {
     if (tensor_.shape[axis] > 1 && stride(axis) != compact)
-      invalid(name_, "expected a contiguous tensor, got stride " + std::to_string(stride(axis)) + " along axis " +
-                         std::to_string(axis) + " of " + text());
+      invalid(name_, "expected a contiguous tensor, got stride " + number(stride(axis)) + " along axis " +
+                         number(axis) + " of " + text());
     compact *= tensor_.shape[axis];
   }
 }
@@ -148,19 +135,18 @@ void TensorView::require_contiguous(int first_axis) const {
 void TensorView::require_lines(int line, int adjacent) const {
   if (elements() == 0) return;
   if (dimension(adjacent) > 1 && stride(adjacent) != 1)
-    invalid(name_, "expected adjacent elements within a row, got stride " + std::to_string(stride(adjacent)) + " of " +
-                       text());
+    invalid(name_, "expected adjacent elements within a row, got stride " + number(stride(adjacent)) + " of " + text());
   if (dimension(line) > 1 && stride(line) < dimension(adjacent))
-    invalid(name_, "expected rows at least " + std::to_string(dimension(adjacent)) + " elements apart, got stride " +
-                       std::to_string(stride(line)) + " of " + text());
+    invalid(name_, "expected rows at least " + number(dimension(adjacent)) + " elements apart, got stride " +
+                       number(stride(line)) + " of " + text());
 }
 
 void TensorView::require_parts() const {
   if (elements() == 0 || dimension(0) < 2) return;
   const std::int64_t extent = (dimension(1) - 1) * stride(1) + dimension(2);
   if (stride(0) < extent)
-    invalid(name_, "expected experts at least " + std::to_string(extent) + " elements apart, got stride " +
-                       std::to_string(stride(0)) + " of " + text());
+    invalid(name_, "expected experts at least " + number(extent) + " elements apart, got stride " + number(stride(0)) +
+                       " of " + text());
 }
 
 void TensorView::require_writable() const {

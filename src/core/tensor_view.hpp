@@ -2,12 +2,27 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "math/formats.hpp"
 #include "moe_act/c_api.h"
 
 namespace moe_act {
+
+// DLPack's DLDataTypeCode.
+enum DtypeCode : std::uint8_t {
+  code_int = 0,
+  code_uint = 1,
+  code_float = 2,
+  code_bfloat = 4,
+  code_complex = 5,
+  code_bool = 6,
+  code_float8_e4m3fn = 10,
+  code_float8_e5m2 = 12,
+  code_float8_e8m0fnu = 14,
+  code_float4_e2m1fn = 17,
+};
 
 class TensorView {
  public:
@@ -30,9 +45,9 @@ class TensorView {
   void require_rank(int rank, const char* expected) const;
   void require_one_element(const char* expected) const;
   void require_contiguous(int first_axis = 0) const;  // from that axis on
-  void require_lines(int line,
-                     int adjacent) const;  // elements adjacent along one axis, not overlapping along the other
-  void require_parts() const;              // rank 3: the first axis' parts do not overlap
+  // Elements adjacent along one axis, not overlapping along the other.
+  void require_lines(int line, int adjacent) const;
+  void require_parts() const;  // rank 3: the first axis' parts do not overlap
   void require_writable() const;
   void require_device_of(const TensorView& x) const;
 
@@ -48,6 +63,11 @@ class TensorView {
   const char* name_;
   const moe_act_tensor& tensor_;
 };
+
+inline std::optional<TensorView> view(const char* name, const moe_act_tensor* tensor) {
+  if (tensor == nullptr) return std::nullopt;
+  return TensorView(name, *tensor);
+}
 
 // The largest power of two, 16 at most, that divides the address and the distance between rows.
 std::int32_t alignment_bytes(const void* data, std::int64_t row_stride, int element_bytes);

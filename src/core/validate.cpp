@@ -8,6 +8,7 @@
 #include "core/backend.hpp"
 #include "core/error.hpp"
 #include "core/model.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -72,11 +73,11 @@ struct HostRows {
 };
 
 std::string entry_text(std::size_t i, std::int64_t value) {
-  return "entry " + std::to_string(i) + " is " + std::to_string(value);
+  return "entry " + number(i) + " is " + number(value);
 }
 
 void require_within(const char* name, const std::string& what, std::int64_t value, std::int64_t largest) {
-  if (value < 0 || value > largest) invalid(name, what + ", expected 0 to " + std::to_string(largest));
+  if (value < 0 || value > largest) invalid(name, what + ", expected 0 to " + number(largest));
 }
 
 // Rows that are named no more than once, -1 for none.
@@ -85,7 +86,7 @@ void validate_unique(const char* name, const std::vector<std::int64_t>& rows, st
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const std::int64_t row = rows[i];
     if (row < -1 || row >= capacity)
-      invalid(name, entry_text(i, row) + ", expected -1 or a row below " + std::to_string(capacity));
+      invalid(name, entry_text(i, row) + ", expected -1 or a row below " + number(capacity));
     if (row == -1) continue;
     if (named[static_cast<std::size_t>(row)])
       invalid(name, entry_text(i, row) + ", a row that an earlier entry names already");
@@ -116,8 +117,7 @@ void validate_index(const Problem& problem, const char* name, std::vector<std::i
       for (std::size_t i = 0; i < index.size(); ++i) {
         require_within(name, entry_text(i, index[i]), index[i], rows);
         if (i > 0 && index[i] < index[i - 1])
-          invalid(name,
-                  entry_text(i, index[i]) + ", expected at least the entry before it, " + std::to_string(index[i - 1]));
+          invalid(name, entry_text(i, index[i]) + ", expected at least the entry before it, " + number(index[i - 1]));
       }
       return;
     default: return;
@@ -129,8 +129,8 @@ void validate_live_row(const Problem& problem, const HostRows& host, std::int64_
   const auto require_one_of = [](const char* name, std::int64_t i, std::int64_t value, std::int64_t count,
                                  const char* what) {
     if (value < 0 || value >= count)
-      invalid(name, entry_text(static_cast<std::size_t>(i), value) + ", expected one of the " + std::to_string(count) +
-                        " " + what);
+      invalid(name,
+              entry_text(static_cast<std::size_t>(i), value) + ", expected one of the " + number(count) + " " + what);
   };
   const RowAddressing& rows = host.rows;
   if (rows.is_list() && problem->parameter_experts > 0) {
@@ -152,7 +152,7 @@ void validate(const Plan& plan, const moe_act_buffers& buffers, void* stream) {
   if (!host.count.empty()) {
     in_use = host.count[0];
     const std::int64_t largest = row_index_name(kind) != nullptr ? problem->entries : problem->rows;
-    require_within(row_count_name(kind), "is " + std::to_string(in_use), in_use, largest);
+    require_within(row_count_name(kind), "is " + number(in_use), in_use, largest);
   }
   if (row_index_name(kind) != nullptr) validate_index(problem, row_index_name(kind), host.index, in_use);
   std::int64_t largest_row = -1;
@@ -164,19 +164,17 @@ void validate(const Plan& plan, const moe_act_buffers& buffers, void* stream) {
     const std::int64_t total = read(problem, buffers.total_num_padded_tokens, 1, stream)[0];
     if (total < 0 || total > problem->rows)
       invalid("total_num_padded_tokens",
-              "is " + std::to_string(total) + ", expected at most the " + std::to_string(problem->rows) + " rows of x");
+              "is " + number(total) + ", expected at most the " + number(problem->rows) + " rows of x");
     if (largest_row >= total)
-      invalid("total_num_padded_tokens", "is " + std::to_string(total) +
-                                             ", expected more than the largest row in use, " +
-                                             std::to_string(largest_row));
+      invalid("total_num_padded_tokens",
+              "is " + number(total) + ", expected more than the largest row in use, " + number(largest_row));
   }
   const auto require_each = [&](const char* name, const float* values, bool (*possible)(float), const char* expected) {
     if (values == nullptr) return;
     const std::vector<float> each = read(problem, values, problem->parameter_experts, stream);
     for (std::size_t expert = 0; expert < each.size(); ++expert)
       if (!possible(each[expert]))
-        invalid(name, "that of expert " + std::to_string(expert) + " is " + std::to_string(each[expert]) +
-                          ", expected " + expected);
+        invalid(name, "that of expert " + number(expert) + " is " + number(each[expert]) + ", expected " + expected);
   };
   require_each("alpha", buffers.alpha, &is_alpha, alpha_text);
   require_each("beta", buffers.beta, &is_beta, beta_text);
@@ -184,7 +182,7 @@ void validate(const Plan& plan, const moe_act_buffers& buffers, void* stream) {
   if (problem->out_scaling == MOE_ACT_SCALING_TENSOR) {
     const float scale = read(problem, buffers.static_scale, 1, stream)[0];
     if (!(scale >= math::smallest_scale && scale <= 1.0f / math::smallest_scale))
-      invalid("static_scale", "is " + std::to_string(scale) + ", expected a number from 2^-126 to 2^126");
+      invalid("static_scale", "is " + number(scale) + ", expected a number from 2^-126 to 2^126");
   }
 }
 

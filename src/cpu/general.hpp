@@ -15,29 +15,6 @@ struct Unit {
   MOE_ACT_HOST_DEVICE static float reciprocal(float value) { return 1.0f / value; }
 };
 
-// The model as one row sees it.
-struct RowModel {
-  ActivationParameters parameters;
-  std::int64_t bias = 0;  // offset of the expert's, elements
-  float weight = 1.0f;
-  std::int64_t unquantized = 0;  // offset of the row, elements
-};
-
-inline RowModel row_model(const Model& model, const RowAddressing& rows, std::int64_t entry, std::int64_t expert,
-                          std::int64_t row) {
-  RowModel own;
-  own.parameters = model.parameters;
-  if (model.needs_expert()) {
-    const std::int64_t known = model.known_expert(rows.is_list() ? rows.expert_of(entry, row) : expert);
-    own.parameters = model.parameters_of(known);
-    own.bias = known * model.bias_expert_stride;
-  }
-  if (model.weight != nullptr) own.weight = model.weight_at(rows.weight_index_of(entry, expert, row));
-  const std::int64_t part = rows.kind == RowKind::masked ? expert : 0;
-  own.unquantized = part * model.unquantized_expert_stride + row * model.unquantized_row_stride;
-  return own;
-}
-
 // values[i] += bias of stored column first + i.
 inline void add_bias(const Model& model, const RowModel& row, std::int64_t first, int count, float* values) {
   if (model.bias == nullptr) return;

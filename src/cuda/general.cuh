@@ -19,31 +19,6 @@ struct Unit {
   }
 };
 
-// The model as one row sees it.
-struct RowModel {
-  ActivationParameters parameters;
-  std::int64_t bias;  // offset of the expert's, elements
-  float weight;
-  std::int64_t unquantized;  // offset of the row, elements
-};
-
-__device__ __forceinline__ RowModel row_model(const Model& model, const RowAddressing& rows, std::int64_t entry,
-                                              std::int64_t expert, std::int64_t row) {
-  RowModel own;
-  own.parameters = model.parameters;
-  own.bias = 0;
-  own.weight = 1.0f;
-  if (model.needs_expert()) {
-    const std::int64_t known = model.known_expert(rows.is_list() ? rows.expert_of(entry, row) : expert);
-    own.parameters = model.parameters_of(known);
-    own.bias = known * model.bias_expert_stride;
-  }
-  if (model.weight != nullptr) own.weight = model.weight_at(rows.weight_index_of(entry, expert, row));
-  const std::int64_t part = rows.kind == RowKind::masked ? expert : 0;
-  own.unquantized = part * model.unquantized_expert_stride + row * model.unquantized_row_stride;
-  return own;
-}
-
 // Where the two vectors begin that hold gate and up of `columns` columns from `column` on. Groups narrower than a
 // vector lie in two adjacent ones, which `take_turns` takes apart.
 template <int columns>

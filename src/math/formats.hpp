@@ -11,16 +11,13 @@ struct FormatTraits {
   Format format;
   const char* name;
   int bits;
-  int scale_block;        // columns that share a scale; 0 = never scaled
-  Format scale_format;    // of that scale
-  bool has_global_scale;  // a second scale for the whole tensor
+  bool is_scaled;  // do its codes come with scales?
 };
 
 inline constexpr FormatTraits format_traits[] = {
-    {Format::none, "none", 0, 0, Format::none, false},   {Format::fp32, "fp32", 32, 0, Format::none, false},
-    {Format::fp16, "fp16", 16, 0, Format::none, false},  {Format::bf16, "bf16", 16, 0, Format::none, false},
-    {Format::e4m3, "e4m3", 8, 128, Format::fp32, false}, {Format::e5m2, "e5m2", 8, 128, Format::fp32, false},
-    {Format::e2m1, "e2m1", 4, 16, Format::e4m3, true},   {Format::ue8m0, "ue8m0", 8, 0, Format::none, false},
+    {Format::none, "none", 0, false},  {Format::fp32, "fp32", 32, false},  {Format::fp16, "fp16", 16, false},
+    {Format::bf16, "bf16", 16, false}, {Format::e4m3, "e4m3", 8, true},    {Format::e5m2, "e5m2", 8, true},
+    {Format::e2m1, "e2m1", 4, true},   {Format::ue8m0, "ue8m0", 8, false},
 };
 
 constexpr const FormatTraits& traits(Format format) {
@@ -32,10 +29,10 @@ constexpr int bytes_per_element(Format format) {
 }
 
 constexpr bool is_scaled(Format format) {
-  return traits(format).scale_block != 0;
+  return traits(format).is_scaled;
 }
 
-// Columns that share one fp32 scale, of inputs and outputs alike.
+// Columns that share a scale unless a problem says otherwise.
 inline constexpr int block_columns = 128;
 
 constexpr std::int64_t blocks(std::int64_t columns) {

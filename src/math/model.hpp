@@ -31,13 +31,6 @@ struct Model {
   std::int64_t unquantized_row_stride;     // elements
   std::int64_t unquantized_expert_stride;  // likewise
 
-  // The stored column of a gate's column; that of up lies up_distance further on. columns: H.
-  MOE_ACT_HOST_DEVICE std::uint32_t gate_column(std::uint32_t column, std::uint32_t gate_offset) const {
-    if (interleave == 0) return gate_offset + column;
-    const auto group = static_cast<std::uint32_t>(interleave);
-    return column / group * 2 * group + column % group;
-  }
-
   // The last expert stands for those after it: nothing is read beyond the arrays.
   MOE_ACT_HOST_DEVICE std::int64_t known_expert(std::int64_t expert) const {
     return RowAddressing::clamp(expert, experts - 1);
@@ -50,9 +43,7 @@ struct Model {
     ActivationParameters own = parameters;
     if (alpha != nullptr) own.alpha = alpha[expert];
     if (beta != nullptr) own.beta = beta[expert];
-    if (limit != nullptr) {
-      own.limit = limit[expert];
-    }
+    if (limit != nullptr) own.limit = limit[expert];
     return own;
   }
 
@@ -61,5 +52,31 @@ struct Model {
     return weight[index];
   }
 };
+
+// The model as one row sees it.
+struct RowModel {
+  ActivationParameters parameters;
+  std::int64_t bias;  // offset of the expert's, elements
+  float weight;
+  std::int64_t unquantized;  // offset of the row, elements
+};
+
+// entry: of a list; expert: of a segment.
+MOE_ACT_HOST_DEVICE RowModel row_model(const Model& model, const RowAddressing& rows, std::int64_t entry,
+                                       std::int64_t expert, std::int64_t row) {
+  RowModel own;
+  own.parameters = model.parameters;
+  own.bias = 0;
+  own.weight = 1.0f;
+  if (model.needs_expert()) {
+    const std::int64_t known = model.known_expert(rows.is_list() ? rows.expert_of(entry, row) : expert);
+    own.parameters = model.parameters_of(known);
+    own.bias = known * model.bias_expert_stride;
+  }
+  if (model.weight != nullptr) own.weight = model.weight_at(rows.weight_index_of(entry, expert, row));
+  const std::int64_t part = rows.kind == RowKind::masked ? expert : 0;
+  own.unquantized = part * model.unquantized_expert_stride + row * model.unquantized_row_stride;
+  return own;
+}
 
 }  // namespace moe_act

@@ -31,9 +31,31 @@ struct Case {
   std::int32_t index_bits = 32;
   bool by_id = false;
   bool many_experts = false;
-  bool general = false;  // per-expert alpha and bias, a weight for each row, an unquantized copy
+  bool general = false;  // a bias and an alpha for each expert, a weight for each row, an unquantized copy
+  moe_act::Activation activation = moe_act::Activation::swiglu;
+  std::int32_t interleave = 0;  // 0: halves
+  moe_act::Preset preset = moe_act::Preset::flashinfer;
+  bool has_tile_experts = false;  // tiles of 8 rows, of which the third is no expert's
   moe_act::Pdl pdl = moe_act::Pdl::off;
 };
+
+inline bool is_gated(const Case& test) {
+  return test.activation < moe_act::Activation::silu;
+}
+
+// Columns of a row of x.
+inline std::int64_t stored_columns(const Case& test) {
+  return is_gated(test) ? 2 * columns : columns;
+}
+
+// Do rows have to be told which weight is theirs?
+inline bool needs_permuted_to_expanded(const Case& test) {
+  return test.kind == RowKind::tile_limits || test.kind == RowKind::row_to_expert ||
+         test.kind == RowKind::expert_offsets || test.kind == RowKind::expert_ends;
+}
+
+inline const std::vector<std::int64_t> tile_experts = {0, 2, -1, 6, 5, 3};
+inline constexpr std::int64_t tile_tokens = 8;
 
 // Of alpha and bias; row to expert names the last of seven.
 inline std::int64_t parameter_experts(const Case& test) {
@@ -100,7 +122,13 @@ inline Rows rows_of(const Case& test) {
       rows.add(32, 48);
       break;
   }
+  if (test.has_tile_experts)
+    std::erase_if(rows.live, [](std::int64_t row) { return tile_experts[row / tile_tokens] < 0; });
   return rows;
+}
+
+inline std::int64_t weights(const Case& test, const Rows& rows) {
+  return test.kind == RowKind::expanded_to_permuted ? static_cast<std::int64_t>(rows.index.size()) : capacity;
 }
 
 inline moe_act::Problem problem_of(const Case& test, const Rows& rows) {
@@ -111,7 +139,7 @@ inline moe_act::Problem problem_of(const Case& test, const Rows& rows) {
     case RowKind::dense: break;
     case RowKind::expanded_to_permuted: problem.rows_of_map(entries); break;
     case RowKind::valid_prefix: problem.rows_of_prefix(); break;
-    case RowKind::tile_limits: problem.rows_of_tiles(entries, 8); break;
+    case RowKind::tile_limits: problem.rows_of_tiles(entries, tile_tokens); break;
     case RowKind::row_to_expert: problem.rows_of_experts(); break;
     case RowKind::sorted_token_ids:
       problem.rows_of_sorted_ids(entries, 45, test.by_id ? moe_act::SortedRows::id : moe_act::SortedRows::position);
@@ -120,14 +148,20 @@ inline moe_act::Problem problem_of(const Case& test, const Rows& rows) {
     case RowKind::expert_ends: problem.rows_of_ends(entries, 4); break;
     case RowKind::masked: problem.rows_masked(entries); break;
   }
-  problem.set(test.scaling).set(test.padding).index_of(test.index_bits);
+  problem.set(test.activation).set(test.preset).set(test.scaling).set(test.padding).index_of(test.index_bits);
   problem.scales_of_x(test.layout, test.block).scales_of_out(test.layout, test.block);
   if (test.scaling == Scaling::row && masked) problem.out_scale_expert_stride = problem.rows;
   if (test.general) {
     const std::int64_t experts = parameter_experts(test);
-    problem.alpha_per_expert(experts).bias_of(Format::fp32, experts, 16).weigh_by(capacity);
-    problem.permuted_to_expanded_bits = test.index_bits;
+    if (is_gated(test)) problem.alpha_per_expert(experts);
+    problem.bias_of(Format::fp32, experts, 16).weigh_by(weights(test, rows));
+    if (needs_permuted_to_expanded(test)) problem.permuted_to_expanded_bits = test.index_bits;
     if (test.scaling != Scaling::none) problem.copy_unquantized(Format::bf16, 16);
+  }
+  if (test.interleave != 0) problem.interleaved_by(test.interleave);
+  if (test.has_tile_experts) {
+    problem.experts_of_tiles(static_cast<std::int64_t>(tile_experts.size()), tile_tokens);
+    problem.tile_to_expert_bits = test.index_bits;
   }
   return problem;
 }

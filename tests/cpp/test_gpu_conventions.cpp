@@ -40,7 +40,7 @@ std::size_t scale_bytes(const moe_act::Problem& problem, std::int32_t layout, st
 }
 
 struct Host {
-  Bytes x, x_scale, index, count, alpha, bias, weight, permuted_to_expanded;
+  Bytes x, x_scale, index, count, alpha, bias, weight, permuted_to_expanded, tile_to_expert;
   Bytes out, out_scale, out_unquantized;
 };
 
@@ -58,8 +58,8 @@ Bytes integers(const std::vector<std::int64_t>& values, std::int32_t bits) {
 Host host_of(const Case& test, const Rows& rows, const moe_act::Problem& problem) {
   std::mt19937 random(7);
   Host host;
-  host.x = device::random_bits(test.input, static_cast<std::size_t>(capacity * 2 * columns), random);
-  host.x_scale.resize(scale_bytes(problem, problem.x_scale_layout, 2 * columns, problem.x_scale_stride));
+  host.x = device::random_bits(test.input, static_cast<std::size_t>(capacity * stored_columns(test)), random);
+  host.x_scale.resize(scale_bytes(problem, problem.x_scale_layout, stored_columns(test), problem.x_scale_stride));
   for (std::size_t i = 0; i < host.x_scale.size(); i += 4) {
     const float scale = 0.01f + 0.001f * static_cast<float>(random() % 64);
     std::memcpy(&host.x_scale[i], &scale, sizeof(scale));
@@ -70,14 +70,15 @@ Host host_of(const Case& test, const Rows& rows, const moe_act::Problem& problem
     const auto floats = [&](std::int64_t count) {
       return device::random_bits(Format::fp32, static_cast<std::size_t>(count), random);
     };
-    host.alpha = floats(parameter_experts(test));
-    host.bias = floats(parameter_experts(test) * 2 * columns);
-    host.weight = floats(capacity);
+    if (is_gated(test)) host.alpha = floats(parameter_experts(test));
+    host.bias = floats(parameter_experts(test) * stored_columns(test));
+    host.weight = floats(weights(test, rows));
     std::vector<std::int64_t> backwards;
     for (std::int64_t row = capacity; row > 0; --row) backwards.push_back(row - 1);
-    host.permuted_to_expanded = integers(backwards, test.index_bits);
+    if (needs_permuted_to_expanded(test)) host.permuted_to_expanded = integers(backwards, test.index_bits);
     host.out_unquantized.assign(static_cast<std::size_t>(capacity * columns) * sizeof(std::uint16_t), poison);
   }
+  if (test.has_tile_experts) host.tile_to_expert = integers(tile_experts, test.index_bits);
   host.index = integers(rows.index, test.index_bits);
   if (rows.count) host.count = integers({*rows.count}, test.index_bits);
   host.out.assign(static_cast<std::size_t>(capacity * columns) * device::bytes_of(test.output), poison);
@@ -94,6 +95,7 @@ moe_act::Buffers inputs_of(const Case& test, const Host& host, Place place) {
   buffers.alpha = static_cast<const float*>(placed(host.alpha));
   buffers.weight = static_cast<const float*>(placed(host.weight));
   buffers.permuted_to_expanded = placed(host.permuted_to_expanded);
+  buffers.tile_to_expert = placed(host.tile_to_expert);
   return buffers;
 }
 
@@ -166,8 +168,9 @@ std::set<Kernel> every_kernel(const Case& test) {
   const Host host = host_of(test, rows, problem);
   const Result on_cpu = run_on_cpu(test, host, problem);
 
-  const std::string name = check::text("row kind ", static_cast<int>(test.kind), ", layout ",
-                                       static_cast<int>(test.layout), ", block ", test.block);
+  const std::string name =
+      check::text("row kind ", static_cast<int>(test.kind), ", layout ", static_cast<int>(test.layout), ", block ",
+                  test.block, ", activation ", static_cast<int>(test.activation), ", interleave ", test.interleave);
   problem.on_cuda(0).set(test.pdl);
   std::optional<Result> first;
   std::set<Kernel> seen;
@@ -252,6 +255,42 @@ TEST("every scale layout") {
           if (kind != RowKind::dense) test.padding = moe_act::Padding::zero;
           every_kernel(test);
         }
+}
+
+TEST("gate and up in turns, rows without a gate") {
+  for (const Format input : {Format::e4m3, Format::bf16, Format::fp32})
+    for (const RowKind kind : {RowKind::row_to_expert, RowKind::expert_offsets}) {
+      Case test{.kind = kind, .input = input, .general = true};
+      for (const std::int32_t group : {1, 8}) {
+        test.interleave = group;
+        every_kernel(test);
+      }
+      test.interleave = 0;
+      for (const moe_act::Activation activation : {moe_act::Activation::silu, moe_act::Activation::relu2}) {
+        test.activation = activation;
+        every_kernel(test);
+      }
+    }
+}
+
+TEST("a preset that rounds products and takes NaN into scales") {
+  for (const ScaleLayout layout : {ScaleLayout::packed_ue8m0, ScaleLayout::swizzled_128x4})
+    for (const RowKind kind : {RowKind::dense, RowKind::expert_offsets})
+      every_kernel({.kind = kind,
+                    .input = Format::bf16,
+                    .layout = layout,
+                    .general = kind != RowKind::dense,
+                    .preset = moe_act::Preset::te_mxfp8});
+}
+
+TEST("experts of tiles") {
+  for (const RowKind kind : {RowKind::dense, RowKind::expanded_to_permuted, RowKind::valid_prefix, RowKind::tile_limits,
+                             RowKind::sorted_token_ids})
+    for (const std::int32_t bits : {32, 64}) {
+      Case test{.kind = kind, .index_bits = bits, .general = true, .has_tile_experts = true};
+      if (kind != RowKind::expanded_to_permuted) test.padding = moe_act::Padding::zero;
+      every_kernel(test);
+    }
 }
 
 TEST("programmatic dependent launch, with padding before and without") {

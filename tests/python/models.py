@@ -15,7 +15,6 @@ from placed import Placed
 SEGMENTS = {"offsets": 5, "ends": 5, "masked": 3}
 EXPERTS = 4  # of bias and parameters where rows have no segments: some rows are of experts after them
 TILE_TOKENS = 8
-COPY_DTYPES = {"bf16": np.uint16, "fp16": np.float16, "fp32": np.float32}
 MEASURED = {"alpha": (0.5, 2.0), "beta": (-1.0, 1.0), "limit": (0.5, 4.0)}  # where parameters lie
 TAKEN = {"swiglu": ("alpha", "beta", "limit"), "swiglu_step": ("limit",)}
 

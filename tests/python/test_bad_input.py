@@ -86,6 +86,7 @@ DTYPES = [
     Bad("x holds objects", PLAIN | {"x": FLOATS.astype(object)}, TypeError, "x", (OTHER_INPUTS,), "cpu"),
     Bad("x holds nothing", PLAIN | {"x": np.empty((6, 384), "V0")}, TypeError, "x", ("of no size",), "cpu"),
     Bad("x holds dates", PLAIN | {"x": FLOATS.astype("M8[s]")}, ValueError, "x", ("__dlpack__ failed",), "cpu"),
+    Bad("x is a date", PLAIN | {"x": np.datetime64(7, "s")}, TypeError, "x", ("a tensor", "got datetime64"), "cpu"),
     Bad("x_scale is float64", {"x_scale": ones(3, ROWS, dtype=float)}, TypeError, "x_scale", ("float32", "float64")),
     Bad("static_scale is float64", TENSOR | {"static_scale": ones(1, dtype=float)}, TypeError, "static_scale",
         ("expected float32", "got float64 [1]")),

@@ -34,10 +34,26 @@ def call_with(changes: dict[str, Any], device: str) -> dict[str, Any]:
 
 
 ONE_EXPERT = Dense(tile_to_expert=int32(0), tile_tokens=ROWS)
+TWO_EXPERTS = Dense(tile_to_expert=int32(0, 1), tile_tokens=ROWS // 2)
 BAD = {
     "alpha of an expert is 0": ({"alpha": float32(0), "rows": ONE_EXPERT}, "alpha", "that of expert 0 is 0.0"),
     "beta of an expert": ({"beta": float32(np.inf), "rows": ONE_EXPERT}, "beta", "is inf, expected a finite number"),
-    "limit of an expert": ({"limit": float32(np.nan), "rows": ONE_EXPERT}, "limit", "expected a positive number"),
+    "limit of an expert": ({"limit": float32(-1e-30), "rows": ONE_EXPERT}, "limit", "is -1e-30, expected a positive"),
+    "alpha of an expert is NaN": (
+        {"alpha": np.float32([1, np.nan]), "rows": TWO_EXPERTS},
+        "alpha",
+        "that of expert 1 is nan, expected a finite number other than 0",
+    ),
+    "beta of an expert is NaN": (
+        {"beta": np.float32([np.nan, 1]), "rows": TWO_EXPERTS},
+        "beta",
+        "that of expert 0 is nan, expected a finite number",
+    ),
+    "limit of an expert is NaN": (
+        {"limit": np.float32([7, np.nan]), "rows": TWO_EXPERTS},
+        "limit",
+        "that of expert 1 is nan, expected a positive number",
+    ),
     "map below -1": ({MAP: int32(3, -2)}, MAP, "entry 1 is -2, expected -1 or a row below 6"),
     "map far below -1": ({MAP: int32(-(2**31))}, MAP, "entry 0 is -2147483648, expected -1 or a row below 6"),
     "map at the rows": ({MAP: int32(0, 1, 6)}, MAP, "entry 2 is 6, expected -1 or a row below 6"),
@@ -68,7 +84,11 @@ BAD = {
     ),
     "static scale 0": ({STATIC: float32(0)}, STATIC, "expected a number from 2^-126 to 2^126"),
     "static scale below 0": ({STATIC: float32(-1)}, STATIC, "is -1"),
-    "static scale too small": ({STATIC: float32(2.0**-127)}, STATIC, "expected a number from 2^-126"),
+    "static scale too small": (
+        {STATIC: float32(2.0**-127)},
+        STATIC,
+        "is 5.877472e-39, expected a number from 2^-126 to 2^126",
+    ),
     "static scale too large": ({STATIC: float32(2.0**127)}, STATIC, "to 2^126"),
     "static scale infinite": ({STATIC: float32(np.inf)}, STATIC, "is inf"),
     "static scale NaN": ({STATIC: float32(np.nan)}, STATIC, "is nan"),

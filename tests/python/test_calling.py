@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import inspect
 import pickle
+import pydoc
 import re
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_type_hints
 
 import moe_act
 import numpy as np
@@ -80,8 +84,37 @@ def test_functions_are_those_of_the_package(name: str) -> None:
     documented = inspect.getdoc(function)
     assert documented is not None and documented.startswith(("``silu(gate) * up``", "Decide once"))
     assert all(section in documented for section in ("\nArgs:\n    ", "\nReturns:\n    ", "\nRaises:\n    "))
+    assert repr(function) == f"<function moe_act.{name}>" and copy.deepcopy(function) is function
+    assert type("Class", (), {"method": function})().method is function  # not bound, as none of CPython's own are
+    assert weakref.ref(function)() is function
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_signatures_have_types(name: str) -> None:
+    """Evaluated, so that help() shows the values that options have."""
+    signature = inspect.signature(FUNCTIONS[name])
+    assert signature.return_annotation is {"gated_act_quant": moe_act.Result, "plan": moe_act.Plan}[name]
+    types = {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
+    assert inspect.Parameter.empty not in types.values() and not any(isinstance(kind, str) for kind in types.values())
+    assert types["gate"] == Literal["second_half", "first_half", "interleaved"]
+    assert types["x_block"] == Literal[32, 64, 128] | None
+    assert get_type_hints(FUNCTIONS[name]) == types | {"return": signature.return_annotation}
+    helped = pydoc.plain(pydoc.render_doc(FUNCTIONS[name]))
+    assert helped.startswith("Python Library Documentation: function in module moe_act\n\n" + f"{name}(x: Any, ")
+    assert "gate: Literal['second_half', 'first_half', 'interleaved'] = 'second_half'" in helped
+    assert str(inspect.getdoc(FUNCTIONS[name])).splitlines()[0] in helped
+
+
+def test_functions_are_freed() -> None:
+    """With what their attributes hold, themselves included."""
+    function = moe_act._core.function("plan")
+    function.itself = function
+    freed = weakref.ref(function)
+    del function
+    gc.collect()
+    assert freed() is None
 
 
 def test_a_function_that_there_is_not() -> None:
     with pytest.raises(ValueError, match=r"^name: expected 'gated_act_quant' or 'plan', got 'gelu'$"):
-        moe_act._core.function("gelu", "moe_act", "gelu()\n--\n\n")
+        moe_act._core.function("gelu")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import moe_act
 import numpy as np
 import pytest
 from moe_act.command import support
+from moe_act.numerics import PresetName
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDS_GPU = {"docs/cupy.md"}
@@ -48,9 +50,45 @@ def test_snippets_run(page: str) -> None:
     assert finished.stdout.endswith(" snippets\n")
 
 
+# The numerics in which each section calls; those of the default, which needs no name, are None.
+PEERS: dict[str, set[str | None]] = {
+    "FlashInfer and TensorRT-LLM: block-FP8 activation": {None},
+    "FlashInfer: CUTLASS MoE activation with bias": {None},
+    "DeepGEMM and TileKernels": {"deepgemm"},
+    "vLLM: per-block quantization": {"vllm_block"},
+    "vLLM: persistent masked kernel": {"vllm_masked", None},
+    "SGLang": {"sglang"},
+    "LMDeploy": {"lmdeploy"},
+    "Transformer Engine": {"te_mxfp8", None},
+    "gpt-oss": {None},
+}
+
+
+def numerics_of_calls(snippets: str) -> set[str | None]:
+    calls = (node for node in ast.walk(ast.parse(snippets)) if isinstance(node, ast.Call))
+    options = [
+        {keyword.arg: keyword.value for keyword in call.keywords}
+        for call in calls
+        if ast.unparse(call.func) == "moe_act.gated_act_quant"
+    ]
+    given = [given["numerics"] if "numerics" in given else ast.Constant(None) for given in options]
+    presets = [value.args[0] if isinstance(value, ast.Call) else value for value in given]  # of moe_act.Numerics
+    return {ast.literal_eval(preset) for preset in presets}
+
+
 def test_every_peer_has_its_call() -> None:
     page = (ROOT / "docs/coming_from.md").read_text(encoding="utf-8")
-    assert page.count("gated_act_quant(") >= 8
+    _, *parts = re.split("^## ", page, flags=re.MULTILINE)
+    sections = {part.splitlines()[0]: part for part in parts}
+    assert sections.keys() == PEERS.keys()
+    called = {
+        peer: numerics_of_calls("\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL)))
+        for peer, section in sections.items()
+    }
+    assert called == PEERS
+    same_as_deepgemm = {"tilekernels"}
+    assert set.union(*PEERS.values()) - {None} == {*get_args(PresetName)} - {"flashinfer"} - same_as_deepgemm
+    assert '`numerics="tilekernels"` says so' in sections["DeepGEMM and TileKernels"]
 
 
 def generate(root: Path) -> subprocess.CompletedProcess[str]:

@@ -251,7 +251,8 @@ def test_parameters_that_a_plan_was_not_made_for() -> None:
     x, limits = np.ones((4, 256), np.float32), np.ones(2, np.float32)
     rows = moe_act.rows.ExpertOffsets(np.int32([0, 1, 4]))
     for planned, given, says in (
-        (7.0, 8.0, "7.000000, got 8.000000"),
+        (7.0, 8.0, "7.0, got 8.0"),
+        (0.1, 0.1 + 2.0**-27, "0.1, got 0.10000001"),
         (7.0, limits, "'number', got 'one for each expert'"),
         (limits, 7.0, "'one for each expert', got 'number'"),
         (limits, None, "'one for each expert', got 'none'"),
@@ -262,6 +263,24 @@ def test_parameters_that_a_plan_was_not_made_for() -> None:
             plan.run(x, rows=rows, limit=given)
     plan = moe_act.plan(x, rows=rows, limit=7.0)
     assert same_bytes(plan.run(x, rows=rows).out, plan.run(x, rows=rows, limit=7.0).out)
+
+
+def test_tensors_that_a_plan_was_not_made_with() -> None:
+    """Either way, in words."""
+    x, ones = np.ones((4, 256), np.float32), np.ones(4, np.float32)
+    ends = moe_act.rows.ExpertEnds(np.int32([1, 4]))
+    tiles = moe_act.rows.Dense(tile_to_expert=np.int32([0, 1]), tile_tokens=2)
+    for argument, bare, given in (
+        ("weight", {}, {"weight": ones}),
+        ("bias", {"rows": ends}, {"bias": np.ones((2, 256), np.float32)}),
+        ("out_unquantized", {}, {"out_unquantized": np.ones((4, 128), np.float32)}),
+        ("total_num_padded_tokens", {}, {"out_scale": ones, "total_num_padded_tokens": np.int32([4])}),
+        ("tile_to_expert", {}, {"rows": tiles}),
+    ):
+        with pytest.raises(ValueError, match=f"^{argument}: the plan was made with this tensor, got none$"):
+            moe_act.plan(x, **bare, **given).run(x, **bare)
+        with pytest.raises(ValueError, match=f"^{argument}: the plan was made without this tensor, got one$"):
+            moe_act.plan(x, **bare).run(x, **bare, **given)
 
 
 @pytest.mark.parametrize("device", DEVICES)

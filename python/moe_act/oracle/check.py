@@ -146,9 +146,9 @@ def _got(codes: Array, format: str, bounds: Bounds, row: int, column: int) -> st
 
 @np.errstate(all="ignore")
 def reference(x: Array, x_scale: Array | None = None, **options: Any) -> tuple[Array, Array | None]:
-    """The midpoint's result, a plain numpy answer: out [rows, H] and out_scale (None unless by block).
+    """The midpoint's result, a plain numpy answer: out [rows, H], and out_scale, None unless by block or row.
 
-    Options as in `Case`. fp16 and fp32 come as such, e4m3 and bf16 as uint8 and uint16 codes. Rows that the
+    Options as in `Case`. fp16 and fp32 come as such, fp8 and bf16 as uint8 and uint16 codes. Rows that the
     map or convention does not name hold 0 and scale 1. With `total_num_padded_tokens` a column-major out_scale is flat.
     """
     case = Case(x, x_scale, **options)

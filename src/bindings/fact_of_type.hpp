@@ -1,0 +1,31 @@
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <utility>
+
+namespace moe_act::python {
+
+namespace nb = nanobind;
+
+// What was found out about the last type that was asked about: a call's tensors nearly always share theirs. The type is
+// held, or its address might be another's, and never let go at exit, when there is no interpreter left to tell.
+template <typename Fact>
+class FactOfType {
+ public:
+  template <typename FindOut>
+  const Fact& get(nb::handle object, FindOut find_out) {
+    auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
+    if (type != type_) {
+      fact_ = find_out(nb::handle(type));
+      const nb::object released = nb::steal(std::exchange(type_, nb::borrow(type).release().ptr()));
+    }
+    return fact_;
+  }
+
+ private:
+  PyObject* type_ = nullptr;
+  Fact fact_{};
+};
+
+}  // namespace moe_act::python
