@@ -105,33 +105,30 @@ struct ConventionKernel {
     }
   }
 
-  // A CTA, whose warps lie side by side along a row, takes so many live rows one after the other, then goes on behind
-  // the grid's. One warp searches: a search takes as many instructions as a chunk of a row, and by every warp it
-  // took 1.3 of the 5.1 us of 1024 masked rows (H100, 2026-11-26, rows/masked/bf16/1024).
+  // One row of a segment, by warps side by side along it.
+  static __device__ __forceinline__ void run_live(const KernelArguments& arguments, const LiveRow<Number>& live,
+                                                  std::int32_t total) {
+    const bool masked = arguments.rows.kind == RowKind::masked;
+    const std::int64_t scale_row = masked ? live.row : live.scale_row;
+    run(arguments, Work::row_at(arguments, masked ? live.expert : 0, live.row, scale_row), live.row, live.expert,
+        live.row, total);
+  }
+
+  // A CTA takes so many live rows one after the other, then goes on behind the grid's. Every warp searches by itself:
+  // where memory sets the pace a barrier takes more time than a search, 313 instead of 298 us for 131072 rows of e4m3
+  // (H100, 2026-11-26, rows/masked).
   static __device__ __forceinline__ void run_segments(const KernelArguments& arguments, std::int32_t total) {
-    __shared__ LiveRow<Number> found[2];
-    const RowAddressing& rows = arguments.rows;
-    const bool masked = rows.kind == RowKind::masked;
     const std::int32_t share = arguments.entries_per_cta;
     const std::int64_t step = (std::int64_t{gridDim.x} - 1) * share;
     std::int64_t number = std::int64_t{blockIdx.x} * share;
     std::int32_t left_of_share = share;
-    LiveRow<Number> live{};
-    for (int turn = 0;;) {
+    for (LiveRow<Number> live{};;) {
       if (live.left == 0) {
-        if (threadIdx.y == 0 || share > 1) live = find(rows, number);
+        live = find(arguments.rows, number);
         metadata_is_read(arguments);
-        if (share == 1) {
-          if (threadIdx.y == 0 && threadIdx.x == 0) found[turn] = live;
-          __syncthreads();
-          live = found[turn];
-          turn ^= 1;  // those who are late may still read the last one
-        }
         if (live.left == 0) return;
       }
-      const std::int64_t scale_row = masked ? live.row : live.scale_row;
-      run(arguments, Work::row_at(arguments, masked ? live.expert : 0, live.row, scale_row), live.row, live.expert,
-          live.row, total);
+      run_live(arguments, live, total);
       ++number, ++live.row, ++live.scale_row, --live.left;
       if (--left_of_share == 0) {
         number += step;
@@ -142,16 +139,36 @@ struct ConventionKernel {
     }
   }
 
+  // A CTA takes one live row, found by one of its warps: a search takes as many instructions as a chunk of a row, and
+  // of few rows that shows, 4.95 instead of 5.15 us for 1024 (H100, 2026-11-26, rows/masked/bf16/1024).
+  static __device__ __forceinline__ void run_segments_by_row(const KernelArguments& arguments, std::int32_t total) {
+    __shared__ LiveRow<Number> found[2];
+    std::int64_t number = blockIdx.x;
+    for (int turn = 0;; turn ^= 1) {  // in turns: those who are late may still read the last one
+      if (threadIdx.y == 0) {
+        const LiveRow<Number> live = find(arguments.rows, number);
+        if (threadIdx.x == 0) found[turn] = live;
+      }
+      metadata_is_read(arguments);
+      __syncthreads();
+      const LiveRow<Number> live = found[turn];
+      if (live.left == 0) return;
+      run_live(arguments, live, total);
+      number += gridDim.x;
+      if (number >= live.end) return;
+    }
+  }
+
   static __device__ __forceinline__ void run(const KernelArguments& arguments) {
     if (arguments.pdl == Pdl::on || arguments.pdl == Pdl::waits) {
       wait_for_producers();
       if (arguments.pdl == Pdl::on) let_dependents_start();
     }
     const std::int32_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
-    if constexpr (schedule == Schedule::list)
-      run_list(arguments, total);
-    else
-      run_segments(arguments, total);
+    if constexpr (schedule == Schedule::list) return run_list(arguments, total);
+    if constexpr (schedule == Schedule::segments && reach == Reach::plain)
+      if (arguments.entries_per_cta == 1) return run_segments_by_row(arguments, total);
+    if constexpr (schedule == Schedule::segments) run_segments(arguments, total);
   }
 };
 
