@@ -1,5 +1,6 @@
 #include "bindings/call.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -115,12 +116,17 @@ void parse_numerics(moe_act_options& options, nb::handle numerics) {
     raise(PyExc_TypeError, "numerics",
           "expected the name of a preset or a moe_act.Numerics, got " + type_name_of(numerics));
   const auto part = [&](const char* name) -> nb::object { return numerics.attr(name); };
+  const nb::object product_rounding = part("product_rounding"), quantization = part("quantization"),
+                   clamp_rounding = part("clamp_rounding"), smallest_amax = part("smallest_amax"),
+                   smallest_scale = part("smallest_scale");
   parse_one<&moe_act_options::preset>(options, "preset", part("preset"));
-  parse_one<&moe_act_options::product_rounding>(options, "product_rounding", part("product_rounding"));
-  parse_one<&moe_act_options::quantization>(options, "quantization", part("quantization"));
-  parse_one<&moe_act_options::clamp_rounding>(options, "clamp_rounding", part("clamp_rounding"));
-  options.smallest_amax = parse_float("smallest_amax", part("smallest_amax"));
-  options.smallest_scale = parse_float("smallest_scale", part("smallest_scale"));
+  FlatArguments parts{};
+  parts.product_rounding = product_rounding;
+  parts.quantization = quantization;
+  parts.clamp_rounding = clamp_rounding;
+  parts.smallest_amax = smallest_amax;
+  parts.smallest_scale = smallest_scale;
+  parse_parts(options, parts);
 }
 
 // alpha, beta or limit where it is a number; tensors, which are imported with the others, take the place of a plan's.
@@ -182,6 +188,14 @@ moe_act_options parse(const OptionNames& names) {
     options.expected_rows = parse_int("expected_rows", names.expected_rows);
   }
   return options;
+}
+
+void parse_parts(moe_act_options& options, const FlatArguments& arguments) {
+  parse_one<&moe_act_options::product_rounding>(options, "product_rounding", arguments.product_rounding);
+  parse_one<&moe_act_options::quantization>(options, "quantization", arguments.quantization);
+  parse_one<&moe_act_options::clamp_rounding>(options, "clamp_rounding", arguments.clamp_rounding);
+  options.smallest_amax = parse_float("smallest_amax", arguments.smallest_amax);
+  options.smallest_scale = parse_float("smallest_scale", arguments.smallest_scale);
 }
 
 void parse_parameters(moe_act_options& options, const Arguments& arguments) {
@@ -268,6 +282,31 @@ RowArguments::RowArguments(const Arguments& arguments) {
   permuted_to_expanded = said.attr("permuted_to_expanded");
 }
 
+RowArguments::RowArguments(const FlatArguments& arguments, nb::handle map) {
+  const auto given = [](nb::handle value) { return value.is_none() ? nb::object() : nb::borrow(value); };
+  index = given(arguments.row_index);
+  count = given(arguments.row_count);
+  if (arguments.row_kind.is_none() && (index.is_valid() || count.is_valid()))
+    raise(PyExc_ValueError, "row_kind", "expected the name of a convention, as its tensors are given");
+  if (!arguments.row_kind.is_none() && !map.is_none())
+    raise(PyExc_ValueError, "row_kind", "expected None: expanded_idx_to_permuted_idx says which rows there are");
+  if (!map.is_none())
+    index = nb::borrow(map);
+  else
+    index_name = "row_index";
+  const auto value_of = [](const char* option, nb::handle name, std::int32_t& value) {
+    if (!name.is_none()) check(moe_act_parse_option(option, nb::cast<const char*>(name), &value));
+  };
+  value_of("row_kind", arguments.row_kind, kind);
+  value_of("buffer_row", arguments.buffer_row, sorted_rows);
+  const auto number = [](const char* name, nb::handle value) { return value.is_none() ? 0 : parse_int(name, value); };
+  tile_tokens = number("tile_tokens", arguments.tile_tokens);
+  expert_alignment = number("expert_alignment", arguments.expert_alignment);
+  num_valid_ids = number("num_valid_ids", arguments.num_valid_ids);
+  tile_to_expert = given(arguments.tile_to_expert);
+  permuted_to_expanded = given(arguments.permuted_to_expanded);
+}
+
 void RowArguments::apply_to(moe_act_options& options) const {
   options.row_kind = kind;
   options.sorted_rows = sorted_rows;
@@ -302,7 +341,7 @@ Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stre
     permuted_to_expanded_.import("permuted_to_expanded", rows.permuted_to_expanded, stream_);
 }
 
-moe_act_problem Call::describe(const moe_act_options& options) {
+moe_act_tensors Call::tensors() const {
   auto tensors = sized<moe_act_tensors>();
   tensors.x = x_.get();
   tensors.x_scale = x_scale_.get();
@@ -320,19 +359,43 @@ moe_act_problem Call::describe(const moe_act_options& options) {
   tensors.tile_to_expert = tile_to_expert_.get();
   tensors.permuted_to_expanded = permuted_to_expanded_.get();
   tensors.out_unquantized = out_unquantized_.get();
-  buffers_ = buffers_of(tensors);
+  return tensors;
+}
 
-  // Calls come in long rows of the same: what the last one was found to be need not be found again.
-  static DescriptionKey last_key{};
-  static moe_act_problem last_problem{};
-  if (!last_key.is_of(tensors, options)) {
+moe_act_problem Call::describe(const moe_act_options& options) {
+  const moe_act_tensors given = tensors();
+  buffers_ = buffers_of(given);
+
+  // Calls come in long rows of the same: what the last one was found to be need not be found again. A call that
+  // allocates asks twice, first without its results.
+  struct Known {
+    DescriptionKey key;
+    moe_act_problem problem;
+  };
+  static Known last_with_results{}, last_without{};
+  Known& last = given.out != nullptr ? last_with_results : last_without;
+  if (!last.key.is_of(given, options)) {
     auto problem = sized<moe_act_problem>();
     auto buffers = sized<moe_act_buffers>();
-    check(moe_act_describe(&tensors, &options, &problem, &buffers));
-    last_key.assign(tensors, options);
-    last_problem = problem;
+    check(moe_act_describe(&given, &options, &problem, &buffers));
+    last.key.assign(given, options);
+    last.problem = problem;
   }
-  return last_problem;
+  return last.problem;
+}
+
+bool Call::requires_grad() const {
+  const auto given = tensors_of(tensors());
+  return std::any_of(given.begin(), given.end(), [](const moe_act_tensor* tensor) {
+    return tensor != nullptr && (tensor->flags & MOE_ACT_TENSOR_REQUIRES_GRAD) != 0;
+  });
+}
+
+void Call::ignore_gradients() {
+  for (Tensor* tensor :
+       {&x_, &x_scale_, &out_, &out_scale_, &static_scale_, &row_index_, &total_, &row_count_, &bias_, &alpha_, &beta_,
+        &limit_, &weight_, &tile_to_expert_, &permuted_to_expanded_, &out_unquantized_})
+    tensor->ignore_gradient();
 }
 
 bool Call::allocates_out_scale(const moe_act_problem& problem) const {
