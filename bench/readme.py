@@ -196,8 +196,8 @@ def frameworks_together(folder: Path) -> Iterator[str]:
         yield (
             "### With frameworks\n\n"
             "By `bench/interop.py`, on each machine for its own device. Times: what a call takes on the host for one "
-            "row of 512 fp32 columns. *opcheck*: torch's own checks of a custom operator. *CUDA graph*: three launches, "
-            "replayed for other values, deliver the bits of calls. *error*: norm of the difference to float64 over the "
+            "row of 512 fp32 columns. *opcheck*: torch's own checks of a custom operator. *CUDA graph*: three "
+            "launches, replayed for other values, deliver the bits of calls. *error*: norm of the difference to float64 over the "
             "norm of that, behind a GEMM. *absent*: not installed there.\n\n"
             f"{interop.beside(results)}"
         )
