@@ -197,8 +197,8 @@ def frameworks_together(folder: Path) -> Iterator[str]:
             "### With frameworks\n\n"
             "By `bench/interop.py`, on each machine for its own device. Times: what a call takes on the host for one "
             "row of 512 fp32 columns. *opcheck*: torch's own checks of a custom operator. *CUDA graph*: three "
-            "launches, replayed for other values, deliver the bits of calls. *error*: norm of the difference to float64 over the "
-            "norm of that, behind a GEMM. *absent*: not installed there.\n\n"
+            "launches, replayed for other values, deliver the bits of calls. *error*: norm of the difference to "
+            "float64 over the norm of that, behind a GEMM. *absent*: not installed there.\n\n"
             f"{interop.beside(results)}"
         )
 
