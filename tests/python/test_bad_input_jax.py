@@ -171,3 +171,8 @@ def test_arrays_on_a_gpu() -> None:
     assert (out.view(torch.uint8) == expected.out.view(torch.uint8)).all() and (out_scale == expected.out_scale).all()
     with pytest.raises(TypeError, match=r"^out: cannot allocate CUDA memory with jaxlib; call moe_act\.jax"):
         moe_act.gated_act_quant(x)
+    ours = jax.device_put(jnp.full((2, 6), 7, jnp.float32), x.device)
+    kept = out.view(torch.uint8).clone()
+    with pytest.raises(ValueError, match=r"^out_scale: expected a writable tensor, got a read-only one$"):
+        moe_act.gated_act_quant(x, out=out, out_scale=ours)
+    assert (np.asarray(ours) == 7).all() and torch.equal(out.view(torch.uint8), kept)
