@@ -341,7 +341,35 @@ Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stre
     permuted_to_expanded_.import("permuted_to_expanded", rows.permuted_to_expanded, stream_);
 }
 
-moe_act_tensors Call::tensors() const {
+std::array<Tensor*, 16> Call::imported() {
+  return {&x_,
+          &x_scale_,
+          &out_,
+          &out_scale_,
+          &static_scale_,
+          &row_index_,
+          &total_,
+          &row_count_,
+          &bias_,
+          &alpha_,
+          &beta_,
+          &limit_,
+          &weight_,
+          &tile_to_expert_,
+          &permuted_to_expanded_,
+          &out_unquantized_};
+}
+
+bool Call::requires_grad() {
+  const auto tensors = imported();
+  return std::any_of(tensors.begin(), tensors.end(), [](const Tensor* tensor) { return tensor->has_gradient(); });
+}
+
+void Call::ignore_gradients() {
+  for (Tensor* tensor : imported()) tensor->ignore_gradient();
+}
+
+moe_act_problem Call::describe(const moe_act_options& options) {
   auto tensors = sized<moe_act_tensors>();
   tensors.x = x_.get();
   tensors.x_scale = x_scale_.get();
@@ -359,12 +387,7 @@ moe_act_tensors Call::tensors() const {
   tensors.tile_to_expert = tile_to_expert_.get();
   tensors.permuted_to_expanded = permuted_to_expanded_.get();
   tensors.out_unquantized = out_unquantized_.get();
-  return tensors;
-}
-
-moe_act_problem Call::describe(const moe_act_options& options) {
-  const moe_act_tensors given = tensors();
-  buffers_ = buffers_of(given);
+  buffers_ = buffers_of(tensors);
 
   // Calls come in long rows of the same: what the last one was found to be need not be found again. A call that
   // allocates asks twice, first without its results.
@@ -372,30 +395,16 @@ moe_act_problem Call::describe(const moe_act_options& options) {
     DescriptionKey key;
     moe_act_problem problem;
   };
-  static Known last_with_results{}, last_without{};
-  Known& last = given.out != nullptr ? last_with_results : last_without;
-  if (!last.key.is_of(given, options)) {
+  static Known last_without_and_with_results[2]{};
+  Known& last = last_without_and_with_results[tensors.out != nullptr ? 1 : 0];
+  if (!last.key.is_of(tensors, options)) {
     auto problem = sized<moe_act_problem>();
     auto buffers = sized<moe_act_buffers>();
-    check(moe_act_describe(&given, &options, &problem, &buffers));
-    last.key.assign(given, options);
+    check(moe_act_describe(&tensors, &options, &problem, &buffers));
+    last.key.assign(tensors, options);
     last.problem = problem;
   }
   return last.problem;
-}
-
-bool Call::requires_grad() const {
-  const auto given = tensors_of(tensors());
-  return std::any_of(given.begin(), given.end(), [](const moe_act_tensor* tensor) {
-    return tensor != nullptr && (tensor->flags & MOE_ACT_TENSOR_REQUIRES_GRAD) != 0;
-  });
-}
-
-void Call::ignore_gradients() {
-  for (Tensor* tensor :
-       {&x_, &x_scale_, &out_, &out_scale_, &static_scale_, &row_index_, &total_, &row_count_, &bias_, &alpha_, &beta_,
-        &limit_, &weight_, &tile_to_expert_, &permuted_to_expanded_, &out_unquantized_})
-    tensor->ignore_gradient();
 }
 
 bool Call::allocates_out_scale(const moe_act_problem& problem) const {

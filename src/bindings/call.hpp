@@ -140,7 +140,7 @@ class Call {
   moe_act_problem describe(const moe_act_options& options);
 
   // Does a tensor require grad?
-  bool requires_grad() const;
+  bool requires_grad();
 
   // Where gradients are off, it does not matter which tensors would have one.
   void ignore_gradients();
@@ -156,7 +156,7 @@ class Call {
 
  private:
   bool allocates_out_scale(const moe_act_problem& problem) const;
-  moe_act_tensors tensors() const;
+  std::array<Tensor*, 16> imported();
 
   Arguments arguments_;
   nb::object allocated_out_, allocated_out_scale_;

@@ -52,48 +52,47 @@ class Layout {
   std::int64_t shape_[Tensor::max_rank], strides_[Tensor::max_rank];
 };
 
-// The tensors one after the other, null where there is none.
-using TensorPointers = std::array<const moe_act_tensor*, 16>;
-
-inline TensorPointers tensors_of(const moe_act_tensors& tensors) {
-  static_assert(sizeof(moe_act_tensors) == sizeof(std::uint64_t) + sizeof(TensorPointers), "one for each tensor");
-  return {tensors.x,
-          tensors.x_scale,
-          tensors.out,
-          tensors.out_scale,
-          tensors.static_scale,
-          tensors.row_index,
-          tensors.total_num_padded_tokens,
-          tensors.row_count,
-          tensors.bias,
-          tensors.alpha,
-          tensors.beta,
-          tensors.limit,
-          tensors.weight,
-          tensors.tile_to_expert,
-          tensors.permuted_to_expanded,
-          tensors.out_unquantized};
-}
-
 // All that the description of a call depends on.
 class DescriptionKey {
  public:
   bool is_of(const moe_act_tensors& tensors, const moe_act_options& options) const {
-    const TensorPointers given = tensors_of(tensors);
+    const Pointers given = pointers(tensors);
     for (std::size_t i = 0; i < given.size(); ++i)
       if (!layouts_[i].is_of(given[i])) return false;
     return same(options, options_);
   }
 
   void assign(const moe_act_tensors& tensors, const moe_act_options& options) {
-    const TensorPointers given = tensors_of(tensors);
+    const Pointers given = pointers(tensors);
     for (std::size_t i = 0; i < given.size(); ++i) layouts_[i].assign(given[i]);
     options_ = options;
   }
 
  private:
+  using Pointers = std::array<const moe_act_tensor*, 16>;
+  static_assert(sizeof(moe_act_tensors) == sizeof(std::uint64_t) + sizeof(Pointers), "one for each tensor");
+
+  static Pointers pointers(const moe_act_tensors& tensors) {
+    return {tensors.x,
+            tensors.x_scale,
+            tensors.out,
+            tensors.out_scale,
+            tensors.static_scale,
+            tensors.row_index,
+            tensors.total_num_padded_tokens,
+            tensors.row_count,
+            tensors.bias,
+            tensors.alpha,
+            tensors.beta,
+            tensors.limit,
+            tensors.weight,
+            tensors.tile_to_expert,
+            tensors.permuted_to_expanded,
+            tensors.out_unquantized};
+  }
+
   moe_act_options options_{};
-  std::array<Layout, std::tuple_size_v<TensorPointers>> layouts_;
+  std::array<Layout, std::tuple_size_v<Pointers>> layouts_;
 };
 
 }  // namespace moe_act::python

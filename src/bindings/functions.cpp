@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t shared = Request::parameters;
 
-Result gated_act_quant(const Request& request, nb::handle stream, nb::handle validate) {
+Result gated_act_quant(Request request, nb::handle stream, nb::handle validate) {
   Call call(request.arguments, request.row_arguments, stream);
   return run(call, request.options, truth(validate));
 }

@@ -27,19 +27,8 @@ Values values_of(PyObject* const* given, Py_ssize_t given_by_position, PyObject*
   return parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
 }
 
-Request request_of(const Values& values, const FlatArguments& flat) {
-  auto arguments = part<Arguments>(values);
-  const auto replace = [](nb::handle& number, nb::handle tensor) { number = tensor.is_none() ? number : tensor; };
-  replace(arguments.alpha, flat.alpha_of_expert);
-  replace(arguments.beta, flat.beta_of_expert);
-  replace(arguments.limit, flat.limit_of_expert);
-  moe_act_options options = Request::options_in(values);
-  parse_parts(options, flat);
-  return Request(arguments, options, RowArguments(flat, arguments.expanded_idx_to_permuted_idx));
-}
-
 Result run(const Framework& framework, const Values& values, bool results_are_given) {
-  const Request request = request_of(values, part<FlatArguments, flat_begin>(values));
+  Request request(values, part<FlatArguments, flat_begin>(values));
   Call call(request.arguments, request.row_arguments, nb::none());
   if (call.requires_grad() && !truth(framework.gradients_are_on())) call.ignore_gradients();
   if (results_are_given && call.allocates(call.describe(request.options)))

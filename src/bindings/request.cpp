@@ -1,15 +1,6 @@
 #include "bindings/request.hpp"
 
-#include <utility>
-
 namespace moe_act::python {
-
-Request::Request(const Arguments& given, const moe_act_options& parsed, RowArguments rows)
-    : arguments(given), options(parsed), row_arguments(std::move(rows)) {
-  parse_parameters(options, arguments);
-  row_arguments.apply_to(options);
-  options.workspace_limit = workspace_limit_of(arguments.x);
-}
 
 std::int32_t padding_of(const moe_act_options& options, const moe_act_problem& problem, const Call& call) {
   if (options.padding != 0 || !call.allocates(problem)) return problem.padding;
@@ -20,7 +11,7 @@ std::int32_t padding_of(const moe_act_options& options, const moe_act_problem& p
   return padded && known ? MOE_ACT_PADDING_ZERO : problem.padding;
 }
 
-Result run(Call& call, moe_act_options options, bool validate) {
+Result run(Call& call, moe_act_options& options, bool validate) {
   moe_act_problem problem = call.describe(options);
   options.padding = padding_of(options, problem, call);
   if (call.allocate(problem)) problem = call.describe(options);

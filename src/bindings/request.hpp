@@ -19,13 +19,30 @@ struct Request {
   // From parameters in the order of the members; signatures are in an order for readers.
   template <std::size_t count>
   explicit Request(const std::array<nb::handle, count>& values)
-      : Request(part<Arguments>(values), options_in(values), RowArguments(part<Arguments>(values))) {}
+      : arguments(part<Arguments>(values)),
+        options(parse(part<OptionNames, Arguments::names.size()>(values))),
+        row_arguments(arguments) {
+    complete();
+  }
 
-  Request(const Arguments& given, const moe_act_options& parsed, RowArguments rows);
-
+  // The same of an operator, which has no objects in the place of names, numbers and tensors.
   template <std::size_t count>
-  static moe_act_options options_in(const std::array<nb::handle, count>& values) {
-    return parse(part<OptionNames, Arguments::names.size()>(values));
+  Request(const std::array<nb::handle, count>& values, const FlatArguments& flat)
+      : arguments(part<Arguments>(values)),
+        options(parse(part<OptionNames, Arguments::names.size()>(values))),
+        row_arguments(flat, arguments.expanded_idx_to_permuted_idx) {
+    parse_parts(options, flat);
+    if (!flat.alpha_of_expert.is_none()) arguments.alpha = flat.alpha_of_expert;
+    if (!flat.beta_of_expert.is_none()) arguments.beta = flat.beta_of_expert;
+    if (!flat.limit_of_expert.is_none()) arguments.limit = flat.limit_of_expert;
+    complete();
+  }
+
+ private:
+  void complete() {
+    parse_parameters(options, arguments);
+    row_arguments.apply_to(options);
+    options.workspace_limit = workspace_limit_of(arguments.x);
   }
 };
 
@@ -33,6 +50,6 @@ struct Request {
 std::int32_t padding_of(const moe_act_options& options, const moe_act_problem& problem, const Call& call);
 
 // Runs the call by the plan of the call before, if it was for the same problem, allocating the results not given.
-Result run(Call& call, moe_act_options options, bool validate);
+Result run(Call& call, moe_act_options& options, bool validate);
 
 }  // namespace moe_act::python
