@@ -4,10 +4,10 @@
 
 Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the benchmarks,
 and writes DIRECTORY/<gpu>.json (of two GPUs <gpu>-x2.json) with everything that was found, and the benchmarks' figures
-to contenders.json, conventions.json, frameworks.json, models.json, host.json and, where transformers is installed,
-experts.json beside it; search.json, of every plan there could be, on demand. Exit status 1 if anything failed. Nothing
-is fetched: the build tools, torch and pytest have to be there; with pytest-xdist the tests run in parallel.
-MOE_ACT_COMMIT names the commit where git does not.
+to contenders.json, conventions.json, frameworks.json, models.json, host.json, interop.json and, where transformers is
+installed, experts.json beside it; search.json, of every plan there could be, on demand. Exit status 1 if anything
+failed. Nothing is fetched: the build tools, torch and pytest have to be there; with pytest-xdist the tests run in
+parallel. MOE_ACT_COMMIT names the commit where git does not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tables.published import REFERENCE_SYSTEM, published
 # Programs that launch every kernel without a framework: each buffer is an allocation of its own.
 KERNEL_TESTS = ("test_gpu_kernels", "test_gpu_conventions")
 # racecheck looks at shared memory, which only the kernels of the second program have.
-MEASUREMENTS = ("contenders", "conventions", "search", "frameworks", "models", "host", "experts")
+MEASUREMENTS = ("contenders", "conventions", "search", "frameworks", "models", "host", "interop", "experts")
 BY_DEFAULT = [name for name in MEASUREMENTS if name != "search"]  # of every plan, for whoever moves a threshold
 SANITIZERS = {tool: KERNEL_TESTS for tool in ("memcheck", "initcheck", "synccheck")} | {"racecheck": KERNEL_TESTS[1:]}
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
@@ -139,7 +139,7 @@ def sanitize(tool: str, tests: Path) -> dict[str, Any]:
 
 def measure(programs: Path, out: Path, only: list[str]) -> dict[str, dict[str, Any]]:
     """The library against others, compared before they are timed: in C++, in every convention and layout, every plan it
-    could make, from Python, by every model; and what a call costs the host."""
+    could make, from Python, by every model; what a call costs the host, and how frameworks get on with it."""
     contenders, python = str(programs / "moe_act_bench"), sys.executable
 
     def named(*names: str) -> list[str]:
@@ -152,6 +152,7 @@ def measure(programs: Path, out: Path, only: list[str]) -> dict[str, dict[str, A
         "frameworks": [python, "bench/frameworks", "--device", "cuda"],
         "models": [python, "bench/models.py"],
         "host": [python, "bench/host.py", "--program", str(programs / "moe_act_bench_host")],
+        "interop": [python, "bench/interop.py", "--device", "cuda"],
     }
     if importlib.util.find_spec("transformers") is not None:
         commands["experts"] = [python, "bench/experts.py", "--device", "cuda"]

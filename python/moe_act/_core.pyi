@@ -2,6 +2,7 @@
 The compiled part of moe_act; the documented face is the package itself.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from moe_act._frameworks import Result, RowConvention
@@ -110,6 +111,15 @@ class Plan:
 def function(name: str) -> object:
     """
     A function of the public face by its name, without what its declaration says of it.
+    """
+
+def operator_kernels(count_writes: Callable[[list[Any]], None], gradients_are_on: Callable[[], bool]) -> tuple[Any, Any]:
+    """
+    What the operators of moe_act.torch run: the one that allocates its results, and the one that is given them.
+
+    Args:
+        count_writes: is told which tensors were written.
+        gradients_are_on: whether tensors that require grad are refused.
     """
 
 def version() -> str: ...

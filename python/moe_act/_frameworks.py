@@ -162,6 +162,8 @@ def stream_handle(x: Any, stream: Any, on_cuda: bool, device_id: int) -> int:
         return _current_stream(x, device_id)
     if hasattr(type(stream), "__cuda_stream__"):
         return _handle_of_protocol(stream)
+    if _framework(stream) == "cupy" and hasattr(stream, "ptr"):  # CuPys that do not speak the protocol
+        return int(stream.ptr)
     if isinstance(stream, int) and not isinstance(stream, bool):
         if stream < 0:
             raise ValueError(f"stream: expected a cudaStream_t, got {stream}")

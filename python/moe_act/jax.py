@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,10 +36,25 @@ from . import _face, _frameworks, rows
 from ._frameworks import Result, RowConvention, Said
 from .numerics import Numerics
 
-__all__ = ["gated_act_quant"]
+__all__ = ["ResultWithCopy", "gated_act_quant"]
 
 
-def gated_act_quant(x: Any, x_scale: Any = None, *, rows: RowConvention | None = None, **arguments: Any) -> Result:
+class ResultWithCopy(NamedTuple):
+    """What a call with ``unquantized_format`` delivers.
+
+    out: as without.
+    out_scale: as without.
+    out_unquantized: what was quantized, of the shape of ``out``, in that format.
+    """
+
+    out: Any
+    out_scale: Any
+    out_unquantized: Any
+
+
+def gated_act_quant(
+    x: Any, x_scale: Any = None, *, rows: RowConvention | None = None, **arguments: Any
+) -> Result | ResultWithCopy:
     """:func:`moe_act.gated_act_quant` as a part of a JAX program.
 
     Nothing is written but the results, which are new arrays: memory that XLA provides. Everything that shapes and
@@ -53,25 +68,39 @@ def gated_act_quant(x: Any, x_scale: Any = None, *, rows: RowConvention | None =
         x: ``[rows, 2H]``, or ``[experts, rows, 2H]`` where rows are masked.
         x_scale: as there; scales for TMA lie as in memory, see below.
         rows: an object of :mod:`moe_act.rows`, whose tensors may be traced.
-        arguments: the others, as there, tensors and options. There is no ``out``, ``out_scale``,
-            ``out_unquantized``, ``stream``, ``pdl`` and ``validate``: memory and streams are XLA's own.
+        arguments: the others, as there, tensors and options. There is no ``out``, ``out_scale``, ``out_unquantized``
+            and ``stream``, as memory and streams are XLA's own, nor ``validate``, which would wait for the device.
+            ``unquantized_format``, "bf16", "fp16" or "fp32", asks for the unquantized copy as a third result. ``pdl``
+            is "off" or "on", for CUDA alone: only who launches knows when metadata is ready.
 
     Returns:
-        ``(out, out_scale)``, as there, in JAX's own dtypes: float8_e4m3fn, float8_e8m0fnu for ue8m0 scales. Arrays have
-        no strides here: scales of "tma_column_major" are ``[blocks, align(rows, 4)]`` and those of "packed_ue8m0"
-        ``[ceil(blocks / 4), align(rows, 4)]``, the columns behind ``rows`` unspecified. So are rows that are not done,
-        unless padding is "zero", which is the default where it is possible.
+        ``(out, out_scale)``, or ``(out, out_scale, out_unquantized)`` where that is asked for, as there, in JAX's own
+        dtypes: float8_e4m3fn, float8_e8m0fnu for ue8m0 scales. Arrays have no strides here: scales of
+        "tma_column_major" are ``[blocks, align(rows, 4)]`` and those of "packed_ue8m0" ``[ceil(blocks / 4),
+        align(rows, 4)]``, the columns behind ``rows`` unspecified. So are rows that are not done, unless padding is
+        "zero", which is the default where it is possible.
 
     Raises:
         TypeError, ValueError, NotImplementedError: while tracing, as there.
         jax.errors.JaxRuntimeError: while running; what only the device of the call can say, and errors of CUDA.
     """
-    for name in ("out", "out_scale", "out_unquantized", "device"):
+    for name, why in _NOT_HERE.items():
         if name in arguments:
-            raise TypeError(f"{name}: expected none, as results are new arrays on the device of x")
+            raise TypeError(f"{name}: expected none, as {why}")
+    if arguments.get("pdl", "off") not in ("off", "on"):
+        raise ValueError(f"pdl: expected 'off' or 'on' inside a JAX program, got {arguments['pdl']!r}")
     return _call(x, x_scale, rows, arguments)
 
 
+_NEW_ARRAYS = "results are new arrays on the device of x"
+_NOT_HERE = {
+    "out": _NEW_ARRAYS,
+    "out_scale": _NEW_ARRAYS,
+    "out_unquantized": f"{_NEW_ARRAYS}; unquantized_format asks for one",
+    "device": _NEW_ARRAYS,
+    "stream": "a JAX program runs on XLA's stream",
+    "validate": "a JAX program does not wait for what it would read from the device",
+}
 _TARGET = "moe_act_gated_act_quant"
 _ATTRIBUTE_TYPES = {str: str, int: np.int64, float: np.float32}
 _OPTIONS = {name: _ATTRIBUTE_TYPES[type] for name, type in _jax.option_types().items()}
@@ -80,14 +109,19 @@ _FOLDED_OPERANDS = frozenset({"x", "x_scale", "row_index", "row_count", "weight"
 _FOLDED_KINDS = frozenset({"dense", "valid_prefix", "masked"})
 
 
-def _call(x: Any, x_scale: Any, convention: RowConvention | None, arguments: Mapping[str, Any]) -> Result:
+def _call(
+    x: Any, x_scale: Any, convention: RowConvention | None, arguments: Mapping[str, Any]
+) -> Result | ResultWithCopy:
     tensors = {name: value for name, value in arguments.items() if _is_tensor(value)}
     options = {name: value for name, value in arguments.items() if name not in tensors and value is not None}
     tensors = {name: _array(name, value) for name, value in {"x": x, "x_scale": x_scale, **tensors}.items()}
     convention = _with_tensors(convention, _array)
     # Refuses what cannot be, and knows what the results are.
     stand_ins = {name: _stand_in(name, value) for name, value in tensors.items()}
-    problem = _face.plan(**stand_ins, rows=_with_tensors(convention, _stand_in), **options).problem
+    # Programmatic launches are the device's matter, which is not known yet.
+    of_results = {name: value for name, value in options.items() if name != "pdl"}
+    problem = _face.plan(**stand_ins, rows=_with_tensors(convention, _stand_in), **of_results).problem
+    _require_a_copy_that_can_be(options.get("unquantized_format"), problem)
 
     said = Said(problem["row_kind"]) if convention is None else convention._said()
     map_ = tensors.pop("expanded_idx_to_permuted_idx", None)
@@ -95,7 +129,7 @@ def _call(x: Any, x_scale: Any, convention: RowConvention | None, arguments: Map
     operands |= {"tile_to_expert": said.tile_to_expert, "permuted_to_expanded": said.permuted_to_expanded}
     operands = {name: value for name, value in operands.items() if value is not None}
     attributes = _attributes(options, said, problem)
-    shapes = _result_shapes(problem)
+    shapes = _result_shapes(problem, options.get("unquantized_format"))
 
     def run(operands: dict[str, Any]) -> tuple[Any, ...]:
         call = jax.ffi.ffi_call(_TARGET, list(shapes.values()), vmap_method="sequential")
@@ -106,6 +140,8 @@ def _call(x: Any, x_scale: Any, convention: RowConvention | None, arguments: Map
         call = jax.custom_batching.custom_vmap(run)
         call.def_vmap(_batching_rule(run, said.kind, options))
     results = dict(zip(shapes, call(operands), strict=True))
+    if "out_unquantized" in results:
+        return ResultWithCopy(results["out"], results.get("out_scale"), results["out_unquantized"])
     return Result(results["out"], results.get("out_scale"))
 
 
@@ -178,7 +214,17 @@ def _attributes(options: Mapping[str, Any], said: Said, problem: Mapping[str, An
     return {name: _OPTIONS[name](value) for name, value in named.items() if value is not None}
 
 
-def _result_shapes(problem: Mapping[str, Any]) -> dict[str, Any]:
+def _require_a_copy_that_can_be(format: str | None, problem: Mapping[str, Any]) -> None:
+    """The library judges copies by their tensors, which there are none of before the program runs."""
+    if format is not None and format not in ("bf16", "fp16", "fp32"):
+        raise ValueError(f"unquantized_format: expected 'bf16', 'fp16' or 'fp32', got {format!r}")
+    if format is not None and problem["out_scaling"] == "none":
+        raise ValueError(
+            f"unquantized_format: expected None: the result in {problem['out_format']} is not quantized itself"
+        )
+
+
+def _result_shapes(problem: Mapping[str, Any], unquantized_format: str | None) -> dict[str, Any]:
     """The results of the call in their order."""
     experts = problem["experts"] if problem["row_kind"] == "masked" else None
     leading = () if experts is None else (experts,)
@@ -194,6 +240,8 @@ def _result_shapes(problem: Mapping[str, Any]) -> dict[str, Any]:
         blocks = -(-problem["columns"] // problem["out_block"])
         memory = _frameworks.scale_memory(layout, rows, blocks, experts)
         shapes["out_scale"] = _shape(memory, "int32" if layout == "packed_ue8m0" else problem["out_scale_format"])
+    if unquantized_format is not None:
+        shapes["out_unquantized"] = _shape(shapes["out"].shape, unquantized_format)
     if problem["row_kind"] == "expanded_to_permuted":
         # Large maps run faster with a byte for each row: docs/contract.md.
         shapes["workspace"] = jax.ShapeDtypeStruct((-(-problem["rows"] // 16) * 16,), np.uint8)

@@ -13,14 +13,15 @@ docs/torch.md.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from . import _face, _frameworks, scales
+from . import _core, _face, _frameworks, scales
 from ._frameworks import Result
-from ._operator_arguments import put_together, take_apart
+from ._operator_arguments import of_the_results, take_apart
 from .rows import Masked
 
 __all__ = ["gated_act_quant"]
@@ -54,13 +55,14 @@ def gated_act_quant(
     """
     arguments = take_apart(options)
     if out is not None:
-        results = {"out": out, "out_scale": out_scale, "out_unquantized": out_unquantized}
-        torch.ops.moe_act.gated_act_quant.out(x, x_scale, **results, **arguments)
+        if out_unquantized is not None:
+            arguments["out_unquantized"] = out_unquantized
+        _run_out(x, x_scale, out=out, out_scale=out_scale, **arguments)
         return Result(out, out_scale)
     for name, result in (("out_scale", out_scale), ("out_unquantized", out_unquantized)):
         if result is not None:
             raise ValueError(f"out: expected a tensor, as {name} is given")
-    return Result(*torch.ops.moe_act.gated_act_quant.default(x, x_scale, **arguments))
+    return Result(*_run(x, x_scale, **arguments))
 
 
 _INPUTS = "Tensor x, Tensor? x_scale=None, *"
@@ -82,31 +84,20 @@ _OPTIONS = """
 """
 
 
-def _run(x: torch.Tensor, x_scale: torch.Tensor | None = None, **arguments: Any) -> Result:
-    """The operation for the operators' arguments; the dispatcher leaves out those that are at their defaults."""
-    if not torch.is_grad_enabled():
-        x = x.detach() if x.requires_grad else x
-        for name, value in arguments.items():
-            if isinstance(value, torch.Tensor) and value.requires_grad:
-                arguments[name] = value.detach()
-    return _face.gated_act_quant(x, x_scale, **put_together(arguments))
+def _count_writes_singly(written: list[torch.Tensor]) -> None:
+    for tensor in written:
+        if not tensor.is_inference():
+            torch.autograd.graph.increment_version(tensor)
 
 
-def _run_out(
-    x: torch.Tensor,
-    x_scale: torch.Tensor | None = None,
-    *,
-    out: torch.Tensor,
-    out_scale: torch.Tensor | None = None,
-    out_unquantized: torch.Tensor | None = None,
-    **arguments: Any,
-) -> None:
-    if out_scale is None and _delivered(x, arguments)["out_scaling"] in ("block", "row"):
-        raise ValueError("out_scale: expected a tensor, as out is given")
-    _run(x, x_scale, out=out, out_scale=out_scale, out_unquantized=out_unquantized, **arguments)
-    for written in (out, out_scale, out_unquantized):  # autograd is told, as by any operation in place
-        if written is not None and not written.is_inference():
-            torch.autograd.graph.increment_version(written)
+def _choose_count_writes() -> Callable[[list[torch.Tensor]], None]:
+    """How autograd is told, as by any operation in place: at once where torch takes a list, which saves 0.5 us."""
+    count_writes: Callable[[list[torch.Tensor]], None] = torch.autograd.graph.increment_version
+    try:
+        count_writes([])
+    except TypeError:
+        return _count_writes_singly
+    return count_writes
 
 
 def _fake(x: torch.Tensor, x_scale: torch.Tensor | None = None, **arguments: Any) -> tuple[Any, Any]:
@@ -152,13 +143,11 @@ def _segments(row_kind: str | None = None, row_index: Any = None, **_: Any) -> A
 
 _STAND_IN_COLUMNS = 256
 _FORMATS = {getattr(torch, _frameworks._TORCH_DTYPES[format]): format for format in ("fp32", "fp16", "bf16", "e4m3")}
-_OF_THE_RUN = ("rows", "padding", "pdl", "expected_rows", "validate", "unquantized_format")  # not of the results
 
 
 def _delivered(x: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:
     """What the operation delivers: the description of the problem with one row of few columns in the place of x."""
-    options = put_together({n: value for n, value in arguments.items() if isinstance(value, (str, float, int))})
-    options = {name: value for name, value in options.items() if name not in _OF_THE_RUN}
+    options = of_the_results(arguments)
     options.setdefault("x_format", _FORMATS.get(x.dtype))
     masked, static = arguments.get("row_kind") == "masked", arguments.get("static_scale") is not None
     return _describe(x.ndim, masked, static, tuple(options.items()))
@@ -190,12 +179,14 @@ def _register() -> torch.library.Library:
     tags = (torch.Tag.pt2_compliant_tag, exact_strides)
     library.define(f"gated_act_quant({_INPUTS}, {_OPTIONS}) -> (Tensor, Tensor?)", tags=tags)
     library.define(f"gated_act_quant.out({_INPUTS}, {_RESULTS}, {_OPTIONS}) -> ()", tags=tags)
+    run, run_out = _core.operator_kernels(_choose_count_writes(), torch.is_grad_enabled)
     for device in ("CPU", "CUDA"):
-        library.impl("gated_act_quant", _run, device)
-        library.impl("gated_act_quant.out", _run_out, device)
+        library.impl("gated_act_quant", run, device)
+        library.impl("gated_act_quant.out", run_out, device)
     torch.library.register_fake("moe_act::gated_act_quant", _fake, lib=library)
     torch.library.register_fake("moe_act::gated_act_quant.out", _fake_out, lib=library)
     return library
 
 
 _library = _register()  # held: what it registered goes when it does
+_run, _run_out = torch.ops.moe_act.gated_act_quant.default, torch.ops.moe_act.gated_act_quant.out

@@ -59,12 +59,17 @@ void parse_numerics(moe_act_options& options, nb::handle numerics) {
     raise(PyExc_TypeError, "numerics",
           "expected the name of a preset or a moe_act.Numerics, got " + type_name_of(numerics));
   const auto part = [&](const char* name) -> nb::object { return numerics.attr(name); };
+  const nb::object product_rounding = part("product_rounding"), quantization = part("quantization"),
+                   clamp_rounding = part("clamp_rounding"), smallest_amax = part("smallest_amax"),
+                   smallest_scale = part("smallest_scale");
   parse_one<&moe_act_options::preset>(options, "preset", part("preset"));
-  parse_one<&moe_act_options::product_rounding>(options, "product_rounding", part("product_rounding"));
-  parse_one<&moe_act_options::quantization>(options, "quantization", part("quantization"));
-  parse_one<&moe_act_options::clamp_rounding>(options, "clamp_rounding", part("clamp_rounding"));
-  options.smallest_amax = parse_float("smallest_amax", part("smallest_amax"));
-  options.smallest_scale = parse_float("smallest_scale", part("smallest_scale"));
+  FlatArguments parts{};
+  parts.product_rounding = product_rounding;
+  parts.quantization = quantization;
+  parts.clamp_rounding = clamp_rounding;
+  parts.smallest_amax = smallest_amax;
+  parts.smallest_scale = smallest_scale;
+  parse_parts(options, parts);
 }
 
 // alpha, beta or limit where it is a number; tensors, which are imported with the others, take the place of a plan's.
@@ -136,6 +141,14 @@ moe_act_options parse(const OptionNames& names) {
   return options;
 }
 
+void parse_parts(moe_act_options& options, const FlatArguments& arguments) {
+  parse_one<&moe_act_options::product_rounding>(options, "product_rounding", arguments.product_rounding);
+  parse_one<&moe_act_options::quantization>(options, "quantization", arguments.quantization);
+  parse_one<&moe_act_options::clamp_rounding>(options, "clamp_rounding", arguments.clamp_rounding);
+  options.smallest_amax = parse_float("smallest_amax", arguments.smallest_amax);
+  options.smallest_scale = parse_float("smallest_scale", arguments.smallest_scale);
+}
+
 void parse_parameters(moe_act_options& options, const Arguments& arguments) {
   parse_parameter("alpha", arguments.alpha, options.alpha_from, options.alpha);
   parse_parameter("beta", arguments.beta, options.beta_from, options.beta);
@@ -204,6 +217,31 @@ RowArguments::RowArguments(const Arguments& arguments) {
   num_valid_ids = parse_int("num_valid_ids", said.attr("num_valid_ids"));
   tile_to_expert = said.attr("tile_to_expert");
   permuted_to_expanded = said.attr("permuted_to_expanded");
+}
+
+RowArguments::RowArguments(const FlatArguments& arguments, nb::handle map) {
+  const auto given = [](nb::handle value) { return value.is_none() ? nb::object() : nb::borrow(value); };
+  index = given(arguments.row_index);
+  count = given(arguments.row_count);
+  if (arguments.row_kind.is_none() && (index.is_valid() || count.is_valid()))
+    raise(PyExc_ValueError, "row_kind", "expected the name of a convention, as its tensors are given");
+  if (!arguments.row_kind.is_none() && !map.is_none())
+    raise(PyExc_ValueError, "row_kind", "expected None: expanded_idx_to_permuted_idx says which rows there are");
+  if (!map.is_none())
+    index = nb::borrow(map);
+  else
+    index_name = "row_index";
+  const auto value_of = [](const char* option, nb::handle name, std::int32_t& value) {
+    if (!name.is_none()) check(moe_act_parse_option(option, nb::cast<const char*>(name), &value));
+  };
+  value_of("row_kind", arguments.row_kind, kind);
+  value_of("buffer_row", arguments.buffer_row, sorted_rows);
+  const auto number = [](const char* name, nb::handle value) { return value.is_none() ? 0 : parse_int(name, value); };
+  tile_tokens = number("tile_tokens", arguments.tile_tokens);
+  expert_alignment = number("expert_alignment", arguments.expert_alignment);
+  num_valid_ids = number("num_valid_ids", arguments.num_valid_ids);
+  tile_to_expert = given(arguments.tile_to_expert);
+  permuted_to_expanded = given(arguments.permuted_to_expanded);
 }
 
 void RowArguments::apply_to(moe_act_options& options) const {

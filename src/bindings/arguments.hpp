@@ -65,6 +65,19 @@ struct OptionNames {
                                     "numerics"};
 };
 
+// What operators have in the place of moe_act.rows and moe_act.Numerics objects, and of parameters that may be tensors.
+struct FlatArguments {
+  nb::handle row_kind, row_index, row_count, buffer_row, tile_to_expert, permuted_to_expanded, tile_tokens,
+      expert_alignment, num_valid_ids, product_rounding, quantization, clamp_rounding, smallest_amax, smallest_scale,
+      alpha_of_expert, beta_of_expert, limit_of_expert;
+  static constexpr std::array names{"row_kind",         "row_index",        "row_count",
+                                    "buffer_row",       "tile_to_expert",   "permuted_to_expanded",
+                                    "tile_tokens",      "expert_alignment", "num_valid_ids",
+                                    "product_rounding", "quantization",     "clamp_rounding",
+                                    "smallest_amax",    "smallest_scale",   "alpha_of_expert",
+                                    "beta_of_expert",   "limit_of_expert"};
+};
+
 // What a moe_act.rows object says, or a map, or nothing.
 struct RowArguments {
   std::int32_t kind = 0;  // moe_act_row_kind; 0: dense, or a map's
@@ -74,6 +87,7 @@ struct RowArguments {
   std::int64_t tile_tokens = 0, expert_alignment = 0, num_valid_ids = 0;
 
   explicit RowArguments(const Arguments& arguments);
+  RowArguments(const FlatArguments& arguments, nb::handle map);
   void apply_to(moe_act_options& options) const;
 
  private:
@@ -81,6 +95,9 @@ struct RowArguments {
 };
 
 moe_act_options parse(const OptionNames& names);
+
+// Those parts of numerics that are given.
+void parse_parts(moe_act_options& options, const FlatArguments& arguments);
 
 // Those of alpha, beta and limit that are numbers.
 void parse_parameters(moe_act_options& options, const Arguments& arguments);

@@ -1,5 +1,6 @@
 #include "bindings/call.hpp"
 
+#include <algorithm>
 #include <limits>
 
 #include "bindings/description_key.hpp"
@@ -92,6 +93,34 @@ Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stre
     permuted_to_expanded_.import("permuted_to_expanded", rows.permuted_to_expanded, stream_);
 }
 
+std::array<Tensor*, 16> Call::imported() {
+  return {&x_,
+          &x_scale_,
+          &out_,
+          &out_scale_,
+          &static_scale_,
+          &row_index_,
+          &total_,
+          &row_count_,
+          &bias_,
+          &alpha_,
+          &beta_,
+          &limit_,
+          &weight_,
+          &tile_to_expert_,
+          &permuted_to_expanded_,
+          &out_unquantized_};
+}
+
+bool Call::requires_grad() {
+  const auto tensors = imported();
+  return std::any_of(tensors.begin(), tensors.end(), [](const Tensor* tensor) { return tensor->has_gradient(); });
+}
+
+void Call::ignore_gradients() {
+  for (Tensor* tensor : imported()) tensor->ignore_gradient();
+}
+
 moe_act_problem Call::describe(const moe_act_options& options) {
   auto tensors = sized<moe_act_tensors>();
   tensors.x = x_.get();
@@ -112,17 +141,22 @@ moe_act_problem Call::describe(const moe_act_options& options) {
   tensors.out_unquantized = out_unquantized_.get();
   buffers_ = buffers_of(tensors);
 
-  // Calls come in long rows of the same: what the last one was found to be need not be found again.
-  static DescriptionKey last_key{};
-  static moe_act_problem last_problem{};
-  if (!last_key.is_of(tensors, options)) {
+  // Calls come in long rows of the same: what the last one was found to be need not be found again. A call that
+  // allocates asks twice, first without its results.
+  struct Known {
+    DescriptionKey key;
+    moe_act_problem problem;
+  };
+  static Known last_without_and_with_results[2]{};
+  Known& last = last_without_and_with_results[tensors.out != nullptr ? 1 : 0];
+  if (!last.key.is_of(tensors, options)) {
     auto problem = sized<moe_act_problem>();
     auto buffers = sized<moe_act_buffers>();
     check(moe_act_describe(&tensors, &options, &problem, &buffers));
-    last_key.assign(tensors, options);
-    last_problem = problem;
+    last.key.assign(tensors, options);
+    last.problem = problem;
   }
-  return last_problem;
+  return last.problem;
 }
 
 bool Call::allocates_out_scale(const moe_act_problem& problem) const {

@@ -33,6 +33,12 @@ class Call {
   // The problem that the tensors and options give. Results that are not given are described as contiguous.
   moe_act_problem describe(const moe_act_options& options);
 
+  // Does a tensor require grad?
+  bool requires_grad();
+
+  // Where gradients are off, it does not matter which tensors would have one.
+  void ignore_gradients();
+
   // Are there results that are not given?
   bool allocates(const moe_act_problem& problem) const;
 
@@ -44,6 +50,7 @@ class Call {
 
  private:
   bool allocates_out_scale(const moe_act_problem& problem) const;
+  std::array<Tensor*, 16> imported();
 
   Arguments arguments_;
   nb::object allocated_out_, allocated_out_scale_;

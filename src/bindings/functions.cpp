@@ -11,47 +11,17 @@
 #include <utility>
 
 #include "bindings/errors.hpp"
-#include "bindings/parameters.hpp"
 #include "bindings/plan.hpp"
+#include "bindings/request.hpp"
 
 namespace moe_act::python {
 namespace {
 
-// What both functions take, from parameters in the order of the members; signatures are in an order for readers.
-struct Request {
-  Arguments arguments;
-  moe_act_options options;
-  RowArguments row_arguments;
-
-  template <std::size_t count>
-  explicit Request(const std::array<nb::handle, count>& values)
-      : arguments(part<Arguments>(values)),
-        options(parse(part<OptionNames, Arguments::names.size()>(values))),
-        row_arguments(arguments) {
-    parse_parameters(options, arguments);
-    row_arguments.apply_to(options);
-    options.workspace_limit = workspace_limit_of(arguments.x);
-  }
-};
-constexpr std::size_t shared = Arguments::names.size() + OptionNames::names.size();  // parameters
-
-// Results that the library allocates hold nothing of what memory held before, where padding can be told.
-std::int32_t padding_of(const moe_act_options& options, const moe_act_problem& problem, const Call& call) {
-  if (options.padding != 0 || !call.allocates(problem)) return problem.padding;
-  const bool by_id = problem.sorted_rows == MOE_ACT_SORTED_ROWS_ID;
-  const bool padded = problem.row_kind != MOE_ACT_ROWS_DENSE || problem.expert_tiles > 0 ||
-                      problem.out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
-  const bool known = problem.row_kind != MOE_ACT_ROWS_EXPANDED_TO_PERMUTED && !by_id;
-  return padded && known ? MOE_ACT_PADDING_ZERO : problem.padding;
-}
+constexpr std::size_t shared = Request::parameters;
 
 Result gated_act_quant(Request request, nb::handle stream, nb::handle validate) {
   Call call(request.arguments, request.row_arguments, stream);
-  moe_act_problem problem = call.describe(request.options);
-  request.options.padding = padding_of(request.options, problem, call);
-  if (call.allocate(problem)) problem = call.describe(request.options);
-  const auto plan = recent_plan(problem);
-  return call.launch(plan.get(), workspace_bytes_of(plan.get()), truth(validate));
+  return run(call, request.options, truth(validate));
 }
 
 Plan make_reusable_plan(Request request, nb::handle device_or_none) {

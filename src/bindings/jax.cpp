@@ -37,6 +37,8 @@ constexpr Named<std::int32_t moe_act_options::*> choices[] = {
     {"quantization", &moe_act_options::quantization},
     {"clamp_rounding", &moe_act_options::clamp_rounding},
     {"padding", &moe_act_options::padding},
+    {"pdl", &moe_act_options::pdl},
+    {"unquantized_format", &moe_act_options::unquantized_format},
     {"row_kind", &moe_act_options::row_kind},
     {"buffer_row", &moe_act_options::sorted_rows},
 };

@@ -38,6 +38,7 @@ constexpr Named<const moe_act_tensor * moe_act_tensors::*> tensor_names[] = {
     {"weight", &moe_act_tensors::weight},
     {"tile_to_expert", &moe_act_tensors::tile_to_expert},
     {"permuted_to_expanded", &moe_act_tensors::permuted_to_expanded},
+    {"out_unquantized", &moe_act_tensors::out_unquantized},
 };
 constexpr std::size_t most_tensors = std::size(tensor_names);
 

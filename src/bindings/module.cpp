@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings/functions.hpp"
+#include "bindings/operators.hpp"
 #include "bindings/plan.hpp"
 
 namespace {
@@ -161,6 +162,16 @@ Results do not depend on which one runs. Empty on the CPU.)");
 
   module.def("function", &function, nb::arg("name"),
              "A function of the public face by its name, without what its declaration says of it.");
+
+  module.def(
+      "operator_kernels", &operator_kernels, nb::arg("count_writes"), nb::arg("gradients_are_on"),
+      nb::sig("def operator_kernels(count_writes: collections.abc.Callable[[list[typing.Any]], None], "
+              "gradients_are_on: collections.abc.Callable[[], bool]) -> tuple[typing.Any, typing.Any]"),
+      R"(What the operators of moe_act.torch run: the one that allocates its results, and the one that is given them.
+
+Args:
+    count_writes: is told which tensors were written.
+    gradients_are_on: whether tensors that require grad are refused.)");
 
   module.def("version", &moe_act_version);
   module.def("build_info", &moe_act_build_info, "One line: was CUDA compiled in, and for which architectures.");

@@ -34,6 +34,9 @@ class Tensor {
   // Only by the exchange API, which asks for no stream. False: the object's type has none.
   bool import_by_exchange_api(const char* name, nb::handle object);
 
+  bool has_gradient() const { return (tensor_.flags & MOE_ACT_TENSOR_REQUIRES_GRAD) != 0; }
+  void ignore_gradient() { tensor_.flags &= ~std::uint32_t{MOE_ACT_TENSOR_REQUIRES_GRAD}; }
+
   const moe_act_tensor* get() const { return present_ ? &tensor_ : nullptr; }
   dlpack::Device device() const { return {tensor_.device_type, tensor_.device_id}; }
 

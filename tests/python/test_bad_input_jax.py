@@ -46,8 +46,41 @@ TRACED = {
         "row_to_expert: ",
     ),
     "out": (lambda: moe_act_jax.gated_act_quant(X, out=np.empty((6, 256), np.uint8)), TypeError, "out: expected none"),
-    "pdl": (lambda: moe_act_jax.gated_act_quant(X, pdl="off"), NotImplementedError, "pdl: expected none"),
-    "stream": (lambda: moe_act_jax.gated_act_quant(X, stream=1), TypeError, "stream"),
+    "out_unquantized": (
+        lambda: moe_act_jax.gated_act_quant(X, out_unquantized=np.empty((6, 256), np.float16)),
+        TypeError,
+        "out_unquantized: expected none, as results are new arrays on the device of x; unquantized_format asks for one",
+    ),
+    "a copy in fp8": (
+        lambda: moe_act_jax.gated_act_quant(X, unquantized_format="e5m2"),
+        ValueError,
+        "unquantized_format: expected 'bf16', 'fp16' or 'fp32', got 'e5m2'",
+    ),
+    "a copy in no format": (
+        lambda: moe_act_jax.gated_act_quant(X, unquantized_format="odd"),
+        ValueError,
+        "unquantized_format: expected one of ",
+    ),
+    "a copy of what is plain": (
+        lambda: moe_act_jax.gated_act_quant(X, out_format="bf16", unquantized_format="fp32"),
+        ValueError,
+        "unquantized_format: expected None: the result in bf16 is not quantized itself",
+    ),
+    "pdl": (
+        lambda: moe_act_jax.gated_act_quant(X, pdl="metadata_ready"),
+        ValueError,
+        "pdl: expected 'off' or 'on' inside a JAX program, got 'metadata_ready'",
+    ),
+    "stream": (
+        lambda: moe_act_jax.gated_act_quant(X, stream=1),
+        TypeError,
+        "stream: expected none, as a JAX program runs on XLA's stream",
+    ),
+    "validate": (
+        lambda: moe_act_jax.gated_act_quant(X, validate=True),
+        TypeError,
+        "validate: expected none, as a JAX program does not wait for what it would read from the device",
+    ),
 }
 
 
@@ -138,3 +171,8 @@ def test_arrays_on_a_gpu() -> None:
     assert (out.view(torch.uint8) == expected.out.view(torch.uint8)).all() and (out_scale == expected.out_scale).all()
     with pytest.raises(TypeError, match=r"^out: cannot allocate CUDA memory with jaxlib; call moe_act\.jax"):
         moe_act.gated_act_quant(x)
+    ours = jax.device_put(jnp.full((2, 6), 7, jnp.float32), x.device)
+    kept = out.view(torch.uint8).clone()
+    with pytest.raises(ValueError, match=r"^out_scale: expected a writable tensor, got a read-only one$"):
+        moe_act.gated_act_quant(x, out=out, out_scale=ours)
+    assert (np.asarray(ours) == 7).all() and torch.equal(out.view(torch.uint8), kept)

@@ -46,6 +46,15 @@ STREAMS = {
 }
 
 
+def test_a_stream_of_a_cupy_that_has_no_protocol() -> None:
+    """Such objects are known by their module; other things of CuPy are no streams."""
+    stream = type("Stream", (), {"__module__": "cupy.cuda.stream", "ptr": 42})()
+    assert _frameworks.stream_handle(FLOATS, stream, True, 0) == 42
+    event = type("Event", (), {"__module__": "cupy.cuda.stream"})()
+    says = "expected None, an int or an object with __cuda_stream__, got Event"
+    assert_refused(TypeError, "stream", says, lambda: _frameworks.stream_handle(FLOATS, event, True, 0))
+
+
 @pytest.mark.parametrize("name", STREAMS)
 def test_streams_that_are_none(name: str) -> None:
     stream, error, says = STREAMS[name]

@@ -208,15 +208,21 @@ def test_a_tensor_on_the_cpu_among_cuda_tensors(argument: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("argument", ["x", "out_scale"])
-def test_tensors_that_require_grad(argument: str, device: str) -> None:
+@pytest.mark.parametrize("argument", ["x", "out_scale", "out_unquantized", "bias", "alpha", "limit", "weight"])
+@pytest.mark.parametrize("by_plan", [False, True], ids=["call", "plan"])
+def test_tensors_that_require_grad(argument: str, by_plan: bool, device: str) -> None:
     torch = pytest.importorskip("torch")
-    call = {"x": torch.ones(6, 384, device=device), "out_scale": torch.full((2, 6), 7.0, device=device)}
+    written = {"out_scale": torch.full((2, 6), 7.0), "out_unquantized": torch.full((6, 192), 7.0)}
+    of_experts = {"bias": torch.ones(1, 384), "alpha": torch.ones(1), "limit": torch.ones(1), "weight": torch.ones(6)}
+    call = {name: tensor.to(device) for name, tensor in {"x": torch.ones(6, 384), **written, **of_experts}.items()}
+    zeros = torch.zeros(6, dtype=torch.int32, device=device)
+    call["rows"] = conventions.RowToExpert(zeros, permuted_to_expanded=zeros)
+    run = moe_act.plan(**call).run if by_plan else moe_act.gated_act_quant
     call[argument].requires_grad_()
     says = "does not require grad (the operation has no gradient); pass .detach()"
-    assert_refused(ValueError, argument, says, lambda: moe_act.gated_act_quant(**call))
-    assert (call["out_scale"] == 7).all()
-    moe_act.gated_act_quant(**{name: tensor.detach() for name, tensor in call.items()})
+    assert_refused(ValueError, argument, says, lambda: run(**call))
+    assert all((call[name] == 7).all() for name in written)
+    run(**call | {argument: call[argument].detach()})
 
 
 def test_torch_tensors_without_memory() -> None:

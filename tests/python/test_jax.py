@@ -33,7 +33,12 @@ def traced(built: conventions.Built) -> tuple[Callable[[dict[str, Any]], moe_act
     arguments, options = conventions.arguments(built, "cpu", conventions.memories(built, "cpu"))
     row_tensors = {name: v for name, v in built.row_arguments.items() if isinstance(v, np.ndarray)}
     numbers = {name: v for name, v in built.row_arguments.items() if name not in row_tensors}
-    others = {name: v for name, v in arguments.items() if name not in ("rows", "out", "out_scale", *row_tensors)}
+    written = ("out", "out_scale", "out_unquantized")
+    others = {name: v for name, v in arguments.items() if name not in ("rows", *written, *row_tensors)}
+    if built.copy is not None:
+        options["unquantized_format"] = {"uint16": "bf16", "float16": "fp16", "float32": "fp32"}[
+            np.dtype(built.copy.dtype).name
+        ]
 
     def call(tensors: dict[str, Any]) -> moe_act.Result:
         row_arguments = {name: tensors[name] for name in row_tensors} | numbers
@@ -63,6 +68,58 @@ COMBINATIONS = [
     Combination(rows="tile limits", input="fp32", bias="bf16", activation="gelu_tanh"),
     Combination(rows="dense", bias="fp32", activation="relu2", numerics="custom"),
 ]
+
+
+COPIES = [
+    Combination(copy="bf16", rows="masked", padding="zero"),
+    Combination(copy="fp16", rows="map", input="fp16"),
+    Combination(copy="fp32", rows="offsets", output="e4m3 tensor", weight=True, bias="fp32"),
+    Combination(copy="bf16", output="e4m3 row", parameters="numbers"),
+]
+
+
+@pytest.mark.parametrize("case", COPIES, ids=str)
+def test_the_unquantized_copy(case: Combination, jax_device: str) -> None:
+    """A third result, where its format is given."""
+    assert case == sensible(case)
+    built = conventions.build(case)
+    written = conventions.run(built, jax_device)
+    expected = conventions.results(built, written)
+    call, tensors = traced(built)
+    result = jax.jit(call)({name: array for name, array in tensors.items() if name != "out_unquantized"})
+    assert isinstance(result, moe_act_jax.ResultWithCopy)
+    scale = None if result.out_scale is None else codes(result.out_scale)
+    assert same(conventions.of_live_rows(built, codes(result.out), scale)[0], expected[0])
+    assert built.copy is not None
+    copies = [codes(array) for array in (result.out_unquantized, built.copy.on("cpu", written.copy))]
+    assert same(*(copy.reshape(-1, copy.shape[-1])[built.live.ravel()] for copy in copies))
+
+
+def test_a_batch_with_a_copy_is_one_call(jax_device: str) -> None:
+    def call(x: Any) -> Any:
+        return moe_act_jax.gated_act_quant(x, unquantized_format="bf16")
+
+    x = np.stack([X, 2 * X, 3 * X])
+    assert programs(jax.vmap(call), x) == (1, False)
+    together = jax.jit(jax.vmap(call))(x)
+    for one in range(3):
+        alone = jax.jit(call)(x[one])
+        assert all(same(codes(whole)[one], codes(each)) for whole, each in zip(together, alone, strict=True))
+
+
+def test_programmatic_launches(jax_device: str) -> None:
+    """The same bits on CUDA, one call after the other; nothing else has such launches."""
+
+    def call(x: Any, **options: Any) -> Any:
+        first = moe_act_jax.gated_act_quant(x, **options)
+        return moe_act_jax.gated_act_quant(jnp.tile(first.out, 2), jnp.tile(first.out_scale, (2, 1)), **options)
+
+    if jax_device == "cpu":
+        with pytest.raises(jax.errors.JaxRuntimeError, match="pdl: expected 'off' on the CPU, got 'on'"):
+            jax.block_until_ready(jax.jit(lambda x: call(x, pdl="on"))(X))
+    else:
+        assert all(map(same, jax.jit(lambda x: call(x, pdl="on"))(X), jax.jit(call)(X)))
+    assert all(map(same, jax.jit(lambda x: call(x, pdl="off"))(X), jax.jit(call)(X)))
 
 
 @pytest.mark.parametrize("case", dict.fromkeys(map(sensible, COMBINATIONS)), ids=str)

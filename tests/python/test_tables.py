@@ -8,7 +8,7 @@ from typing import Any
 import plot
 import pytest
 import readme
-from tables import conventions, experts, frameworks, gpu, host
+from tables import conventions, experts, frameworks, gpu, host, interop
 from tables.markdown import three_digits
 
 ENVIRONMENT = {"gpu": "GPU", "date": "2026-11-22T00:00:00+00:00", "commit": "0123456789abcdef"}
@@ -150,3 +150,31 @@ def test_errors_of_experts_show_what_was_measured() -> None:
     text = experts.errors({"environment": environment, "results": results})
     assert "torch 2, transformers 5:" in text
     assert rows(text)[0] == ["experts", "theirs", "ours"] and rows(text)[2] == ["one", "0.0012", "0.0346"]
+
+
+def test_machines_stand_beside_each_other() -> None:
+    """In the order of the one that checked most; what another one did not check is left open."""
+    few = [{"check": "call", "outcome": "ok", "nanoseconds": 1234.5}, {"check": "import", "outcome": "ok"}]
+    more = [
+        {"check": "call", "outcome": "absent", "reason": "No module named 'jax'"},
+        {"check": "graph", "outcome": "ok", "nodes": 3, "kernel_nodes": 3, "programmatic_edges": 2},
+        {"check": "hidden graph", "outcome": "ok", "kernel_nodes": None, "programmatic_edges": None},
+        {"check": "second GPU", "outcome": "one GPU"},
+        {"check": "opcheck", "outcome": "ok", "passed": ["test_schema", "test_faketensor"]},
+        {"check": "experts", "outcome": "ok", "relative_error": 0.0351, "relative_error_bf16": 0.0029},
+        {"check": "import", "outcome": "ok", "milliseconds": 10.96},
+    ]
+    environment = {**ENVIRONMENT, "gpus": 2, "packages": {"numpy": "2.4"}}
+    text = interop.beside(
+        {"cpu": {"environment": environment, "results": few}, "gpu": {"environment": environment, "results": more}}
+    )
+    assert rows(text)[2:] == [
+        ["call", "1.23 us", "absent"],
+        ["graph", "-", "3 kernels, 2 programmatic edges"],
+        ["hidden graph", "-", "ok"],
+        ["second GPU", "-", "one GPU"],
+        ["opcheck", "-", "2 passed"],
+        ["experts", "-", "error 0.0351, all bf16 0.0029"],
+        ["import", "ok", "11.0 ms"],
+    ]
+    assert "- gpu: 2 x GPU, 2026-11-22, commit `0123456789ab`; numpy 2.4\n" in text

@@ -139,13 +139,41 @@ def test_the_unquantized_copy(device: str) -> None:
     torch.library.opcheck(OPERATOR.out, (x,), given)
 
 
+@pytest.mark.parametrize("take_lists", [True, False])
+def test_writes_are_counted_by_any_torch(take_lists: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older ones count a tensor at a time, and none that was made for inference."""
+    increment = torch.autograd.graph.increment_version
+
+    def increment_one(tensor: Any) -> None:
+        if isinstance(tensor, list) or tensor.is_inference():
+            raise TypeError("increment_version expects a tensor")
+        increment(tensor)
+
+    if not take_lists:
+        monkeypatch.setattr(torch.autograd.graph, "increment_version", increment_one)
+    with torch.inference_mode():
+        for_inference = torch.zeros(3)
+    tensor = torch.zeros(3)
+    moe_act.torch._choose_count_writes()([tensor, for_inference])
+    assert tensor._version == 1
+
+
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "half of the results": ({"out_scale": torch.zeros(3, ROWS)}, ValueError, "out: expected a tensor, as out_scale"),
-    "the other half": ({"out": torch.zeros(ROWS, COLUMNS)}, ValueError, "out_scale: expected a tensor, as out is"),
+    "the other half": (
+        {"out": torch.zeros(ROWS, COLUMNS).byte()},
+        ValueError,
+        "out_scale: expected a tensor, as out is",
+    ),
     "a copy alone": ({"out_unquantized": torch.zeros(ROWS, COLUMNS)}, ValueError, "out: expected a tensor, as out_unq"),
     "no convention": ({"rows": "masked"}, TypeError, "rows: expected an object of moe_act.rows, got str"),
     "an unknown convention": ({"row_kind": "odd"}, ValueError, "row_kind: expected one of"),
     "a nameless convention": ({"row_index": torch.zeros(3)}, ValueError, "row_kind: expected the name of a conv"),
+    "two conventions": (
+        {"row_kind": "dense", "expanded_idx_to_permuted_idx": torch.zeros(3, dtype=torch.int32)},
+        ValueError,
+        "row_kind: expected None: expanded_idx_to_permuted_idx says which rows there are",
+    ),
     "an unknown preset": ({"numerics": "odd"}, ValueError, "preset: expected one of|numerics: expected one of"),
     "an unknown format": ({"out_format": "e9m9"}, ValueError, "out_format: expected one of"),
     "rank": ({"x": torch.zeros(8)}, ValueError, r"x: expected \[rows, 2H\], got float32 \["),
