@@ -19,10 +19,22 @@ def rows(result: dict[str, Any], inputs: tuple[str, ...] = ("bf16", "e4m3")) -> 
         found = by_contender(workload)
         line = [name[0].replace("_", " "), name[1], f"{workload['valid_rows']:,}", f"{workload['rows']:,}"]
         line += [f"**{times(found['ours'])}**", times(found["alone"]), ratio(found["ours"], found["alone"])]
-        line += [times(found.get("move")), times(found["stream"]), ratio(found["stream"], found["ours"], ".0%")]
+        moved = found.get("move_rows")
+        line += [times(moved), ratio(found["ours"], moved), times(found["stream"])]
+        line.append(ratio(found["stream"], found["ours"], ".0%"))
         lines.append(line)
-    titles = ["convention", "input", "live rows", "of", "ours", "dense rows alone", "ours / alone", "move", "limit"]
-    return f"{source(result['environment'])}:\n\n{table([*titles, 'of the limit'], lines, left=2)}"
+    titles = [
+        "convention",
+        "input",
+        "live rows",
+        "of",
+        "ours",
+        "dense rows alone",
+        "ours / alone",
+        "move",
+        "ours / move",
+    ]
+    return f"{source(result['environment'])}:\n\n{table([*titles, 'limit', 'of the limit'], lines, left=2)}"
 
 
 def layouts(result: dict[str, Any]) -> str:

@@ -17,11 +17,17 @@ X = np.random.default_rng(0).standard_normal((4, 256), dtype=np.float32)
 
 
 class Half:
+    def __repr__(self) -> str:
+        return "Half()"
+
     def __float__(self) -> float:
         return 0.5
 
 
 class Three:
+    def __repr__(self) -> str:
+        return "Three()"
+
     def __index__(self) -> int:
         return 3
 
