@@ -22,21 +22,40 @@ __global__ void __launch_bounds__(mark_threads) clear_marks(const __grid_constan
     reinterpret_cast<uint4*>(arguments.marks)[i] = {};
 }
 
+// value_of: what is read of an entry; row_named: the row that it stands for then.
+template <typename ValueOf, typename RowNamed>
+__device__ __forceinline__ void mark(std::uint8_t* marks, std::int64_t in_use, ValueOf value_of, RowNamed row_named) {
+  for (std::int64_t first = first_item(); first < in_use; first += item_step() * entries_per_thread) {
+    std::int64_t value[entries_per_thread] = {};
+#pragma unroll
+    for (int i = 0; i < entries_per_thread; ++i) {
+      const std::int64_t entry = first + i * item_step();
+      if (entry < in_use) value[i] = value_of(entry);
+    }
+#pragma unroll
+    for (int i = 0; i < entries_per_thread; ++i) {
+      const std::int64_t entry = first + i * item_step();
+      const std::int64_t row = entry < in_use ? row_named(entry, value[i]) : -1;
+      if (row >= 0) marks[row] = 1;
+    }
+  }
+}
+
 __global__ void __launch_bounds__(mark_threads) mark_rows(const __grid_constant__ MarkArguments arguments) {
   wait_for_producers();
   let_dependents_start();
   const RowAddressing& rows = arguments.rows;
-  const std::int64_t in_use = rows.entries_in_use(rows.count.data != nullptr ? rows.count[0] : 0);
-  for (std::int64_t first = first_item(); first < in_use; first += item_step() * entries_per_thread) {
-    std::int64_t row[entries_per_thread];
-#pragma unroll
-    for (int i = 0; i < entries_per_thread; ++i) {
-      const std::int64_t entry = first + i * item_step();
-      row[i] = entry < in_use ? rows.row_of(entry) : -1;
-    }
-#pragma unroll
-    for (int i = 0; i < entries_per_thread; ++i)
-      if (row[i] >= 0) arguments.marks[row[i]] = 1;
+  const EntryRule& rule = arguments.entries;
+  const std::int64_t count = rows.count.data != nullptr ? rows.count[0] : 0;
+  if (rule.exists) {
+    const auto narrow = [](std::int64_t number) { return static_cast<std::int32_t>(number); };
+    mark(
+        arguments.marks, rule.entries_in_use(count), [&](std::int64_t entry) { return rule.values[narrow(entry)]; },
+        [&](std::int64_t entry, std::int64_t value) { return rule.row_named(narrow(entry), narrow(value)); });
+  } else {
+    mark(
+        arguments.marks, rows.entries_in_use(count), [&](std::int64_t entry) { return rows.value_of(entry); },
+        [&](std::int64_t entry, std::int64_t value) { return rows.row_named(entry, value); });
   }
 }
 

@@ -3,12 +3,13 @@
 
 #include <cstdint>
 
-#include "math/row_addressing.hpp"
+#include "math/entry_rule.hpp"
 
 namespace moe_act::cuda {
 
 struct MarkArguments {
   RowAddressing rows;   // of a kind whose entries name rows
+  EntryRule entries;    // the same, where there is a rule
   std::uint8_t* marks;  // [rows rounded up to 16], 16-byte aligned
 };
 
