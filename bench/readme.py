@@ -33,8 +33,8 @@ def section(title: str, words: str, folder: Path, make: Table, separator: str = 
 CONVENTIONS = (
     "*of*: rows of the buffers. *dense rows alone*: ours on as many rows that are dense; the goal is a ratio of 1.15, "
     "and of 1.3 for the 1,024 masked rows, 4 for each expert. *move*: the same rows by the same convention, without "
-    "arithmetic; *limit*: the same bytes as a plain stream; of both the best of several geometries. Microseconds, hot / "
-    "cold."
+    "arithmetic; *limit*: the same bytes as a plain stream; of both the best of several geometries. Microseconds, hot "
+    "/ cold."
 )
 
 
