@@ -38,7 +38,7 @@ struct ConventionKernel {
   // Plain kernels count in 32 bits.
   using Number = std::conditional_t<reach == Reach::plain, std::int32_t, std::int64_t>;
 
-  // The rule where there is one, of plain kernels always: a third of the instructions that the addressing takes.
+  // The rule where there is one, of plain kernels always: fewer instructions than the addressing takes.
   static __device__ __forceinline__ bool has_rule(const KernelArguments& arguments) {
     return reach == Reach::plain || arguments.entries.exists;
   }
