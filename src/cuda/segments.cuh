@@ -18,7 +18,8 @@ struct LiveRow {
   Number end;        // numbers at or past this one are no row's
 };
 
-// Number: int32 where has_small_segments(), for fewer instructions and registers; else int64. pads_scales: is scale_row wanted?
+// Number: int32 where has_small_segments(), for fewer instructions and registers; else int64. pads_scales: is scale_row
+// wanted?
 template <typename Number, bool pads_scales>
 class SegmentSearch {
  public:
