@@ -20,8 +20,8 @@ std::int64_t bytes_of(const std::vector<Item>& items) {
   return static_cast<std::int64_t>(items.size() * sizeof(Item));
 }
 
-void upload(const DeviceMemory& memory, const void* items, std::int64_t bytes) {
-  require(cudaMemcpy(memory.at(), items, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice), "cudaMemcpy");
+void upload(std::uint8_t* to, const void* items, std::int64_t bytes) {
+  require(cudaMemcpy(to, items, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice), "cudaMemcpy");
 }
 
 template <typename Item>
@@ -186,18 +186,14 @@ DeviceData::DeviceData(const Workload& workload, std::int64_t sets)
       out_(std::max(codes_, workload.stream_vectors() * 16), workload.rows_between_sets() * workload.columns, sets),
       out_scale_(scales_ * workload.out_form.element_bytes(),
                  workload.rows_between_sets() * std::int64_t{sizeof(float)}, sets),
+      row_index_(bytes_of(workload.row_index), 0, sets),
+      row_count_(sizeof(std::int32_t), 0, sets),
+      total_(sizeof(std::int32_t), 0, sets),
       kept_out_(codes_),
       kept_scale_(out_scale_.bytes),
-      row_index_(bytes_of(workload.row_index)),
-      row_count_(sizeof(std::int32_t)),
-      total_(sizeof(std::int32_t)),
       live_rows_(bytes_of(workload.live_rows)),
       scratch_(scratch_bytes) {
-  const std::int32_t total = static_cast<std::int32_t>(workload.rows), count = workload.row_count.value_or(0);
-  upload(total_, &total, sizeof(total));
-  upload(row_count_, &count, sizeof(count));
-  upload(row_index_, workload.row_index.data(), bytes_of(workload.row_index));
-  upload(live_rows_, workload.live_rows.data(), bytes_of(workload.live_rows));
+  upload(live_rows_.at(), workload.live_rows.data(), bytes_of(workload.live_rows));
   for (const Tensor* tensor : {&x_, &x_scale_})
     require(cudaMemset(tensor->at(0), nan_byte, static_cast<std::size_t>(tensor->all_bytes)), "cudaMemset");
   for (std::int64_t set = 0; set < sets; ++set) fill(set);
@@ -205,6 +201,10 @@ DeviceData::DeviceData(const Workload& workload, std::int64_t sets)
 }
 
 void DeviceData::fill(std::int64_t set) const {
+  const std::int32_t total = static_cast<std::int32_t>(workload_.rows), count = workload_.row_count.value_or(0);
+  upload(total_.at(set), &total, sizeof(total));
+  upload(row_count_.at(set), &count, sizeof(count));
+  upload(row_index_.at(set), workload_.row_index.data(), bytes_of(workload_.row_index));
   const std::int64_t live = workload_.valid_rows();
   const std::int64_t row_words = 2 * workload_.columns * workload_.element_bytes() / 4;
   over(live * row_words, fill_x, reinterpret_cast<std::uint32_t*>(x_.at(set)), row_words, live_rows(), live,
@@ -219,9 +219,9 @@ Buffers DeviceData::buffers(std::int64_t set) const {
   if (workload_.has_x_scale()) buffers.x_scale = reinterpret_cast<const float*>(x_scale_.at(set));
   buffers.out = out_.at(set);
   buffers.out_scale = reinterpret_cast<float*>(out_scale_.at(set));
-  if (!workload_.row_index.empty()) buffers.row_index = reinterpret_cast<const std::int32_t*>(row_index_.at());
-  if (workload_.row_count) buffers.row_count = reinterpret_cast<const std::int32_t*>(row_count_.at());
-  if (workload_.mapped()) buffers.total = reinterpret_cast<const std::int32_t*>(total_.at());
+  if (!workload_.row_index.empty()) buffers.row_index = reinterpret_cast<const std::int32_t*>(row_index_.at(set));
+  if (workload_.row_count) buffers.row_count = reinterpret_cast<const std::int32_t*>(row_count_.at(set));
+  if (workload_.mapped()) buffers.total = reinterpret_cast<const std::int32_t*>(total_.at(set));
   return buffers;
 }
 
@@ -233,7 +233,7 @@ void DeviceData::poison() const {
 
 std::int64_t DeviceData::written_scales() const {
   unsigned long long written = 0;
-  upload(scratch_, &written, sizeof(written));
+  upload(scratch_.at(), &written, sizeof(written));
   over(scales_, count_written, out_scale_.at(0), workload_.out_form, scales_,
        reinterpret_cast<unsigned long long*>(scratch_.at()));
   return static_cast<std::int64_t>(download<unsigned long long>(scratch_, 1).front());
@@ -250,7 +250,7 @@ void DeviceData::keep() const {
 
 Agreement DeviceData::compare() const {
   const Agreement none{};
-  upload(scratch_, &none, sizeof(none));
+  upload(scratch_.at(), &none, sizeof(none));
   auto* agreement = reinterpret_cast<Agreement*>(scratch_.at());
   over(codes_, compare_codes, out_.at(0), kept_out_.at(), codes_, agreement);
   over(scales_, compare_scales, out_scale_.at(0), kept_scale_.at(), workload_.out_form, scales_, agreement);

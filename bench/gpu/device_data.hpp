@@ -54,9 +54,8 @@ struct Sample {
 
 class DeviceData {
  public:
-  // `sets` copies of x, x_scale, out and out_scale. Rows that are not valid hold NaN. One index, one count and one
-  // total serve all sets: whoever routed has just written them, so that they are in L2 in earnest, too. The workload
-  // has to outlive this.
+  // `sets` copies of every tensor. Rows that are not valid hold NaN. Index, count and total, too: they were written
+  // before the first GEMM went through the experts' weights. The workload has to outlive this.
   DeviceData(const Workload& workload, std::int64_t sets);
 
   Buffers buffers(std::int64_t set) const;
@@ -85,8 +84,8 @@ class DeviceData {
 
   const Workload& workload_;
   std::int64_t codes_, scales_;  // of one set: elements of out and out_scale
-  Tensor x_, x_scale_, out_, out_scale_;
-  DeviceMemory kept_out_, kept_scale_, row_index_, row_count_, total_, live_rows_, scratch_;
+  Tensor x_, x_scale_, out_, out_scale_, row_index_, row_count_, total_;
+  DeviceMemory kept_out_, kept_scale_, live_rows_, scratch_;
 };
 
 }  // namespace bench
