@@ -17,9 +17,14 @@ KernelKey key_of(const Problem& problem, const LaunchChoice& choice) {
   KernelKey key{problem.input(),         problem.kernel_output(), choice.schedule,
                 choice.columns_per_lane, choice.vectors_per_lane, problem.reach()};
   const RowAddressing rows = addressing_of(problem.description(), {});
-  const bool counts_far = has_segments(problem) ? !rows.has_small_segments() : !has_entry_rule(rows);
-  if (key.reach == Reach::plain && knows_any_rows(choice.schedule) && (counts_far || !supported(key)))
-    key.reach = Reach::layouts;
+  if (!knows_any_rows(choice.schedule)) return key;
+  const bool segments = has_segments(problem);
+  const bool counts_far = segments ? !rows.has_small_segments() : rows.index.is_64_bit;
+  if (key.reach == Reach::plain && (counts_far || !supported(key))) key.reach = Reach::layouts;
+  if (key.reach == Reach::layouts && ((!segments && !has_entry_rule(rows)) || !supported(key))) {
+    key.reach = Reach::models;
+    if (key.output == OutputKind::plain) key.output = OutputKind::scaled;
+  }
   return key;
 }
 
@@ -79,7 +84,7 @@ bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
 bool possible(const Problem& problem, const LaunchChoice& choice) {
   const KernelKey key = key_of(problem, choice);
   if (!supported(key) || !can_vectorize(problem, choice.columns_per_lane)) return false;
-  if (choice.warps_per_cta > max_warps_of(problem.input(), key.reach)) return false;
+  if (choice.warps_per_cta > max_warps_of(problem.input(), choice.schedule, key.reach)) return false;
   if (choice.marks_rows ? !can_mark_rows(problem) : knows_any_rows(choice.schedule) == problem.is_simple())
     return false;
   if (knows_any_rows(choice.schedule) && choice.marks_rows) return false;
@@ -177,6 +182,8 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
     const bool along_row = problem.scale_per_row() || outputs_per_multiprocessor(problem, device) >= 20'000;
     launch.grid_y = along_row ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
     launch.grid_z = 1;
+    launch.looks_once = choice.schedule == Schedule::list && launch.units_per_cta == launch.row_warps &&
+                        std::int64_t{launch.grid_x} * launch.units_per_cta >= problem.units();
   } else if (choice.schedule == Schedule::tiles) {
     // Columns fastest: CTAs that run together read adjacent memory.
     const std::int64_t tiles = ceil_div(problem->rows, launch.units_per_cta);

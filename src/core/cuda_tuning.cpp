@@ -51,7 +51,8 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
     return marked;
   const LaunchChoice lanes[] = {
       {schedule, 4, 1, plain && segments ? 8 : 4, 0, false},
-      {schedule, full_width(problem), static_cast<std::int8_t>(general ? 1 : 2), 4, 0, false},
+      {schedule, full_width(problem), 2, 4, 0, false},
+      {schedule, full_width(problem), 1, 4, 0, false},
       {schedule, 1, 4, 4, 0, false},
   };
   for (LaunchChoice choice : lanes) {
@@ -60,7 +61,7 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
     const double most_for_narrow = plain && counts_live_rows(problem) ? 5'000 : 3'000;
     if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && started > most_for_narrow) continue;
     // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
-    if (row_scaled) choice.warps_per_cta = max_warps_of(problem.input(), problem.reach());
+    if (row_scaled) choice.warps_per_cta = max_warps_of(problem.input(), schedule, problem.reach());
     if (row_scaled || segments) choice.warps_per_cta = warps_along_row(problem, choice);
     // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
     // instead of 165 (H100, 2026-11-26, 32768 rows, H 2880 of bf16 and 2048 of e4m3). Only where that leaves each

@@ -27,7 +27,8 @@ struct KernelArguments {
   std::uint32_t columns;                 // H
   std::uint32_t gate_offset;             // stored column where the gate begins: 0 or H
   std::uint32_t up_offset;               // and the up projection: H or 0
-  std::int32_t entries_per_cta;          // sparse schedule: map entries that a CTA looks at, up to 64
+  std::int32_t entries_per_cta;          // that a CTA looks at, or rows that it takes; list: 0 where the grid covers
+                                         // all entries, one for each row of warps
   math::ScaleStrides x_scale_strides;    // a negative block stride stands for total_num_padded_tokens[0]
   math::ScaleStrides out_scale_strides;  // likewise
   void* out;                             // [rows, H], out_format
@@ -35,6 +36,8 @@ struct KernelArguments {
   std::int64_t out_row_stride;           // elements
   const float* static_scale;             // [1] tensor scaling; else null
   // From here on what the kernels for rows as in `source` never look at.
+  math::ScaleView x_scale_view;  // in any layout and form
+  math::ScaleView out_scale_view;
   EntryRule entries;  // lists that have one
   RowAddressing rows;
   std::int64_t x_expert_stride;  // elements; masked rows only, and the next three
@@ -42,8 +45,6 @@ struct KernelArguments {
   std::int64_t x_scale_expert_stride;
   std::int64_t out_scale_expert_stride;
   // And from here on those for fp32 scales of 128 columns.
-  math::ScaleView x_scale_view;
-  math::ScaleView out_scale_view;
   std::int64_t out_padded_rows;  // rows that out_scale has room for, of each part
   bool scale_per_row;            // one scale of out for a whole row
   bool is_general;               // is there a model?

@@ -37,9 +37,14 @@ enum class Reach : std::int8_t {
   models,   // everything, switched at run time, plain results too
 };
 
-// Of a CTA: registers that some kernels take leave room for no more.
-constexpr int max_warps_of(Format input, Reach reach) {
-  return is_scaled(input) && reach != Reach::plain ? 8 : max_warps_per_cta;
+// Kernels of e4m3 input that need more than 64 registers a thread, so that their CTAs have room for fewer warps.
+constexpr bool needs_registers(Format input, Schedule schedule, Reach reach) {
+  return is_scaled(input) && (reach == Reach::models || (reach == Reach::layouts && schedule == Schedule::segments));
+}
+
+// Of a CTA.
+constexpr int max_warps_of(Format input, Schedule schedule, Reach reach) {
+  return needs_registers(input, schedule, reach) ? max_warps_per_cta / 2 : max_warps_per_cta;
 }
 
 struct KernelKey {
@@ -86,7 +91,7 @@ constexpr bool supported(const KernelKey& key) {
   if (key.reach == Reach::models)  // one vector for each lane: code for every activation takes its room
     return any_rows && key.output != OutputKind::plain && (any_alignment || (full_width && key.vectors_per_lane == 1));
   if (key.reach == Reach::layouts)
-    return any_rows && (any_alignment || (full_width && key.vectors_per_lane == 2) || (!by_row && narrow));
+    return any_rows && ((full_width && key.vectors_per_lane == 2) || (!by_row && narrow));
   if (by_row) return false;
   switch (key.schedule) {
     case Schedule::rows: return narrow || (full_width && key.vectors_per_lane <= 2);

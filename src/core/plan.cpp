@@ -130,7 +130,7 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
   arguments.out_scale_strides = scale_strides(problem_->out_scale_layout, problem_->out_scale_stride);
   arguments.out_format = problem_.output();
   arguments.pdl = problem_.pdl();
-  arguments.entries_per_cta = cuda_.units_per_cta;
+  arguments.entries_per_cta = cuda_.looks_once ? 0 : cuda_.units_per_cta;
   arguments.rows = addressing_of(problem_.description(), buffers);
   if (has_entry_rule(arguments.rows)) arguments.entries = entry_rule_of(arguments.rows);
   if (problem_.has_x_scale()) arguments.x_scale_view = view_of(x_scale_spec(problem_.description()));
@@ -142,7 +142,7 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
   arguments.out_padded_rows =
       problem_->out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4 ? problem_->out_scale_stride : problem_->rows;
   arguments.numerics = numerics_of(problem_.description());
-  arguments.is_general = problem_.is_general();
+  arguments.is_general = problem_.is_general() || (problem_.on_cuda() && cuda_.key.reach == Reach::models);
   if (arguments.is_general) arguments.model = model_of(problem_.description(), buffers);
   arguments.scale_per_row = problem_.scale_per_row();
   return arguments;

@@ -4,23 +4,20 @@
 
 #include "cuda/general.cuh"
 #include "cuda/lanes.cuh"
+#include "cuda/row_place.cuh"
 
 namespace moe_act::cuda {
 
-// A live row: its first elements and scales, and the model as it sees it.
+// A live row, and the model as it sees it.
 template <Format input>
-struct RowPlace {
-  const typename math::Encoding<input>::Bits* x;
-  std::int64_t out;  // offset, elements
-  const unsigned char* x_scale;
-  unsigned char* out_scale;
+struct ModelRow : RowPlace<input> {
   RowModel model;  // general problems only
 };
 
 template <Format input, OutputKind output, int columns, int vectors, Reach reach>
 struct ChunkWork {
   using Input = Vector<input, columns>;
-  using Row = RowPlace<input>;
+  using Row = ModelRow<input>;
   static constexpr bool scaled_input = is_scaled(input);
   static constexpr bool general = reach == Reach::models;
   static constexpr int vector_columns = warp_lanes * columns;
@@ -44,21 +41,7 @@ struct ChunkWork {
 
   static __device__ __forceinline__ Row row_at(const KernelArguments& arguments, std::int64_t part, std::int64_t row,
                                                std::int64_t padded_scale_row) {
-    Row place{};
-    place.x = static_cast<const typename Input::Bits*>(arguments.x) + part * arguments.x_expert_stride +
-              row * arguments.x_row_stride;
-    place.out = part * arguments.out_expert_stride + row * arguments.out_row_stride;
-    if constexpr (scaled_input) {
-      const math::ScaleView& view = arguments.x_scale_view;
-      place.x_scale = static_cast<const unsigned char*>(arguments.x_scale) +
-                      view.row_offset(part, view.swizzled ? padded_scale_row : row);
-    }
-    if constexpr (output != OutputKind::plain) {
-      const math::ScaleView& view = arguments.out_scale_view;
-      place.out_scale = static_cast<unsigned char*>(arguments.out_scale) +
-                        view.row_offset(part, view.swizzled ? padded_scale_row : row);
-    }
-    return place;
+    return {place_of<input, output>(arguments, part, row, padded_scale_row), {}};
   }
 
   static __device__ __forceinline__ float scale_at(const math::ScaleView& view, const unsigned char* scale,
@@ -138,10 +121,7 @@ struct ChunkWork {
   static __device__ __forceinline__ math::BlockScale scale_of(const KernelArguments& arguments, float amax,
                                                               bool has_nan) {
     if constexpr (general) return math::scale_of<Unit>(arguments.numerics, arguments.out_format, amax, has_nan);
-    const float in_e4m3 = arguments.out_format == Format::e5m2 ? amax * (1.0f / math::e5m2_over_e4m3) : amax;
-    const float scale = math::block_scale(in_e4m3);
-    const float rounded = arguments.numerics.rounds_to_power_of_two ? math::power_of_two_above(scale) : scale;
-    return {rounded, reciprocal(rounded)};
+    return scale_of_amax(arguments, amax);
   }
 
   // Codes of values * factor[v], or the values where they are plain, and the unquantized copy.

@@ -1,5 +1,6 @@
 // The kernels for every row convention: which rows a CTA does. What a warp does with one is plain_row.cuh's where
-// scales are fp32 at strides, chunk.cuh's for every layout and model.
+// scales are fp32 at strides, layout_lanes.cuh's where they lie in any layout, chunk.cuh's for every model, and where a
+// row has one scale.
 //
 // list: a CTA looks at up to 32 entries and shares out the live ones. segments: a CTA searches among the experts for
 // the rows of its share. Both loop over what the grid does not cover, so that the grid may come from a hint. threadIdx:
@@ -10,15 +11,30 @@
 
 #include "cuda/chunk.cuh"
 #include "cuda/dependent_launch.cuh"
+#include "cuda/layout_lanes.cuh"
 #include "cuda/plain_row.cuh"
 #include "cuda/segments.cuh"
 
 namespace moe_act::cuda {
 
+// What a warp does with a row.
+template <Format input, OutputKind output, int columns, int vectors, Reach reach>
+struct RowWork {
+  using Type = ChunkWork<input, output, columns, vectors, reach>;
+};
+template <Format input, OutputKind output, int columns, int vectors>
+struct RowWork<input, output, columns, vectors, Reach::plain> {
+  using Type = PlainRowWork<input, output, columns, vectors>;
+};
+template <Format input, OutputKind output, int columns, int vectors>
+  requires(output != OutputKind::row_scaled)
+struct RowWork<input, output, columns, vectors, Reach::layouts> {
+  using Type = LayoutLanes<input, output, columns, vectors>;
+};
+
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors, Reach reach>
 struct ConventionKernel {
-  using Work = std::conditional_t<reach == Reach::plain, PlainRowWork<input, output, columns, vectors>,
-                                  ChunkWork<input, output, columns, vectors, reach>>;
+  using Work = typename RowWork<input, output, columns, vectors, reach>::Type;
 
   // entry: of a list; expert: of a segment.
   static __device__ __forceinline__ void run(const KernelArguments& arguments, typename Work::Row place,
@@ -35,15 +51,20 @@ struct ConventionKernel {
     let_dependents_start();
   }
 
-  // Plain kernels count in 32 bits.
-  using Number = std::conditional_t<reach == Reach::plain, std::int32_t, std::int64_t>;
+  // Lists have a rule, and are counted in 32 bits, but for those that only general kernels are given. Plain kernels'
+  // values and segments have 32 bits.
+  static constexpr bool always_has_rule = schedule == Schedule::list && reach != Reach::models;
+  using Number = std::conditional_t<always_has_rule || reach == Reach::plain, std::int32_t, std::int64_t>;
 
-  // The rule where there is one, of plain kernels always: fewer instructions than the addressing takes.
+  // The rule where there is one: fewer instructions than the addressing takes.
   static __device__ __forceinline__ bool has_rule(const KernelArguments& arguments) {
-    return reach == Reach::plain || arguments.entries.exists;
+    return always_has_rule || arguments.entries.exists;
+  }
+  static __device__ __forceinline__ Number units_of(const KernelArguments& arguments) {
+    return static_cast<Number>(always_has_rule ? arguments.entries.units : arguments.rows.units);
   }
   static __device__ __forceinline__ Number value_of(const KernelArguments& arguments, Number entry) {
-    if (has_rule(arguments)) return arguments.entries.value_of(static_cast<std::int32_t>(entry));
+    if (has_rule(arguments)) return arguments.entries.value_of<reach != Reach::plain>(static_cast<std::int32_t>(entry));
     return static_cast<Number>(arguments.rows.value_of(entry));
   }
   static __device__ __forceinline__ Number row_named(const KernelArguments& arguments, Number entry, Number value) {
@@ -52,10 +73,25 @@ struct ConventionKernel {
     return static_cast<Number>(arguments.rows.row_named(entry, value));
   }
   static __device__ __forceinline__ Number entries_in_use(const KernelArguments& arguments) {
-    const IndexArray& count = reach == Reach::plain ? arguments.entries.count : arguments.rows.count;
+    const IndexArray& count = always_has_rule ? arguments.entries.count : arguments.rows.count;
     const std::int64_t counted = count.data != nullptr ? count[0] : 0;
     if (has_rule(arguments)) return arguments.entries.entries_in_use(counted);
     return static_cast<Number>(arguments.rows.entries_in_use(counted));
+  }
+
+  // A list whose entries the grid covers, one for each row of warps. Nothing is shared and nothing goes on: most of
+  // these warps may find that theirs is dead, and what they do until then is most of what the launch does.
+  static __device__ __forceinline__ void run_entry(const KernelArguments& arguments, std::int32_t total) {
+    const Number entry = static_cast<Number>(blockIdx.x) * blockDim.z + threadIdx.z;
+    const bool is_entry = entry < units_of(arguments);
+    // Both are asked for before either is used.
+    const Number value = is_entry ? value_of(arguments, entry) : 0;
+    const Number in_use = entries_in_use(arguments);
+    metadata_is_read(arguments);
+    if (!is_entry || entry >= in_use) return;
+    const Number row = row_named(arguments, entry, value);
+    if (row < 0) return;
+    run(arguments, Work::row_at(arguments, 0, row, row), entry, 0, row, total);
   }
 
   static __device__ __forceinline__ void run_list(const KernelArguments& arguments, std::int32_t total) {
@@ -66,9 +102,7 @@ struct ConventionKernel {
     const auto own = static_cast<std::int32_t>(shares ? threadIdx.x : threadIdx.z);
     Number base = static_cast<Number>(blockIdx.x) * entries;
     // Both are asked for before either is used.
-    const bool is_entry =
-        own < entries &&
-        base + own < static_cast<Number>(reach == Reach::plain ? arguments.entries.units : arguments.rows.units);
+    const bool is_entry = own < entries && base + own < units_of(arguments);
     Number value = is_entry ? value_of(arguments, base + own) : 0;
     const Number in_use = entries_in_use(arguments);
     metadata_is_read(arguments);
@@ -165,7 +199,8 @@ struct ConventionKernel {
       if (arguments.pdl == Pdl::on) let_dependents_start();
     }
     const std::int32_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
-    if constexpr (schedule == Schedule::list) return run_list(arguments, total);
+    if constexpr (schedule == Schedule::list)
+      return arguments.entries_per_cta == 0 ? run_entry(arguments, total) : run_list(arguments, total);
     if constexpr (schedule == Schedule::segments && reach == Reach::plain)
       if (arguments.entries_per_cta == 1) return run_segments_by_row(arguments, total);
     if constexpr (schedule == Schedule::segments) run_segments(arguments, total);

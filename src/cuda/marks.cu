@@ -50,7 +50,8 @@ __global__ void __launch_bounds__(mark_threads) mark_rows(const __grid_constant_
   if (rule.exists) {
     const auto narrow = [](std::int64_t number) { return static_cast<std::int32_t>(number); };
     mark(
-        arguments.marks, rule.entries_in_use(count), [&](std::int64_t entry) { return rule.values[narrow(entry)]; },
+        arguments.marks, rule.entries_in_use(count),
+        [&](std::int64_t entry) { return rule.value_of<true>(narrow(entry)); },
         [&](std::int64_t entry, std::int64_t value) { return rule.row_named(narrow(entry), narrow(value)); });
   } else {
     mark(

@@ -1,23 +1,36 @@
 // Lists of rows, as one rule without cases: what the kernels know that count in 32 bits. math/row_addressing.hpp says
-// the same of every list.
+// the same of every list. Values may have 64 bits: whatever 32 cannot hold names no row.
 #pragma once
+
+#include <limits>
 
 #include "math/row_addressing.hpp"
 
 namespace moe_act {
 
 struct EntryRule {
-  const std::int32_t* values;  // [units >> shift]; null: every entry in use is live
-  IndexArray count;            // [1] entries in use, in groups of 2^shift; null: all are
-  std::int32_t units;          // entries
-  std::int32_t shift;          // 2^shift entries share a value
-  std::uint32_t most;          // values from 0 to below are live
-  bool is_limit;               // but where a value is that of the entries that are live
-  bool names_rows;             // the row is the value, not the entry
-  bool exists;                 // is there a rule?
+  IndexArray values;   // [units >> shift]; null: every entry in use is live
+  IndexArray count;    // [1] entries in use, in groups of 2^shift; null: all are
+  std::int32_t units;  // entries
+  std::int32_t shift;  // 2^shift entries share a value
+  std::uint32_t most;  // values from 0 to below are live
+  bool is_limit;       // but where a value is that of the entries that are live
+  bool names_rows;     // the row is the value, not the entry
+  bool exists;         // is there a rule?
 
+  // may_be_64_bit: kernels that are never given such values need not ask.
+  template <bool may_be_64_bit>
   MOE_ACT_HOST_DEVICE std::int32_t value_of(std::int32_t entry) const {
-    return values == nullptr ? 0 : values[entry >> shift];
+    if (values.data == nullptr) return 0;
+    const std::int32_t i = entry >> shift;
+    if constexpr (may_be_64_bit) {
+      if (values.is_64_bit) {
+        constexpr std::int64_t most_value = std::numeric_limits<std::int32_t>::max();
+        const std::int64_t value = static_cast<const std::int64_t*>(values.data)[i];
+        return value < 0 ? -1 : static_cast<std::int32_t>(value < most_value ? value : most_value);
+      }
+    }
+    return static_cast<const std::int32_t*>(values.data)[i];
   }
   // The row of an entry in use, negative if there is none.
   MOE_ACT_HOST_DEVICE std::int32_t row_named(std::int32_t entry, std::int32_t value) const {
@@ -33,7 +46,9 @@ struct EntryRule {
 // Can a rule say what the addressing does?
 inline bool has_entry_rule(const RowAddressing& rows) {
   constexpr std::int64_t most = std::int64_t{1} << 30;
-  return rows.is_list() && !rows.index.is_64_bit && rows.tile_to_expert.data == nullptr && rows.expert_tiles == 0 &&
+  const bool wide_ids = rows.kind == RowKind::sorted_token_ids && rows.index.is_64_bit &&
+                        rows.parameter > std::numeric_limits<std::int32_t>::max();
+  return rows.is_list() && !wide_ids && rows.tile_to_expert.data == nullptr && rows.expert_tiles == 0 &&
          rows.units < most && rows.rows < most && (rows.kind != RowKind::tile_limits || rows.parameter_log2 >= 0);
 }
 
@@ -43,7 +58,7 @@ inline EntryRule entry_rule_of(const RowAddressing& rows) {
   const auto within = [](std::int64_t value) {
     return static_cast<std::uint32_t>(RowAddressing::clamp(value, std::int64_t{1} << 31));
   };
-  rule.values = static_cast<const std::int32_t*>(rows.index.data);
+  rule.values = rows.index;
   rule.count = rows.count;
   rule.units = static_cast<std::int32_t>(rows.units);
   rule.most = std::uint32_t{1} << 31;

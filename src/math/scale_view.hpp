@@ -6,8 +6,10 @@
 
 namespace moe_act::math {
 
-inline constexpr int swizzle_rows = 128;  // of a tile of the swizzled layout, which has 4 blocks a row: 512 bytes
-inline constexpr int quad_blocks = 4;     // blocks that share a word (packed) or a tile (swizzled)
+inline constexpr int swizzle_rows_log2 = 7;
+inline constexpr int swizzle_rows =
+    1 << swizzle_rows_log2;            // of a tile of the swizzled layout, 4 blocks a row: 512 bytes
+inline constexpr int quad_blocks = 4;  // blocks that share a word (packed) or a tile (swizzled)
 
 // Strides in bytes. The layouts differ in strides alone, but for the swizzled one's order of rows within a tile:
 // column and row major have a quad stride of 4 blocks, packed words one of a column of words.
@@ -24,8 +26,8 @@ struct ScaleView {
   MOE_ACT_HOST_DEVICE std::int64_t row_offset(std::int64_t segment, std::int64_t row) const {
     const std::int64_t first = segment * segment_stride;
     if (!swizzled) return first + row * row_stride;
-    const std::int64_t in_tile = row % swizzle_rows;
-    return first + row / swizzle_rows * row_stride + in_tile % 32 * 16 + in_tile / 32 * 4;
+    const auto in_tile = static_cast<std::uint32_t>(row) % swizzle_rows;
+    return first + (row >> swizzle_rows_log2) * row_stride + in_tile % 32 * 16 + in_tile / 32 * 4;
   }
   MOE_ACT_HOST_DEVICE std::int64_t blocks_of(std::int64_t columns) const { return ((columns - 1) >> block_log2) + 1; }
   MOE_ACT_HOST_DEVICE std::int64_t block_offset(std::int64_t block) const {

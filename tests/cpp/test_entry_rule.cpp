@@ -1,5 +1,5 @@
-// The rule that plain kernels follow says the same of every list as its addressing does, and the same of segments in 32
-// bits as in 64.
+// The rule that kernels follow says the same of every list as its addressing does, whether its values have 32 bits or
+// 64, and segments are the same in 32 bits as in 64.
 #include <algorithm>
 #include <random>
 #include <vector>
@@ -42,17 +42,26 @@ void check_same(const RowAddressing& rows) {
                                    std::int64_t{11}, std::int64_t{95}, std::int64_t{96}, std::int64_t{97}, INT64_MAX})
     CHECK_EQUAL(rule.entries_in_use(count), rows.entries_in_use(count), "kind ", static_cast<int>(rows.kind));
   for (std::int32_t entry = 0; entry < units; ++entry)
-    CHECK_EQUAL(rule.row_named(entry, rule.value_of(entry)), std::max<std::int64_t>(rows.row_of(entry), -1), "kind ",
-                static_cast<int>(rows.kind), ", entry ", entry, ", value ", rule.value_of(entry));
+    CHECK_EQUAL(rule.row_named(entry, rule.value_of<true>(entry)), std::max<std::int64_t>(rows.row_of(entry), -1),
+                "kind ", static_cast<int>(rows.kind), ", entry ", entry, ", value ", rule.value_of<true>(entry));
+  if (rows.index.is_64_bit) return;
+  for (std::int32_t entry = 0; entry < units; ++entry)
+    CHECK_EQUAL(rule.value_of<false>(entry), rule.value_of<true>(entry), "entry ", entry);
 }
 
 TEST("a rule names the rows that the addressing names") {
   for (std::uint32_t seed = 0; seed < 20; ++seed) {
     const std::vector<std::int32_t> index = values(seed);
+    std::vector<std::int64_t> wide_index(index.begin(), index.end());
+    for (const std::int64_t extreme : {INT64_MIN, std::int64_t{-1} << 32, std::int64_t{1} << 32, INT64_MAX})
+      wide_index[(seed + static_cast<std::uint64_t>(extreme >> 7)) % units] = extreme;
     const std::int64_t count = 0;
     for (const bool counted : {false, true}) {
       const auto check = [&](RowAddressing rows) {
         if (counted) rows.count = {&count, true};
+        check_same(rows);
+        if (rows.index.data == nullptr || rows.parameter > INT32_MAX) return;
+        rows.index = {wide_index.data(), true};
         check_same(rows);
       };
       check(list(RowKind::dense, index, 0));
@@ -73,6 +82,10 @@ TEST("a rule names the rows that the addressing names") {
 TEST("what 32 bits or powers of two cannot say has no rule") {
   const std::vector<std::int32_t> index = values(0);
   RowAddressing rows = list(RowKind::row_to_expert, index, 0);
+  CHECK(has_entry_rule(rows));
+  rows.index.is_64_bit = true;
+  CHECK(has_entry_rule(rows));
+  rows = list(RowKind::sorted_token_ids, index, std::int64_t{1} << 31);
   CHECK(has_entry_rule(rows));
   rows.index.is_64_bit = true;
   CHECK(!has_entry_rule(rows));

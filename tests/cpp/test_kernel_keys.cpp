@@ -76,17 +76,18 @@ TEST("every operation has a kernel for any alignment, for few rows, for many and
     }
 }
 
-TEST("every operation has kernels for every row convention, for any alignment and for many rows") {
+TEST("every operation has kernels for every row convention, for few rows and for many") {
   for (const Format input : kernel_axes::inputs)
     for (const OutputKind output : kernel_axes::outputs)
       for (const Schedule schedule : {Schedule::list, Schedule::segments}) {
-        CHECK(compiled({input, output, schedule, 1, 4, Reach::layouts}), traits(input).name);
+        CHECK_EQUAL(compiled({input, output, schedule, 4, 1, Reach::layouts}), output != OutputKind::row_scaled,
+                    traits(input).name);
         const auto full_width = static_cast<std::int8_t>(16 / bytes_per_element(input));
         CHECK(compiled({input, output, schedule, full_width, 2, Reach::layouts}), traits(input).name);
       }
 }
 
-TEST("general problems have kernels for every row convention, for any alignment and for many rows") {
+TEST("whatever needs more, or has any alignment, has kernels for every row convention") {
   for (const Format input : kernel_axes::inputs)
     for (const OutputKind output : {OutputKind::scaled, OutputKind::row_scaled})
       for (const Schedule schedule : {Schedule::list, Schedule::segments}) {

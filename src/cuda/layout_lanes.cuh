@@ -1,0 +1,132 @@
+// One lane's work where scales have any layout and form: what lanes.cuh settles when it is compiled is looked up here,
+// namely how many columns share a scale, where it lies and what its bits are. Every vector of a warp covers whole
+// blocks.
+#pragma once
+
+#include "cuda/lanes.cuh"
+#include "cuda/row_place.cuh"
+
+namespace moe_act::cuda {
+
+template <Format input, OutputKind output, int columns, int vectors>
+struct LayoutLanes {
+  using Input = Vector<input, columns>;
+  using Row = RowPlace<input>;
+  static constexpr bool scaled_input = is_scaled(input);
+  static constexpr int vector_columns = warp_lanes * columns;
+  static constexpr int chunk_columns = vector_columns * vectors;
+  static constexpr int most_lanes_per_block = block_columns / columns;
+  static_assert(vector_columns % block_columns == 0);
+
+  static __device__ __forceinline__ Row row_at(const KernelArguments& arguments, std::int64_t part, std::int64_t row,
+                                               std::int64_t padded_scale_row) {
+    return place_of<input, output>(arguments, part, row, padded_scale_row);
+  }
+
+  // The layouts of a launch, once its metadata is read.
+  struct Layouts {
+    math::ScaleView x_scale, out_scale;
+
+    __device__ __forceinline__ Layouts(const KernelArguments& arguments, std::int32_t total)
+        : x_scale(math::resolve(arguments.x_scale_view, total)),
+          out_scale(math::resolve(arguments.out_scale_view, total)) {}
+  };
+
+  // The bits of a column's scale as memory has them: decoded only when everything is on its way.
+  static __device__ __forceinline__ std::uint32_t stored_scale(const math::ScaleView& view, const unsigned char* row,
+                                                               std::uint32_t column) {
+    const unsigned char* place = row + view.block_offset(column >> view.block_log2);
+    return view.format == Format::ue8m0 ? *place : *reinterpret_cast<const std::uint32_t*>(place);
+  }
+  static __device__ __forceinline__ float scale_of_stored(const math::ScaleView& view, std::uint32_t bits) {
+    return view.format == Format::ue8m0 ? math::decode_ue8m0(bits) : math::from_bits(bits);
+  }
+
+  // One chunk of a row: chunk_columns from `first` on. whole: it ends before the row does. Lanes outside the row hold
+  // zeros.
+  template <bool whole>
+  static __device__ __forceinline__ void run_chunk(const KernelArguments& arguments, const Layouts& layouts,
+                                                   const Row& row, std::uint32_t first) {
+    const std::uint32_t column = first + threadIdx.x * columns;
+    const auto inside = [&](int v) { return whole || column + v * vector_columns < arguments.columns; };
+    const std::uint32_t gate_column = arguments.gate_offset + column, up_column = arguments.up_offset + column;
+    Input gate[vectors] = {}, up[vectors] = {};
+    std::uint32_t gate_scale[vectors] = {}, up_scale[vectors] = {};
+#pragma unroll
+    for (int v = 0; v < vectors; ++v) {
+      if (!inside(v)) continue;
+      up[v].load(row.x + up_column + v * vector_columns);
+      gate[v].load(row.x + gate_column + v * vector_columns);
+    }
+    if constexpr (scaled_input) {
+#pragma unroll
+      for (int v = 0; v < vectors; ++v) {
+        if (!inside(v)) continue;
+        up_scale[v] = stored_scale(layouts.x_scale, row.x_scale, up_column + v * vector_columns);
+        gate_scale[v] = stored_scale(layouts.x_scale, row.x_scale, gate_column + v * vector_columns);
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < vectors; ++v) {
+      float values[columns];
+      activate<scaled_input>(gate[v], up[v], scale_of_stored(layouts.x_scale, gate_scale[v]),
+                             scale_of_stored(layouts.x_scale, up_scale[v]), values);
+      const std::uint32_t vector_column = column + v * vector_columns;
+      if constexpr (output == OutputKind::plain) {
+        if (inside(v)) store_plain(arguments.out, arguments.out_format, row.out + vector_column, values);
+      } else {
+        scale_by(values, factor_of_block(arguments, layouts.out_scale, row, vector_column, inside(v), values));
+        if (inside(v)) store_codes(arguments, row.out + vector_column, values);
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row,
+                                                     std::int32_t total) {
+    const Layouts layouts(arguments, total);
+    const std::uint32_t step = chunk_columns * blockDim.y * gridDim.y;
+    for (std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y); first < arguments.columns;
+         first += step) {
+      if (vectors > 1 && first + chunk_columns <= arguments.columns)
+        run_chunk<true>(arguments, layouts, row, first);
+      else
+        run_chunk<false>(arguments, layouts, row, first);
+    }
+  }
+
+ private:
+  // Delivers the scale of the block that a lane's values belong to; what they are multiplied with.
+  static __device__ __forceinline__ float factor_of_block(const KernelArguments& arguments, const math::ScaleView& view,
+                                                          const Row& row, std::uint32_t column, bool inside,
+                                                          const float (&values)[columns]) {
+    if (arguments.out_scale == nullptr) return reciprocal(*arguments.static_scale);
+    const unsigned lanes = (1u << view.block_log2) / columns;
+    float amax = amax_of(values);
+#pragma unroll
+    for (unsigned distance = 1; distance < most_lanes_per_block; distance *= 2) {
+      const float other = __shfl_xor_sync(all_lanes, amax, distance);
+      if (distance < lanes) amax = fmaxf(amax, other);
+    }
+    const math::BlockScale scale = scale_of_amax(arguments, amax);
+    if (inside && (threadIdx.x & (lanes - 1)) == 0) {
+      std::uint32_t number = column >> view.block_log2;
+      math::store_scale(row.out_scale, view, view.block_offset(number), scale.scale);
+      if (view.fills_quads && number == (arguments.columns - 1) >> view.block_log2) {
+        asm volatile("" : "+r"(number));  // nothing of this is worked out before it is known to be needed
+#pragma unroll 1
+        for (++number; number % math::quad_blocks != 0; ++number) row.out_scale[view.block_offset(number)] = 0;
+      }
+    }
+    return scale.factor;
+  }
+
+  static __device__ __forceinline__ void store_codes(const KernelArguments& arguments, std::int64_t offset,
+                                                     const float (&values)[columns]) {
+    if (arguments.out_format == Format::e5m2)
+      store_as<Format::e5m2>(arguments.out, offset, values);
+    else
+      store_as<Format::e4m3>(arguments.out, offset, values);
+  }
+};
+
+}  // namespace moe_act::cuda
