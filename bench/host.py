@@ -2,10 +2,10 @@
 
     python bench/host.py --json FILE [--program build/gpu/moe_act_bench_host]
 
-Nanoseconds per call of a prepared plan in C, of a reusable plan and of the direct function in Python, with torch
-tensors. Calls are timed in batches that fit into the launch queue, which is empty when a batch begins: none waits for
-the GPU. Figures are medians of batches; the calls take turns. With `--device cpu` the tensors are torch's on the CPU,
-the map names no row while calls are timed, and there is no bare launch to subtract.
+Nanoseconds per call of a prepared plan in C, and in Python of a reusable plan, of one with its tensors bound, and of
+the direct function, with torch tensors. Calls are timed in batches that fit into the launch queue, which is empty when
+a batch begins: none waits for the GPU. Figures are medians of batches; the calls take turns. With `--device cpu` the
+tensors are torch's on the CPU, the map names no row while calls are timed, and there is no bare launch to subtract.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ SIX = TENSORS.format(scale="x_flat", out_scale="out_flat", more=", total_num_pad
 CALLS = {
     "plan.run, five tensors": Call(f"plan_five.run({FIVE})", 1500),
     "plan.run, six tensors": Call(f"plan_six.run({SIX})", 1500),
+    "bound launch, five tensors": Call("bound_five.run()", 1500),
+    "bound launch, six tensors": Call("bound_six.run()", 1500),
     "gated_act_quant, five tensors": Call(f"moe_act.gated_act_quant({FIVE})", 3000),
     "gated_act_quant, six tensors": Call(f"moe_act.gated_act_quant({SIX})", 3000),
     "gated_act_quant, results allocated": Call("moe_act.gated_act_quant(x, x_scale, expanded_idx_to_permuted_idx=map)"),
@@ -52,7 +54,8 @@ CALLS = {
 
 
 def names(device: str) -> dict[str, Any]:
-    """What the statements name: six input and output tensors, scales once as a matrix and once flat, and two plans."""
+    """What the statements name: six input and output tensors, scales once as a matrix and once flat, two plans, and
+    those with the tensors bound."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, 2 * COLUMNS, generator=generator).to(device).to(torch.float8_e4m3fn)
     x_scale = (torch.rand(2 * COLUMNS // 128, ROWS, generator=generator) + 0.5).to(device)
@@ -69,8 +72,9 @@ def names(device: str) -> dict[str, Any]:
         "total": torch.tensor([ROWS], device=device, dtype=torch.int32),
         "product": torch.empty_like(x_scale),
     }
-    for name, arguments in {"plan_five": FIVE, "plan_six": SIX}.items():
-        values[name] = eval(f"moe_act.plan({arguments})", values)
+    for number, arguments in {"five": FIVE, "six": SIX}.items():
+        values[f"plan_{number}"] = eval(f"moe_act.plan({arguments})", values)
+        values[f"bound_{number}"] = eval(f"plan_{number}.bind({arguments})", values)
     return values
 
 

@@ -9,13 +9,23 @@ package imports NumPy and no other framework.
 """
 
 from . import rows, scales
-from ._core import DeviceInfo, Plan, build_info, cpu_level, cuda_device_count, device_info, set_cpu_level
+from ._core import (
+    BoundLaunch,
+    DeviceInfo,
+    Plan,
+    build_info,
+    cpu_level,
+    cuda_device_count,
+    device_info,
+    set_cpu_level,
+)
 from ._core import version as _version
 from ._face import gated_act_quant, plan
 from ._frameworks import Result
 from .numerics import Numerics
 
 __all__ = [
+    "BoundLaunch",
     "DeviceInfo",
     "Numerics",
     "Plan",

@@ -108,6 +108,56 @@ class Plan:
             ValueError: a tensor is not what the plan was made for; the text says in what.
         """
 
+    def bind(self, x: Any, x_scale: Any = None, *, out: Any = None, out_scale: Any = None, static_scale: Any = None, expanded_idx_to_permuted_idx: Any = None, total_num_padded_tokens: Any = None, rows: RowConvention | None = None, bias: Any = None, alpha: Any = None, beta: Any = None, limit: Any = None, weight: Any = None, out_unquantized: Any = None) -> BoundLaunch:
+        """
+        Import and check these tensors once, to launch the plan on them again and again; nothing is launched yet.
+
+        The arguments are those of :meth:`Plan.run`, and what it refuses is refused here.
+
+        Returns:
+            The plan with its tensors, which :meth:`BoundLaunch.run` launches. Results that are not given, and the workspace
+            of a plan that has one, are allocated now, on the stream that is current in the framework of ``x``.
+
+        Raises:
+            ValueError: a tensor is not what the plan was made for; the text says in what.
+        """
+
+class BoundLaunch:
+    """
+    A plan with its tensors: what is launched again and again on fixed buffers. Plan.bind() makes it.
+
+    It holds the plan and the tensors, which must stay where they are: a tensor whose storage is resized or replaced later,
+    or a DLPack capsule that another consumer takes, is not noticed, and the old memory is used, released or not. What does not speak DLPack's exchange API (CuPy's and
+    JAX's arrays, for example) was made ready for the stream that was current when it was bound: what is written to it later
+    must be ordered with the stream that run() uses.
+
+    With a workspace it must not run on two streams at the same time. Keep it as long as work that it launched on another
+    stream than that of its making is under way, and as long as a CUDA graph that captured it is replayed.
+    """
+
+    @property
+    def plan(self) -> Plan: ...
+
+    @property
+    def result(self) -> Result:
+        """What every run() returns."""
+
+    def run(self, *, stream: Any = None, validate: bool = False) -> Result:
+        """
+        Launch the plan for the bound tensors, whatever they hold now.
+
+        Args:
+            stream: as for :func:`moe_act.gated_act_quant`; None is the stream that is current at the time of this call.
+            validate: as for :func:`moe_act.gated_act_quant`.
+
+        Returns:
+            ``(out, out_scale)``, the same object from each run, overwritten by the next.
+
+        Raises:
+            ValueError: a stream for tensors on the CPU.
+            RuntimeError: CUDA reported an error.
+        """
+
 def function(name: str) -> object:
     """
     A function of the public face by its name, without what its declaration says of it.

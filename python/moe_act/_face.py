@@ -203,6 +203,8 @@ def plan(  # type: ignore[empty-body]
 ) -> _core.Plan:
     """Decide once how to run a problem; :meth:`Plan.run` then launches it for any tensors of the same description.
 
+    :meth:`Plan.bind` is for those that stay the same: they are looked at once, and each launch costs the host less.
+
     The arguments are those of :func:`gated_act_quant`. Tensors are looked at for their description only: dtype, shape,
     strides, alignment and device; a plan made without ``out`` promises contiguous, aligned results.
 

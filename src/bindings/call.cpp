@@ -203,25 +203,38 @@ bool Call::allocate(const moe_act_problem& problem) {
   return needs_out || needs_out_scale;
 }
 
-Result Call::launch(const moe_act_plan* plan, std::int64_t workspace_bytes, bool validate) {
-  nb::object owner;  // released after the launch: frameworks reuse memory in the order of its stream
-  void* workspace = nullptr;
-  if (workspace_bytes > 0) {
-    owner =
-        frameworks().attr("workspace_like")(arguments_.x, workspace_bytes, reinterpret_cast<std::intptr_t>(stream_));
-    Tensor tensor;
-    tensor.import("workspace", owner, stream_);
-    workspace = tensor.get()->data;
-  }
+void Call::allocate_workspace(std::int64_t bytes) {
+  if (bytes == 0) return;
+  allocated_workspace_ =
+      frameworks().attr("workspace_like")(arguments_.x, bytes, reinterpret_cast<std::intptr_t>(stream_));
+  Tensor tensor;
+  tensor.import("workspace", allocated_workspace_, stream_);
+  workspace_ = tensor.get()->data;
+}
+
+void* Call::resolve(nb::handle stream) const {
+  return resolve_stream(arguments_.x, x_.device(), stream);
+}
+
+void Call::launch(const moe_act_plan* plan, void* stream, bool validate) const {
   moe_act_status status = MOE_ACT_OK;
   {
     // A launch waits where the device's queue is full, perhaps for a host function on the stream that needs the GIL.
     nb::gil_scoped_release released;
-    if (validate) status = moe_act_validate(plan, &buffers_, stream_);
-    if (status == MOE_ACT_OK) status = moe_act_launch(plan, &buffers_, workspace, stream_);
+    if (validate) status = moe_act_validate(plan, &buffers_, stream);
+    if (status == MOE_ACT_OK) status = moe_act_launch(plan, &buffers_, workspace_, stream);
   }
   check(status);
+}
+
+Result Call::result() const {
   return make_result(arguments_.out, arguments_.out_scale);
+}
+
+Result Call::run(const moe_act_plan* plan, std::int64_t workspace_bytes, bool validate) {
+  allocate_workspace(workspace_bytes);
+  launch(plan, stream_, validate);
+  return result();
 }
 
 PlanHandle make_plan(const moe_act_problem& problem, const moe_act_device_info* device,

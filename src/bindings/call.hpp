@@ -1,4 +1,4 @@
-// One call: its tensors, its options, and the way from them to a finished launch.
+// A call's tensors and options, and the way from them to a finished launch.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -24,6 +24,7 @@ using PlanHandle = std::unique_ptr<moe_act_plan, PlanDeleter>;
 // What plans may ask for: anything where x's framework can allocate it, else nothing.
 std::int64_t workspace_limit_of(nb::handle x);
 
+// Imported tensors, ready to be launched by a plan, once or again and again. The objects are held by the caller.
 class Call {
  public:
   // stream: an int, an object with __cuda_stream__, a framework's stream, or None for the current stream of x's
@@ -45,19 +46,32 @@ class Call {
   // Allocates them, with the framework of x. False: all are given.
   bool allocate(const moe_act_problem& problem);
 
-  // Runs a plan for the described problem, without holding the GIL. workspace_bytes: what the plan asks for.
-  Result launch(const moe_act_plan* plan, std::int64_t workspace_bytes, bool validate);
+  // Allocates what a plan asks for, with the framework of x, for use on the call's stream.
+  void allocate_workspace(std::int64_t bytes);
+
+  // What a stream means now, given as to the constructor.
+  void* resolve(nb::handle stream) const;
+
+  // Launches a plan for the described problem, without holding the GIL.
+  void launch(const moe_act_plan* plan, void* stream, bool validate) const;
+
+  Result result() const;
+
+  // A launch on the call's own stream, with what the plan asks for.
+  Result run(const moe_act_plan* plan, std::int64_t workspace_bytes, bool validate);
 
  private:
   bool allocates_out_scale(const moe_act_problem& problem) const;
   std::array<Tensor*, 16> imported();
 
   Arguments arguments_;
-  nb::object allocated_out_, allocated_out_scale_;
+  // The workspace is released after the launch: frameworks reuse memory in the order of its stream.
+  nb::object allocated_out_, allocated_out_scale_, allocated_workspace_;
   void* stream_ = nullptr;
   Tensor x_, x_scale_, out_, out_scale_, static_scale_, row_index_, total_, row_count_;
   Tensor bias_, alpha_, beta_, limit_, weight_, tile_to_expert_, permuted_to_expanded_, out_unquantized_;
   moe_act_buffers buffers_{};
+  void* workspace_ = nullptr;
 };
 
 // Null: the problem's own device, the planner's own choice.

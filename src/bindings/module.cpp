@@ -5,6 +5,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "bindings/bound.hpp"
 #include "bindings/functions.hpp"
 #include "bindings/operators.hpp"
 #include "bindings/plan.hpp"
@@ -76,6 +77,12 @@ DeviceInfo device_info(std::int32_t device_id) {
   DeviceInfo device{sized<moe_act_device_info>()};
   check(moe_act_device_query(device_id, &device.info));
   return device;
+}
+
+// A method that Python calls in its own way.
+void add_method(nb::handle type, PyMethodDef& definition) {
+  type.attr(definition.ml_name) =
+      nb::steal(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), &definition));
 }
 
 }  // namespace
@@ -157,8 +164,23 @@ NB_MODULE(_core, module) {
            R"(Every way to run this problem on this device, as plans: what a search for the fastest tries.
 
 Results do not depend on which one runs. Empty on the CPU.)");
-  plan_class.attr("run") =
-      nb::steal(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(plan_class.ptr()), &run_definition));
+  add_method(plan_class, run_definition);
+  add_method(plan_class, bind_definition);
+
+  nb::class_<BoundLaunch> bound_class(
+      module, "BoundLaunch",
+      R"(A plan with its tensors: what is launched again and again on fixed buffers. Plan.bind() makes it.
+
+It holds the plan and the tensors, which must stay where they are: a tensor whose storage is resized or replaced later,
+or a DLPack capsule that another consumer takes, is not noticed, and the old memory is used, released or not. What does not speak DLPack's exchange API (CuPy's and
+JAX's arrays, for example) was made ready for the stream that was current when it was bound: what is written to it later
+must be ordered with the stream that run() uses.
+
+With a workspace it must not run on two streams at the same time. Keep it as long as work that it launched on another
+stream than that of its making is under way, and as long as a CUDA graph that captured it is replayed.)");
+  bound_class.def_prop_ro("plan", &BoundLaunch::plan, nb::sig("def plan(self) -> Plan"))
+      .def_prop_ro("result", &BoundLaunch::result, nb::sig("def result(self) -> Result"), "What every run() returns.");
+  add_method(bound_class, run_bound_definition);
 
   module.def("function", &function, nb::arg("name"),
              "A function of the public face by its name, without what its declaration says of it.");

@@ -19,7 +19,7 @@ class Parameters {
  public:
   using Values = std::array<nb::handle, count>;  // None where nothing is given
 
-  // The first `positional` may be given without their names, the very first must be given.
+  // The first `positional` may be given without their names; where there are such, the very first must be given.
   template <std::size_t... counts>
   Parameters(const char* function, std::size_t positional, const std::array<const char*, counts>&... names)
       : function_(function), positional_(positional) {
@@ -31,6 +31,7 @@ class Parameters {
   // As a vectorcall gives them: values by position, then those whose names the tuple (null: none) holds.
   Values parse(PyObject* const* given, std::size_t given_by_position, PyObject* given_names) const {
     Values values{};
+    if (given_by_position > 0 && positional_ == 0) refuse("%s() takes no positional arguments");
     if (given_by_position > positional_)
       refuse("%s() takes from 1 to %zu positional arguments but %zu were given", positional_, given_by_position);
     std::copy_n(given, given_by_position, values.begin());
@@ -41,7 +42,8 @@ class Parameters {
       if (value.is_valid()) refuse("%s() got multiple values for argument '%U'", name);
       value = given[given_by_position + i];
     }
-    if (!values[0].is_valid()) refuse("%s() missing 1 required positional argument: '%U'", names_[0]);
+    if (positional_ > 0 && !values[0].is_valid())
+      refuse("%s() missing 1 required positional argument: '%U'", names_[0]);
     for (nb::handle& value : values)
       if (!value.is_valid()) value = Py_None;
     return values;

@@ -3,18 +3,28 @@
 #include "bindings/parameters.hpp"
 
 namespace moe_act::python {
+
+void Plan::prepare(Call& call, const Arguments& arguments, const RowArguments& rows) const {
+  moe_act_options options = options_of(problem_);
+  parse_parameters(options, arguments);
+  rows.apply_to(options);
+  moe_act_problem problem = call.describe(options);
+  if (call.allocate(problem)) problem = call.describe(options);
+  if (!same(problem, problem_)) check(moe_act_plan_accepts(handle(), &problem));
+}
+
+const Plan& plan_of(nb::handle self) {
+  if (!nb::inst_ready(self)) raise(PyExc_TypeError, "self", "expected a plan that moe_act.plan made");
+  return *nb::inst_ptr<Plan>(self);
+}
+
 namespace {
 
 Result run(const Plan& plan, const Arguments& arguments, nb::handle stream, nb::handle validate) {
-  const RowArguments row_arguments(arguments);
-  Call call(arguments, row_arguments, stream);
-  moe_act_options options = options_of(plan.problem());
-  parse_parameters(options, arguments);
-  row_arguments.apply_to(options);
-  moe_act_problem problem = call.describe(options);
-  if (call.allocate(problem)) problem = call.describe(options);
-  if (!same(problem, plan.problem())) check(moe_act_plan_accepts(plan.handle(), &problem));
-  return call.launch(plan.handle(), plan.info().workspace_bytes, truth(validate));
+  const RowArguments rows(arguments);
+  Call call(arguments, rows, stream);
+  plan.prepare(call, arguments, rows);
+  return call.run(plan.handle(), plan.info().workspace_bytes, truth(validate));
 }
 
 // Plan.run, as Python calls it.
@@ -22,9 +32,9 @@ PyObject* run_method(PyObject* self, PyObject* const* given, Py_ssize_t given_by
   return answer([=] {
     constexpr std::size_t tensors = Arguments::names.size();
     static const Parameters<tensors + 2> parameters("run", 2, Arguments::names, std::array{"stream", "validate"});
-    if (!nb::inst_ready(self)) raise(PyExc_TypeError, "self", "expected a plan that moe_act.plan made");
+    const Plan& plan = plan_of(self);
     const auto values = parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
-    return run(*nb::inst_ptr<Plan>(self), part<Arguments>(values), values[tensors], values[tensors + 1]);
+    return run(plan, part<Arguments>(values), values[tensors], values[tensors + 1]);
   });
 }
 

@@ -16,7 +16,7 @@ Result run(Call& call, moe_act_options& options, bool validate) {
   options.padding = padding_of(options, problem, call);
   if (call.allocate(problem)) problem = call.describe(options);
   const auto plan = recent_plan(problem);
-  return call.launch(plan.get(), workspace_bytes_of(plan.get()), validate);
+  return call.run(plan.get(), workspace_bytes_of(plan.get()), validate);
 }
 
 }  // namespace moe_act::python

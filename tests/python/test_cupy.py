@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cases import Case
 from test_frameworks import devices_agree, problem_of, run_with
-from test_streams import busy
+from test_streams import WAYS, busy, way
 
 pytestmark = pytest.mark.gpu
 cupy: Any = pytest.importorskip("cupy", exc_type=ImportError)
@@ -30,27 +30,27 @@ def test_arrays(input: str, output: str) -> None:
     devices_agree(problem, moe_act.Result(*arrays))
 
 
-@pytest.mark.parametrize("by_plan", [False, True], ids=["call", "plan"])
-def test_results_in_place(by_plan: bool) -> None:
+@pytest.mark.parametrize("by", WAYS)
+def test_results_in_place(by: str) -> None:
     problem = cases.build(Case("e4m3", "block", row_kind="map", rows=9, columns=192))
     tensors, options = devices.split(problem)
     call = {name: cupy.asarray(array) for name, array in tensors.items()}
     call |= {"out": cupy.zeros((9, 192), "uint8"), "out_scale": cupy.zeros((2, 9), "float32")}
-    result = moe_act.plan(**call, **options).run(**call) if by_plan else moe_act.gated_act_quant(**call, **options)
+    result = way(by, call, **options)()
     assert result.out is call["out"] and result.out_scale is call["out_scale"]
     devices_agree(problem, moe_act.Result(*map(cupy.asnumpy, result)))
 
 
 @pytest.mark.parametrize("given", ["current", "object", "handle"])
-@pytest.mark.parametrize("by_plan", [False, True], ids=["call", "plan"])
-def test_the_stream(given: str, by_plan: bool) -> None:
+@pytest.mark.parametrize("by", WAYS)
+def test_the_stream(given: str, by: str) -> None:
     """x is written late on a side stream: a launch anywhere else would read the NaN that is there before."""
     import torch
 
     x, late = cupy.full((64, 512), np.nan, "float32"), cupy.ones((64, 512), "float32")
     expected = moe_act.gated_act_quant(late)
     results = {"out": cupy.zeros_like(expected.out), "out_scale": cupy.zeros_like(expected.out_scale)}
-    run = moe_act.plan(x, **results).run if by_plan else moe_act.gated_act_quant
+    run = way(by, {"x": x, **results})
     side = cupy.cuda.Stream(non_blocking=True)
     cupy.cuda.Device().synchronize()
     with side:
@@ -58,9 +58,9 @@ def test_the_stream(given: str, by_plan: bool) -> None:
             busy(torch)
         x[...] = late
         if given == "current":
-            run(x, **results)
+            run()
     if given != "current":
-        run(x, **results, stream={"object": side, "handle": side.ptr}[given])
+        run(stream={"object": side, "handle": side.ptr}[given])
     assert not side.done, "the stream should still be asleep"
     side.synchronize()
     assert bool((results["out"] == expected.out).all() and (results["out_scale"] == expected.out_scale).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cases
@@ -20,6 +21,17 @@ def busy(torch: Any) -> None:
     torch.cuda._sleep(100_000_000)
 
 
+WAYS = ["call", "plan", "bound"]
+
+
+def way(name: str, call: dict[str, Any], **options: Any) -> Callable[..., Any]:
+    """The same launch as a call, by a plan, or with its tensors bound: only the stream is left to be given."""
+    if name == "call":
+        return partial(moe_act.gated_act_quant, **call, **options)
+    plan = moe_act.plan(**call, **options)
+    return plan.bind(**call).run if name == "bound" else partial(plan.run, **call)
+
+
 class Protocol:
     """An object that is nothing but a CUDA stream."""
 
@@ -31,8 +43,8 @@ class Protocol:
 
 
 @pytest.mark.parametrize("given", ["current", "int", "torch", "protocol"])
-@pytest.mark.parametrize("by_plan", [False, True], ids=["call", "plan"])
-def test_the_stream(given: str, by_plan: bool) -> None:
+@pytest.mark.parametrize("by", WAYS)
+def test_the_stream(given: str, by: str) -> None:
     """x is written late on a side stream: a launch anywhere else would read the NaN that is there before."""
     import torch
 
@@ -40,17 +52,17 @@ def test_the_stream(given: str, by_plan: bool) -> None:
     expected = moe_act.gated_act_quant(late)
     out = torch.zeros_like(expected.out.view(torch.uint8))
     out_scale = torch.zeros_like(expected.out_scale)
-    run = moe_act.plan(x, out=out, out_scale=out_scale).run if by_plan else moe_act.gated_act_quant
+    run = way(by, {"x": x, "out": out, "out_scale": out_scale})
     side = torch.cuda.Stream()
     torch.cuda.synchronize()
     with torch.cuda.stream(side):
         busy(torch)
         x.copy_(late)
         if given == "current":
-            run(x, out=out, out_scale=out_scale)
+            run()
     if given != "current":
         stream = {"int": side.cuda_stream, "torch": side, "protocol": Protocol(side.cuda_stream)}[given]
-        run(x, out=out, out_scale=out_scale, stream=stream)
+        run(stream=stream)
     side.synchronize()
     assert torch.equal(out, expected.out.view(torch.uint8))
     assert torch.equal(out_scale, expected.out_scale)
@@ -68,9 +80,9 @@ def test_the_call_does_not_wait() -> None:
     torch.cuda.synchronize()
 
 
-@pytest.mark.parametrize("by_plan", [False, True], ids=["call", "plan"])
+@pytest.mark.parametrize("by", WAYS)
 @pytest.mark.parametrize("row_kind", cases.ROW_KINDS)
-def test_cuda_graph(row_kind: str, by_plan: bool) -> None:
+def test_cuda_graph(row_kind: str, by: str) -> None:
     """Captured once, replayed for other values, other maps and other totals."""
     import torch
 
@@ -81,12 +93,11 @@ def test_cuda_graph(row_kind: str, by_plan: bool) -> None:
     tensors, options = devices.split(problems[0])
     tensors |= {"out": problems[0].out, "out_scale": problems[0].out_scale}
     call = {name: put(array, "cuda") for name, array in tensors.items()}
-    run: Callable[..., Any] = moe_act.plan(**call, **options).run if by_plan else moe_act.gated_act_quant
-    arguments = call if by_plan else call | options
-    run(**arguments)  # device facts are read once
+    run = way(by, call, **options)
+    run()  # device facts are read once
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        run(**arguments)
+        run()
     for problem in problems:
         fresh = devices.split(problem)[0] | {"out": problem.out, "out_scale": problem.out_scale}
         for name, array in fresh.items():
@@ -110,5 +121,8 @@ def test_another_device_than_the_current_one() -> None:
     expected = moe_act.gated_act_quant(x.to("cuda:0"))
     assert torch.equal(result.out.view(torch.uint8).cpu(), expected.out.view(torch.uint8).cpu())
     assert moe_act.plan(x).problem["device"] == "cuda:1"
+    launch = moe_act.plan(x).bind(x)
+    assert torch.equal(launch.run().out.view(torch.uint8), result.out.view(torch.uint8))
+    assert torch.cuda.current_device() == 0
     with pytest.raises(ValueError, match=r"^out: expected a tensor on cuda:1 .*, got one on cuda:0$"):
         moe_act.gated_act_quant(x, out=expected.out)
