@@ -16,15 +16,10 @@ constexpr std::int64_t max_grid_y = 65535;  // and z
 KernelKey key_of(const Problem& problem, const LaunchChoice& choice) {
   KernelKey key{problem.input(),         problem.kernel_output(), choice.schedule,
                 choice.columns_per_lane, choice.vectors_per_lane, problem.reach()};
-  const RowAddressing rows = addressing_of(problem.description(), {});
   if (!knows_any_rows(choice.schedule)) return key;
-  const bool segments = has_segments(problem);
-  const bool counts_far = segments ? !rows.has_small_segments() : rows.index.is_64_bit;
-  if (key.reach == Reach::plain && (counts_far || !supported(key))) key.reach = Reach::layouts;
-  if (key.reach == Reach::layouts && ((!segments && !has_entry_rule(rows)) || !supported(key))) {
-    key.reach = Reach::models;
-    if (key.output == OutputKind::plain) key.output = OutputKind::scaled;
-  }
+  key.reach = problem.any_rows_reach();
+  if (!supported(key)) key.reach = Reach::models;  // any alignment
+  if (key.reach == Reach::models && key.output == OutputKind::plain) key.output = OutputKind::scaled;
   return key;
 }
 
@@ -84,7 +79,7 @@ bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
 bool possible(const Problem& problem, const LaunchChoice& choice) {
   const KernelKey key = key_of(problem, choice);
   if (!supported(key) || !can_vectorize(problem, choice.columns_per_lane)) return false;
-  if (choice.warps_per_cta > max_warps_of(problem.input(), choice.schedule, key.reach)) return false;
+  if (choice.warps_per_cta > max_warps_of(problem.input(), key.reach)) return false;
   if (choice.marks_rows ? !can_mark_rows(problem) : knows_any_rows(choice.schedule) == problem.is_simple())
     return false;
   if (knows_any_rows(choice.schedule) && choice.marks_rows) return false;

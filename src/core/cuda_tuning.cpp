@@ -38,7 +38,8 @@ std::int32_t entries_of_list(const Problem& problem, const DeviceInfo& device, s
 LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& device) {
   const double outputs_per_sm = outputs_per_multiprocessor(problem, device);
   const bool segments = has_segments(problem);
-  const bool plain = problem.reach() == Reach::plain, general = problem.reach() == Reach::models;
+  const Reach reach = problem.any_rows_reach();
+  const bool plain = reach == Reach::plain, general = reach == Reach::models;
   const bool row_scaled = problem.output_kind() == OutputKind::row_scaled;
   const Schedule schedule = segments ? Schedule::segments : Schedule::list;
   // CTAs are started for every entry of a list, live or not.
@@ -51,8 +52,7 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
     return marked;
   const LaunchChoice lanes[] = {
       {schedule, 4, 1, plain && segments ? 8 : 4, 0, false},
-      {schedule, full_width(problem), 2, 4, 0, false},
-      {schedule, full_width(problem), 1, 4, 0, false},
+      {schedule, full_width(problem), static_cast<std::int8_t>(general ? 1 : 2), 4, 0, false},
       {schedule, 1, 4, 4, 0, false},
   };
   for (LaunchChoice choice : lanes) {
@@ -61,7 +61,8 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
     const double most_for_narrow = plain && counts_live_rows(problem) ? 5'000 : 3'000;
     if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && started > most_for_narrow) continue;
     // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
-    if (row_scaled) choice.warps_per_cta = max_warps_of(problem.input(), schedule, problem.reach());
+    if (row_scaled)
+      choice.warps_per_cta = max_warps_of(problem.input(), choice.columns_per_lane == 1 ? Reach::models : reach);
     if (row_scaled || segments) choice.warps_per_cta = warps_along_row(problem, choice);
     // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
     // instead of 165 (H100, 2026-11-26, 32768 rows, H 2880 of bf16 and 2048 of e4m3). Only where that leaves each

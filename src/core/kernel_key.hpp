@@ -37,14 +37,9 @@ enum class Reach : std::int8_t {
   models,   // everything, switched at run time, plain results too
 };
 
-// Kernels of e4m3 input that need more than 64 registers a thread, so that their CTAs have room for fewer warps.
-constexpr bool needs_registers(Format input, Schedule schedule, Reach reach) {
-  return is_scaled(input) && (reach == Reach::models || (reach == Reach::layouts && schedule == Schedule::segments));
-}
-
-// Of a CTA.
-constexpr int max_warps_of(Format input, Schedule schedule, Reach reach) {
-  return needs_registers(input, schedule, reach) ? max_warps_per_cta / 2 : max_warps_per_cta;
+// Of a CTA: registers that some kernels take leave room for no more.
+constexpr int max_warps_of(Format input, Reach reach) {
+  return is_scaled(input) && reach == Reach::models ? 8 : max_warps_per_cta;
 }
 
 struct KernelKey {

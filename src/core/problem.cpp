@@ -1,5 +1,6 @@
 #include "core/problem.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "core/error.hpp"
@@ -8,6 +9,7 @@
 #include "core/rows.hpp"
 #include "core/scale_spec.hpp"
 #include "core/text.hpp"
+#include "math/entry_rule.hpp"
 
 namespace moe_act {
 namespace {
@@ -221,6 +223,15 @@ bool Problem::is_simple() const {
 Reach Problem::reach() const {
   if (is_general()) return Reach::models;
   return scales_are_plain() && output() != Format::e5m2 ? Reach::plain : Reach::layouts;
+}
+
+// Plain kernels have indices of 32 bits, and no fp32 input; what 32 bits cannot count is left to general ones.
+Reach Problem::any_rows_reach() const {
+  const RowAddressing rows = addressing_of(description_, {});
+  const bool counts_far = rows.is_list() ? !has_entry_rule(rows) : !rows.has_small_segments();
+  if (counts_far) return Reach::models;
+  const bool wide = rows.index.is_64_bit || input() == Format::fp32;
+  return std::max(reach(), wide ? Reach::layouts : Reach::plain);
 }
 
 bool Problem::scales_are_plain() const {

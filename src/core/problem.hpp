@@ -39,8 +39,9 @@ class Problem {
   bool scales_are_plain() const;  // fp32 at strides, one for 128 columns, not rounded: what most kernels know
   bool is_general() const;        // more than SwiGLU without parameters in the default numerics
   bool has_unquantized() const { return description_.unquantized_format != MOE_ACT_FORMAT_NONE; }
-  Reach reach() const;     // what a kernel has to know
-  bool is_simple() const;  // of plain reach, and rows dense or named by an int32 map
+  Reach reach() const;           // what a kernel has to know
+  Reach any_rows_reach() const;  // one that knows every row convention
+  bool is_simple() const;        // of plain reach, and rows dense or named by an int32 map
 
   // Units of work: map entries, positions, or rows.
   std::int64_t units() const { return row_units(description_); }

@@ -51,17 +51,16 @@ struct ConventionKernel {
     let_dependents_start();
   }
 
-  // Lists have a rule, and are counted in 32 bits, but for those that only general kernels are given. Plain kernels'
-  // values and segments have 32 bits.
-  static constexpr bool always_has_rule = schedule == Schedule::list && reach != Reach::models;
-  using Number = std::conditional_t<always_has_rule || reach == Reach::plain, std::int32_t, std::int64_t>;
+  // What is counted in 64 bits, and lists without a rule, are left to general kernels. Plain ones' index has 32 bits.
+  static constexpr bool counts_far = reach == Reach::models;
+  using Number = std::conditional_t<counts_far, std::int64_t, std::int32_t>;
 
   // The rule where there is one: fewer instructions than the addressing takes.
   static __device__ __forceinline__ bool has_rule(const KernelArguments& arguments) {
-    return always_has_rule || arguments.entries.exists;
+    return !counts_far || arguments.entries.exists;
   }
   static __device__ __forceinline__ Number units_of(const KernelArguments& arguments) {
-    return static_cast<Number>(always_has_rule ? arguments.entries.units : arguments.rows.units);
+    return static_cast<Number>(counts_far ? arguments.rows.units : arguments.entries.units);
   }
   static __device__ __forceinline__ Number value_of(const KernelArguments& arguments, Number entry) {
     if (has_rule(arguments)) return arguments.entries.value_of<reach != Reach::plain>(static_cast<std::int32_t>(entry));
@@ -73,70 +72,94 @@ struct ConventionKernel {
     return static_cast<Number>(arguments.rows.row_named(entry, value));
   }
   static __device__ __forceinline__ Number entries_in_use(const KernelArguments& arguments) {
-    const IndexArray& count = always_has_rule ? arguments.entries.count : arguments.rows.count;
+    const IndexArray& count = counts_far ? arguments.rows.count : arguments.entries.count;
     const std::int64_t counted = count.data != nullptr ? count[0] : 0;
     if (has_rule(arguments)) return arguments.entries.entries_in_use(counted);
     return static_cast<Number>(arguments.rows.entries_in_use(counted));
   }
 
-  // A list whose entries the grid covers, one for each row of warps. Nothing is shared and nothing goes on: most of
+  struct ListedRow {
+    Number entry;
+    Number row;  // negative: none
+  };
+
+  // The entry of each row of warps, where the grid covers all of them. Nothing is shared and nothing goes on: most of
   // these warps may find that theirs is dead, and what they do until then is most of what the launch does.
-  static __device__ __forceinline__ void run_entry(const KernelArguments& arguments, std::int32_t total) {
+  static __device__ __forceinline__ ListedRow own_entry(const KernelArguments& arguments) {
     const Number entry = static_cast<Number>(blockIdx.x) * blockDim.z + threadIdx.z;
     const bool is_entry = entry < units_of(arguments);
     // Both are asked for before either is used.
     const Number value = is_entry ? value_of(arguments, entry) : 0;
     const Number in_use = entries_in_use(arguments);
     metadata_is_read(arguments);
-    if (!is_entry || entry >= in_use) return;
-    const Number row = row_named(arguments, entry, value);
-    if (row < 0) return;
-    run(arguments, Work::row_at(arguments, 0, row, row), entry, 0, row, total);
+    return {entry, is_entry && entry < in_use ? row_named(arguments, entry, value) : -1};
   }
+
+  // The live rows among a CTA's entries, shared out to its rows of warps, then among those behind the grid's.
+  struct SharedEntries {
+    Number base, in_use, mine;  // mine: the row of the entry that this lane looks at
+    unsigned live;              // lanes whose entries are
+    int rank;                   // of the next row among them
+
+    __device__ __forceinline__ ListedRow first(const KernelArguments& arguments) {
+      base = static_cast<Number>(blockIdx.x) * arguments.entries_per_cta;
+      const bool is_entry = looks(arguments) && own() < units_of(arguments);
+      const Number value = is_entry ? value_of(arguments, own()) : 0;
+      in_use = entries_in_use(arguments);
+      metadata_is_read(arguments);
+      look(arguments, value);
+      return next(arguments);
+    }
+    __device__ __forceinline__ ListedRow next(const KernelArguments& arguments) {
+      while (base < in_use) {
+        // The lane whose entry is live with `rank` live ones before it.
+        const bool wanted = mine >= 0 && __popc(live & ((1u << threadIdx.x) - 1u)) == rank;
+        const unsigned found = __ballot_sync(all_lanes, wanted);
+        if (found != 0) {
+          rank += static_cast<int>(blockDim.z);
+          const int lane = __ffs(static_cast<int>(found)) - 1;
+          return {base + lane, __shfl_sync(all_lanes, mine, lane)};
+        }
+        const Number step = static_cast<Number>(gridDim.x) * arguments.entries_per_cta;
+        if (in_use - base <= step) break;
+        base += step;
+        look(arguments, looks(arguments) && own() < in_use ? value_of(arguments, own()) : 0);
+      }
+      return {0, -1};
+    }
+
+   private:
+    static __device__ __forceinline__ bool looks(const KernelArguments& arguments) {
+      return static_cast<std::int32_t>(threadIdx.x) < arguments.entries_per_cta;
+    }
+    __device__ __forceinline__ Number own() const { return base + static_cast<Number>(threadIdx.x); }
+    __device__ __forceinline__ void look(const KernelArguments& arguments, Number value) {
+      mine = looks(arguments) && own() < in_use ? row_named(arguments, own(), value) : -1;
+      live = __ballot_sync(all_lanes, mine >= 0);
+      rank = static_cast<int>(threadIdx.z);
+    }
+  };
 
   static __device__ __forceinline__ void run_list(const KernelArguments& arguments, std::int32_t total) {
-    const std::int32_t entries = arguments.entries_per_cta;
-    const Number step = static_cast<Number>(gridDim.x) * entries;
-    // An entry for each row of warps: each looks at its own. More of them: each lane looks at one.
-    const bool shares = entries != static_cast<std::int32_t>(blockDim.z);
-    const auto own = static_cast<std::int32_t>(shares ? threadIdx.x : threadIdx.z);
-    Number base = static_cast<Number>(blockIdx.x) * entries;
-    // Both are asked for before either is used.
-    const bool is_entry = own < entries && base + own < units_of(arguments);
-    Number value = is_entry ? value_of(arguments, base + own) : 0;
-    const Number in_use = entries_in_use(arguments);
-    metadata_is_read(arguments);
-    while (base < in_use) {
-      const Number mine = own < entries && base + own < in_use ? row_named(arguments, base + own, value) : -1;
-      const unsigned live = __ballot_sync(all_lanes, mine >= 0);
-      for (int rank = shares ? static_cast<int>(threadIdx.z) : 0;; rank += static_cast<int>(blockDim.z)) {
-        Number row = mine, entry = base + own;
-        if (shares) {
-          // The lane whose entry is live with `rank` live ones before it.
-          const bool wanted = mine >= 0 && __popc(live & ((1u << threadIdx.x) - 1u)) == rank;
-          const unsigned found = __ballot_sync(all_lanes, wanted);
-          if (found == 0) break;
-          const int lane = __ffs(static_cast<int>(found)) - 1;
-          row = __shfl_sync(all_lanes, mine, lane);
-          entry = base + lane;
-        } else if (live == 0 || rank > 0) {
-          break;
-        }
-        run(arguments, Work::row_at(arguments, 0, row, row), entry, 0, row, total);
-      }
-      if (in_use - base <= step) return;
-      base += step;
-      value = own < entries && base + own < in_use ? value_of(arguments, base + own) : 0;
+    const bool looks_once = arguments.entries_per_cta == 0;
+    SharedEntries entries;
+    ListedRow listed = looks_once ? own_entry(arguments) : entries.first(arguments);
+    while (listed.row >= 0) {  // one place for both, as the code of a row is long
+      run(arguments, Work::row_at(arguments, 0, listed.row, listed.row), listed.entry, 0, listed.row, total);
+      if (looks_once) return;
+      listed = entries.next(arguments);
     }
   }
 
-  static __device__ __forceinline__ LiveRow<Number> find(const RowAddressing& rows, std::int64_t number) {
-    if constexpr (reach == Reach::plain) {
-      if (rows.kind == RowKind::expert_offsets) return SegmentSearch<Number, false>::find_in_range(rows, number);
-      return SegmentSearch<Number, false>::find(rows, number);
-    } else {
-      return SegmentSearch<Number, true>::find(rows, number);
+  static __device__ __forceinline__ LiveRow<Number> find(const KernelArguments& arguments, std::int64_t number) {
+    const RowAddressing& rows = arguments.rows;
+    using Search = SegmentSearch<Number, reach != Reach::plain, reach != Reach::plain>;
+    if constexpr (reach != Reach::models) {
+      const bool pads =
+          reach == Reach::layouts && (arguments.x_scale_view.swizzled || arguments.out_scale_view.swizzled);
+      if (rows.kind == RowKind::expert_offsets && !pads) return Search::find_in_range(rows, number);
     }
+    return Search::find(rows, number);
   }
 
   // One row of a segment, by warps side by side along it.
@@ -148,18 +171,27 @@ struct ConventionKernel {
         live.row, total);
   }
 
-  // A CTA takes so many live rows one after the other, then goes on behind the grid's. Every warp searches by itself:
-  // where memory sets the pace a barrier takes more time than a search, 313 instead of 298 us for 131072 rows of e4m3
-  // (H100, 2026-11-26, rows/masked).
+  // A CTA takes so many live rows one after the other, then goes on behind the grid's. One row: one of its warps
+  // searches, as that takes as many instructions as a chunk of a row, and of few rows it shows, 4.95 instead of 5.15 us
+  // for 1024 (H100, 2026-11-26, rows/masked/bf16/1024). Else every warp does: where memory sets the pace a barrier
+  // takes more time than a search, 313 instead of 298 us for 131072 rows of e4m3 (same date, rows/masked).
   static __device__ __forceinline__ void run_segments(const KernelArguments& arguments, std::int32_t total) {
     const std::int32_t share = arguments.entries_per_cta;
     const std::int64_t step = (std::int64_t{gridDim.x} - 1) * share;
     std::int64_t number = std::int64_t{blockIdx.x} * share;
     std::int32_t left_of_share = share;
+    __shared__ LiveRow<Number> found[2];
+    int turn = 0;  // of `found`, as those who are late may still read the last one
     for (LiveRow<Number> live{};;) {
       if (live.left == 0) {
-        live = find(arguments.rows, number);
+        if (share > 1 || threadIdx.y == 0) live = find(arguments, number);
         metadata_is_read(arguments);
+        if (share == 1) {
+          if (threadIdx.x == 0 && threadIdx.y == 0) found[turn] = live;
+          __syncthreads();
+          live = found[turn];
+          turn ^= 1;
+        }
         if (live.left == 0) return;
       }
       run_live(arguments, live, total);
@@ -173,36 +205,13 @@ struct ConventionKernel {
     }
   }
 
-  // A CTA takes one live row, found by one of its warps: a search takes as many instructions as a chunk of a row, and
-  // of few rows that shows, 4.95 instead of 5.15 us for 1024 (H100, 2026-11-26, rows/masked/bf16/1024).
-  static __device__ __forceinline__ void run_segments_by_row(const KernelArguments& arguments, std::int32_t total) {
-    __shared__ LiveRow<Number> found[2];
-    std::int64_t number = blockIdx.x;
-    for (int turn = 0;; turn ^= 1) {  // in turns: those who are late may still read the last one
-      if (threadIdx.y == 0) {
-        const LiveRow<Number> live = find(arguments.rows, number);
-        if (threadIdx.x == 0) found[turn] = live;
-      }
-      metadata_is_read(arguments);
-      __syncthreads();
-      const LiveRow<Number> live = found[turn];
-      if (live.left == 0) return;
-      run_live(arguments, live, total);
-      number += gridDim.x;
-      if (number >= live.end) return;
-    }
-  }
-
   static __device__ __forceinline__ void run(const KernelArguments& arguments) {
     if (arguments.pdl == Pdl::on || arguments.pdl == Pdl::waits) {
       wait_for_producers();
       if (arguments.pdl == Pdl::on) let_dependents_start();
     }
     const std::int32_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
-    if constexpr (schedule == Schedule::list)
-      return arguments.entries_per_cta == 0 ? run_entry(arguments, total) : run_list(arguments, total);
-    if constexpr (schedule == Schedule::segments && reach == Reach::plain)
-      if (arguments.entries_per_cta == 1) return run_segments_by_row(arguments, total);
+    if constexpr (schedule == Schedule::list) return run_list(arguments, total);
     if constexpr (schedule == Schedule::segments) run_segments(arguments, total);
   }
 };

@@ -11,12 +11,6 @@ namespace moe_act::cuda {
 
 inline constexpr int min_ctas_per_sm = 2;  // of that size: 64 registers a thread
 
-// Of the kernels for every layout that need more: 80 registers. 131072 rows, H 2048: 377, 324, 359 us with 64, 80, 124
-// registers (H100, 2026-11-26, rows/row_to_expert, when these kernels did it).
-constexpr int min_ctas_of(Format input, Schedule schedule, Reach reach) {
-  return needs_registers(input, schedule, reach) ? 3 : min_ctas_per_sm;
-}
-
 // Registers of general kernels: of 16-bit and fp32 input occupancy is worth more than what spills, of e4m3, 16 columns
 // a lane, it is not. 32768 rows, H 2880 and 2048, bf16: 202, 221, 284 us with 64, 80, 104 registers; e4m3: 217, 183,
 // 165 (H100, 2026-11-26).
@@ -164,7 +158,7 @@ __global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm
 }
 
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors, Reach reach>
-__global__ void __launch_bounds__(warp_lanes* max_warps_of(input, schedule, reach), min_ctas_of(input, schedule, reach))
+__global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm)
     gated_act_quant_of_any_rows(const __grid_constant__ KernelArguments arguments) {
   ConventionKernel<input, output, schedule, columns, vectors, reach>::run(arguments);
 }

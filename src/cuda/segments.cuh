@@ -2,6 +2,7 @@
 // the other. A warp finds out by itself from what the index says: one look and one scan, no barrier.
 #pragma once
 
+#include <limits>
 #include <type_traits>
 
 #include "math/row_addressing.hpp"
@@ -19,8 +20,8 @@ struct LiveRow {
 };
 
 // Number: int32 where has_small_segments(), for fewer instructions and registers; else int64. pads_scales: is scale_row
-// wanted?
-template <typename Number, bool pads_scales>
+// wanted? may_be_64_bit: the index.
+template <typename Number, bool pads_scales, bool may_be_64_bit>
 class SegmentSearch {
  public:
   using Row = LiveRow<Number>;
@@ -95,7 +96,7 @@ class SegmentSearch {
   static constexpr int lanes = 32;
   static constexpr unsigned all_lanes = 0xffffffffu;
   static constexpr int experts_per_lane = 8;  // 256 are counted at once
-  static constexpr std::int64_t most_scale_rows = std::int64_t{1} << 62;
+  static constexpr std::int64_t most_scale_rows = std::numeric_limits<Number>::max() / 2;
   static constexpr bool is_small = std::is_same_v<Number, std::int32_t>;
 
   static __device__ __forceinline__ Number no_more_than(Number value, std::int64_t most) {
@@ -104,7 +105,7 @@ class SegmentSearch {
 
   static __device__ __forceinline__ Number value_at(const RowAddressing& rows, Number at) {
     if constexpr (is_small)
-      return static_cast<const std::int32_t*>(rows.index.data)[at];
+      return rows.index.in_32_bits<may_be_64_bit>(at);
     else
       return rows.index[at];
   }
@@ -119,7 +120,9 @@ class SegmentSearch {
     if constexpr (is_small) {
       // One by one they would keep the unit that loads busy for longer than memory takes.
       const std::int32_t* values = static_cast<const std::int32_t*>(rows.index.data) + first;
-      if (reinterpret_cast<std::uintptr_t>(values) % sizeof(int4) == 0 && first + experts_per_lane <= experts) {
+      const bool narrow = !may_be_64_bit || !rows.index.is_64_bit;
+      if (narrow && reinterpret_cast<std::uintptr_t>(values) % sizeof(int4) == 0 &&
+          first + experts_per_lane <= experts) {
         static_assert(experts_per_lane == 8);
         const int4 low = *reinterpret_cast<const int4*>(values), high = *reinterpret_cast<const int4*>(values + 4);
         const std::int32_t beside = offsets ? values[experts_per_lane] : first > 0 ? values[-1] : 0;

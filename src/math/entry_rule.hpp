@@ -18,19 +18,9 @@ struct EntryRule {
   bool names_rows;     // the row is the value, not the entry
   bool exists;         // is there a rule?
 
-  // may_be_64_bit: kernels that are never given such values need not ask.
   template <bool may_be_64_bit>
   MOE_ACT_HOST_DEVICE std::int32_t value_of(std::int32_t entry) const {
-    if (values.data == nullptr) return 0;
-    const std::int32_t i = entry >> shift;
-    if constexpr (may_be_64_bit) {
-      if (values.is_64_bit) {
-        constexpr std::int64_t most_value = std::numeric_limits<std::int32_t>::max();
-        const std::int64_t value = static_cast<const std::int64_t*>(values.data)[i];
-        return value < 0 ? -1 : static_cast<std::int32_t>(value < most_value ? value : most_value);
-      }
-    }
-    return static_cast<const std::int32_t*>(values.data)[i];
+    return values.data == nullptr ? 0 : values.in_32_bits<may_be_64_bit>(entry >> shift);
   }
   // The row of an entry in use, negative if there is none.
   MOE_ACT_HOST_DEVICE std::int32_t row_named(std::int32_t entry, std::int32_t value) const {

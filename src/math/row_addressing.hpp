@@ -8,6 +8,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <limits>
 
 #include "math/row_source.hpp"
 
@@ -20,6 +21,20 @@ struct IndexArray {
 
   MOE_ACT_HOST_DEVICE std::int64_t operator[](std::int64_t i) const {
     return is_64_bit ? static_cast<const std::int64_t*>(data)[i] : static_cast<const std::int32_t*>(data)[i];
+  }
+
+  // Or the nearest that has 32 bits. may_be_64_bit: who is never given such values need not ask.
+  template <bool may_be_64_bit>
+  MOE_ACT_HOST_DEVICE std::int32_t in_32_bits(std::int32_t i) const {
+    if constexpr (may_be_64_bit) {
+      if (is_64_bit) {
+        constexpr std::int64_t least = std::numeric_limits<std::int32_t>::min();
+        constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+        const std::int64_t value = static_cast<const std::int64_t*>(data)[i];
+        return static_cast<std::int32_t>(value < least ? least : value > most ? most : value);
+      }
+    }
+    return static_cast<const std::int32_t*>(data)[i];
   }
 };
 
@@ -131,8 +146,9 @@ struct RowAddressing {
 
   // Segments: do 32 bits suffice to count rows, and are the experts' alignments powers of two?
   MOE_ACT_HOST_DEVICE bool has_small_segments() const {
-    constexpr std::int64_t most = std::int64_t{1} << 30;  // below it a sum of two is an int32, too
-    return !index.is_64_bit && most_live_rows() < most && experts < most && parameter <= most &&
+    constexpr std::int64_t most = std::int64_t{1} << 30;          // below it a sum of two is an int32, too
+    constexpr std::int64_t most_experts = std::int64_t{1} << 22;  // each may add 127 rows of padding to swizzled scales
+    return most_live_rows() < most && experts < most_experts && parameter <= most &&
            (kind != RowKind::expert_ends || parameter_log2 >= 0);
   }
 
