@@ -34,6 +34,12 @@ std::int32_t entries_of_list(const Problem& problem, const DeviceInfo& device, s
       std::bit_ceil(static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, rows_per_cta, warp_lanes))));
 }
 
+// Are scales of adjacent rows adjacent, those of a row apart?
+bool has_columns_of_scales(const Problem& problem) {
+  return problem->x_scale_layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR ||
+         problem->x_scale_layout == MOE_ACT_SCALE_LAYOUT_TMA_COLUMN_MAJOR;
+}
+
 // Of rows, layouts and models that only the list and segments schedules know.
 LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& device) {
   const double outputs_per_sm = outputs_per_multiprocessor(problem, device);
@@ -56,9 +62,9 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
       {schedule, 1, 4, 4, 0, false},
   };
   for (LaunchChoice choice : lanes) {
-    // Narrow lanes are for few rows, as below: 256 live of 2048 rows took 6.9 us instead of 3.75 (H100, 2026-11-26,
-    // rows/row_to_expert/bf16/256).
-    const double most_for_narrow = plain && counts_live_rows(problem) ? 5'000 : 3'000;
+    // Narrow lanes are for few rows, as below: 256 live of 2048 rows took 6.9 us instead of 3.75, 256 of 256 take 3.63
+    // cold instead of 3.88 (H100, 2026-11-26, rows/row_to_expert/bf16/256, x_scale/packed_ue8m0-128/256).
+    const double most_for_narrow = !general && entries_per_live_row < 2 ? 5'000 : 3'000;
     if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && started > most_for_narrow) continue;
     // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
     if (row_scaled)
@@ -75,14 +81,20 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
     // bf16, whose rows take twice the warps, 3.9 instead of 3.75 (H100, 2026-11-26, rows/row_to_expert).
     if (plain && problem.has_x_scale() && entries_per_live_row >= 4 && choice.columns_per_lane > 1)
       choice.warps_per_cta = max_warps_per_cta;
+    // Scaled rows in other layouts than plain ones: CTAs of a warp, which ends with its row, 277 instead of 291 us; but
+    // where a row's scales are columns apart, and many, neighbours share their sectors, 302 instead of 340 (H100,
+    // 2026-11-26, x_scale/packed_ue8m0-128/131072 and x_scale/column_major-32/131072).
+    const bool large_layouts =
+        reach == Reach::layouts && !segments && !row_scaled && problem.has_x_scale() && outputs_per_sm >= 1'000'000;
+    const bool scattered_scales = large_layouts && problem->x_block < block_columns && has_columns_of_scales(problem);
+    if (large_layouts && !scattered_scales) choice.warps_per_cta = problem.pdl() == Pdl::off ? 1 : 2;
     const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
-    // A warp that does several rows spares the start of CTAs: 346 instead of 410 us for 131072 rows of e4m3, 438
-    // instead of 451 of bf16 (H100, 2026-11-23, H 2048, packed ue8m0 scales). Where scales are plain, two: 285 instead
-    // of 306 us with eight (H100, 2026-11-26, rows/valid_prefix/e4m3/131072).
-    const std::int32_t rows_per_warp = plenty                                                           ? 4
-                                       : outputs_per_sm < 20'000 || row_scaled || general               ? 1
-                                       : problem.has_x_scale() && !plain && outputs_per_sm >= 1'000'000 ? 8
-                                                                                                        : 2;
+    // A warp that does two rows spares the start of CTAs, 285 instead of 306 us with eight (H100, 2026-11-26,
+    // rows/valid_prefix/e4m3/131072).
+    const std::int32_t rows_per_warp = plenty                                                      ? 4
+                                       : outputs_per_sm < 20'000 || row_scaled || general          ? 1
+                                       : reach == Reach::layouts && !segments && !scattered_scales ? 1
+                                                                                                   : 2;
     choice.entries_per_cta =
         segments ? rows_per_warp * rows_per_cta
                  : entries_of_list(problem, device, entries_per_live_row, rows_per_cta, rows_per_warp * rows_per_cta);

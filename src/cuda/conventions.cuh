@@ -141,11 +141,22 @@ struct ConventionKernel {
   };
 
   static __device__ __forceinline__ void run_list(const KernelArguments& arguments, std::int32_t total) {
+    const auto run_listed = [&](const ListedRow& listed) {
+      run(arguments, Work::row_at(arguments, 0, listed.row, listed.row), listed.entry, 0, listed.row, total);
+    };
     const bool looks_once = arguments.entries_per_cta == 0;
+    // Code of its own where that is short: 2.66 instead of 2.92 us (H100, 2026-11-26, rows/valid_prefix/bf16/256).
+    if constexpr (vectors == 1 && reach != Reach::models) {
+      if (looks_once) {
+        const ListedRow listed = own_entry(arguments);
+        if (listed.row >= 0) run_listed(listed);
+        return;
+      }
+    }
     SharedEntries entries;
     ListedRow listed = looks_once ? own_entry(arguments) : entries.first(arguments);
-    while (listed.row >= 0) {  // one place for both, as the code of a row is long
-      run(arguments, Work::row_at(arguments, 0, listed.row, listed.row), listed.entry, 0, listed.row, total);
+    while (listed.row >= 0) {
+      run_listed(listed);
       if (looks_once) return;
       listed = entries.next(arguments);
     }
@@ -171,27 +182,18 @@ struct ConventionKernel {
         live.row, total);
   }
 
-  // A CTA takes so many live rows one after the other, then goes on behind the grid's. One row: one of its warps
-  // searches, as that takes as many instructions as a chunk of a row, and of few rows it shows, 4.95 instead of 5.15 us
-  // for 1024 (H100, 2026-11-26, rows/masked/bf16/1024). Else every warp does: where memory sets the pace a barrier
-  // takes more time than a search, 313 instead of 298 us for 131072 rows of e4m3 (same date, rows/masked).
+  // A CTA takes so many live rows one after the other, then goes on behind the grid's. Every warp searches by itself:
+  // where memory sets the pace a barrier takes more time than a search, 313 instead of 298 us for 131072 rows of e4m3
+  // (H100, 2026-11-26, rows/masked).
   static __device__ __forceinline__ void run_segments(const KernelArguments& arguments, std::int32_t total) {
     const std::int32_t share = arguments.entries_per_cta;
     const std::int64_t step = (std::int64_t{gridDim.x} - 1) * share;
     std::int64_t number = std::int64_t{blockIdx.x} * share;
     std::int32_t left_of_share = share;
-    __shared__ LiveRow<Number> found[2];
-    int turn = 0;  // of `found`, as those who are late may still read the last one
     for (LiveRow<Number> live{};;) {
       if (live.left == 0) {
-        if (share > 1 || threadIdx.y == 0) live = find(arguments, number);
+        live = find(arguments, number);
         metadata_is_read(arguments);
-        if (share == 1) {
-          if (threadIdx.x == 0 && threadIdx.y == 0) found[turn] = live;
-          __syncthreads();
-          live = found[turn];
-          turn ^= 1;
-        }
         if (live.left == 0) return;
       }
       run_live(arguments, live, total);
@@ -205,6 +207,27 @@ struct ConventionKernel {
     }
   }
 
+  // A CTA takes one live row, found by one of its warps: a search takes as many instructions as a chunk of a row, and
+  // of few rows that shows, 4.95 instead of 5.15 us for 1024 (H100, 2026-11-26, rows/masked/bf16/1024); 5.48 as a case
+  // of the loop above.
+  static __device__ __forceinline__ void run_segments_by_row(const KernelArguments& arguments, std::int32_t total) {
+    __shared__ LiveRow<Number> found[2];
+    std::int64_t number = blockIdx.x;
+    for (int turn = 0;; turn ^= 1) {  // in turns: those who are late may still read the last one
+      if (threadIdx.y == 0) {
+        const LiveRow<Number> live = find(arguments, number);
+        if (threadIdx.x == 0) found[turn] = live;
+      }
+      metadata_is_read(arguments);
+      __syncthreads();
+      const LiveRow<Number> live = found[turn];
+      if (live.left == 0) return;
+      run_live(arguments, live, total);
+      number += gridDim.x;
+      if (number >= live.end) return;
+    }
+  }
+
   static __device__ __forceinline__ void run(const KernelArguments& arguments) {
     if (arguments.pdl == Pdl::on || arguments.pdl == Pdl::waits) {
       wait_for_producers();
@@ -212,6 +235,8 @@ struct ConventionKernel {
     }
     const std::int32_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
     if constexpr (schedule == Schedule::list) return run_list(arguments, total);
+    if constexpr (schedule == Schedule::segments && reach == Reach::plain)
+      if (arguments.entries_per_cta == 1) return run_segments_by_row(arguments, total);
     if constexpr (schedule == Schedule::segments) run_segments(arguments, total);
   }
 };
