@@ -177,8 +177,7 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
     const bool along_row = problem.scale_per_row() || outputs_per_multiprocessor(problem, device) >= 20'000;
     launch.grid_y = along_row ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
     launch.grid_z = 1;
-    launch.looks_once = choice.schedule == Schedule::list && launch.units_per_cta == launch.row_warps &&
-                        std::int64_t{launch.grid_x} * launch.units_per_cta >= problem.units();
+    launch.own_entries = choice.schedule == Schedule::list && launch.units_per_cta == launch.row_warps;
   } else if (choice.schedule == Schedule::tiles) {
     // Columns fastest: CTAs that run together read adjacent memory.
     const std::int64_t tiles = ceil_div(problem->rows, launch.units_per_cta);

@@ -7,6 +7,7 @@
 #include "core/cuda_geometry.hpp"
 #include "core/error.hpp"
 #include "core/options.hpp"
+#include "core/rows.hpp"
 
 namespace moe_act {
 namespace {
@@ -34,70 +35,100 @@ std::int32_t entries_of_list(const Problem& problem, const DeviceInfo& device, s
       std::bit_ceil(static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, rows_per_cta, warp_lanes))));
 }
 
-// Are scales of adjacent rows adjacent, those of a row apart?
-bool has_columns_of_scales(const Problem& problem) {
-  return problem->x_scale_layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR ||
-         problem->x_scale_layout == MOE_ACT_SCALE_LAYOUT_TMA_COLUMN_MAJOR;
-}
-
-// Of rows, layouts and models that only the list and segments schedules know.
-LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& device) {
-  const double outputs_per_sm = outputs_per_multiprocessor(problem, device);
-  const bool segments = has_segments(problem);
-  const Reach reach = problem.any_rows_reach();
-  const bool plain = reach == Reach::plain, general = reach == Reach::models;
-  const bool row_scaled = problem.output_kind() == OutputKind::row_scaled;
-  const Schedule schedule = segments ? Schedule::segments : Schedule::list;
+// Rows, layouts and models that only the list and segments schedules know, as their tuning sees them.
+struct AnyRows {
+  const Problem& problem;
+  const DeviceInfo& device;
+  bool segments = has_segments(problem);
+  Reach reach = problem.any_rows_reach();
+  bool general = reach == Reach::models;
+  bool row_scaled = problem.scale_per_row();
+  bool has_index = row_index_name(problem->row_kind) != nullptr;
+  double outputs_per_sm = outputs_per_multiprocessor(problem, device);
   // CTAs are started for every entry of a list, live or not.
-  const std::int64_t entries_per_live_row =
+  std::int64_t entries_per_live_row =
       counts_live_rows(problem) ? 1 : problem.units() / std::max<std::int64_t>(expected_units(problem), 1);
-  const double started = outputs_per_sm * static_cast<double>(std::max<std::int64_t>(entries_per_live_row / 4, 1));
-  // Rows in the order of ids: each scale lies alone in its sector.
-  const LaunchChoice marked{Schedule::rows, full_width(problem), 2, 4, 0, true};
-  if (outputs_per_sm >= 500'000 && problem->rows / 4 <= expected_units(problem) && possible(problem, marked))
-    return marked;
-  const LaunchChoice lanes[] = {
-      {schedule, 4, 1, plain && segments ? 8 : 4, 0, false},
-      {schedule, full_width(problem), static_cast<std::int8_t>(general ? 1 : 2), 4, 0, false},
-      {schedule, 1, 4, 4, 0, false},
-  };
-  for (LaunchChoice choice : lanes) {
-    // Narrow lanes are for few rows, as below: 256 live of 2048 rows took 6.9 us instead of 3.75, 256 of 256 take 3.63
-    // cold instead of 3.88 (H100, 2026-11-26, rows/row_to_expert/bf16/256, x_scale/packed_ue8m0-128/256).
-    const double most_for_narrow = !general && entries_per_live_row < 2 ? 5'000 : 3'000;
-    if (choice.columns_per_lane == 4 && choice.vectors_per_lane == 1 && started > most_for_narrow) continue;
+
+  // Narrow lanes are for few rows, as below: 256 live of 2048 rows took 6.9 us instead of 3.75 (H100, 2026-11-26,
+  // rows/row_to_expert/bf16/256). Twice as many where every CTA has a live row and the chain of a wide lane is long:
+  // smaller blocks, 3.6 instead of 3.8 us cold (same date, out_scale/swizzled_128x4-32/256); but not where codes and
+  // scales of the input are decoded for each lane, 3.1 instead of 2.9 hot (same date, rows/valid_prefix/e4m3/256).
+  bool takes_narrow_lanes() const {
+    const double started = outputs_per_sm * static_cast<double>(std::max<std::int64_t>(entries_per_live_row / 4, 1));
+    const bool long_chain = reach == Reach::plain ? counts_live_rows(problem) && (segments || !problem.has_x_scale())
+                                                  : problem->out_block < block_columns && !problem.has_x_scale();
+    return started <= (long_chain && entries_per_live_row < 2 ? 5'000 : 3'000);
+  }
+
+  // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
+  // instead of 165 (H100, 2026-11-26, 32768 rows, H 2880 of bf16 and 2048 of e4m3). Only where that leaves each
+  // multiprocessor 16 warps and more: 2048 rows, four to a warp, took 50 us where their share is 12 (same date,
+  // models).
+  bool has_plenty_of_general_rows() const {
+    return general && !row_scaled && outputs_per_sm >= 20'000 &&
+           expected_units(problem) >= std::int64_t{64} * device.multiprocessors;
+  }
+
+  // Scales of adjacent rows are adjacent, those of a row are many and columns apart.
+  bool has_scattered_scales() const {
+    return problem.has_x_scale() && problem->x_block < block_columns &&
+           (problem->x_scale_layout == MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR ||
+            problem->x_scale_layout == MOE_ACT_SCALE_LAYOUT_TMA_COLUMN_MAJOR);
+  }
+
+  // Scaled rows in other layouts than plain ones: a CTA ends with a row, 277 instead of 291 us; but neighbours share
+  // the sectors of scattered scales, 302 instead of 340 (H100, 2026-11-26, x_scale/packed_ue8m0-128/131072 and
+  // x_scale/column_major-32/131072).
+  bool ends_with_a_row() const {
+    return reach == Reach::layouts && !segments && !row_scaled && !has_index && problem.has_x_scale() &&
+           !has_scattered_scales() && outputs_per_sm >= 1'000'000;
+  }
+
+  std::int32_t warps_per_cta(const LaunchChoice& choice) const {
     // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
-    if (row_scaled)
-      choice.warps_per_cta = max_warps_of(problem.input(), choice.columns_per_lane == 1 ? Reach::models : reach);
-    if (row_scaled || segments) choice.warps_per_cta = warps_along_row(problem, choice);
-    // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
-    // instead of 165 (H100, 2026-11-26, 32768 rows, H 2880 of bf16 and 2048 of e4m3). Only where that leaves each
-    // multiprocessor 16 warps and more: 2048 rows, four to a warp, took 50 us where their share is 12 (same date,
-    // models). CTAs of one warp start slowly under programmatic dependent launch.
-    const bool plenty = general && !row_scaled && outputs_per_sm >= 20'000 &&
-                        expected_units(problem) >= std::int64_t{64} * device.multiprocessors;
-    if (plenty && !segments) choice.warps_per_cta = problem.pdl() == Pdl::off ? 1 : 2;
+    if (row_scaled) {
+      LaunchChoice largest = choice;
+      largest.warps_per_cta = max_warps_of(problem.input(), choice.columns_per_lane == 1 ? Reach::models : reach);
+      return warps_along_row(problem, largest);
+    }
+    if (segments) return warps_along_row(problem, choice);
+    // CTAs of one warp start slowly under programmatic dependent launch.
+    if (has_plenty_of_general_rows() || ends_with_a_row()) return problem.pdl() == Pdl::off ? 1 : 2;
     // Many CTAs, most of them for nothing: fewer large ones. 3.5 instead of 3.8 us for 256 of 2048 rows of e4m3; of
     // bf16, whose rows take twice the warps, 3.9 instead of 3.75 (H100, 2026-11-26, rows/row_to_expert).
-    if (plain && problem.has_x_scale() && entries_per_live_row >= 4 && choice.columns_per_lane > 1)
-      choice.warps_per_cta = max_warps_per_cta;
-    // Scaled rows in other layouts than plain ones: CTAs of a warp, which ends with its row, 277 instead of 291 us; but
-    // where a row's scales are columns apart, and many, neighbours share their sectors, 302 instead of 340 (H100,
-    // 2026-11-26, x_scale/packed_ue8m0-128/131072 and x_scale/column_major-32/131072).
-    const bool large_layouts =
-        reach == Reach::layouts && !segments && !row_scaled && problem.has_x_scale() && outputs_per_sm >= 1'000'000;
-    const bool scattered_scales = large_layouts && problem->x_block < block_columns && has_columns_of_scales(problem);
-    if (large_layouts && !scattered_scales) choice.warps_per_cta = problem.pdl() == Pdl::off ? 1 : 2;
+    if (reach == Reach::plain && problem.has_x_scale() && entries_per_live_row >= 4 && choice.columns_per_lane > 1)
+      return max_warps_per_cta;
+    return choice.warps_per_cta;
+  }
+
+  // A warp that does two rows spares the start of CTAs, or looks at two entries at once: 281 instead of 284 us; where
+  // there is no entry to look at, 286 instead of 276 (H100, 2026-11-26, rows/tile_limits/e4m3/131072 and
+  // rows/valid_prefix/e4m3/131072).
+  std::int32_t rows_per_warp() const {
+    if (has_plenty_of_general_rows()) return 4;
+    if (outputs_per_sm < 20'000 || row_scaled || general) return 1;
+    return segments || has_index || has_scattered_scales() ? 2 : 1;
+  }
+};
+
+LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& device) {
+  const AnyRows rows{problem, device};
+  // Rows in the order of ids: each scale lies alone in its sector.
+  const LaunchChoice marked{Schedule::rows, full_width(problem), 2, 4, 0, true};
+  if (rows.outputs_per_sm >= 500'000 && problem->rows / 4 <= expected_units(problem) && possible(problem, marked))
+    return marked;
+  const Schedule schedule = rows.segments ? Schedule::segments : Schedule::list;
+  const auto vectors = static_cast<std::int8_t>(rows.general ? 1 : 2);
+  const LaunchChoice narrow{schedule, 4, 1, rows.segments && rows.reach == Reach::plain ? 8 : 4, 0, false};
+  const LaunchChoice wide{schedule, full_width(problem), vectors, 4, 0, false};
+  const LaunchChoice any_alignment{schedule, 1, 4, 4, 0, false};
+  for (LaunchChoice choice : {narrow, wide, any_alignment}) {
+    if (choice == narrow && !rows.takes_narrow_lanes()) continue;
+    choice.warps_per_cta = rows.warps_per_cta(choice);
     const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
-    // A warp that does two rows spares the start of CTAs, 285 instead of 306 us with eight (H100, 2026-11-26,
-    // rows/valid_prefix/e4m3/131072).
-    const std::int32_t rows_per_warp = plenty                                                      ? 4
-                                       : outputs_per_sm < 20'000 || row_scaled || general          ? 1
-                                       : reach == Reach::layouts && !segments && !scattered_scales ? 1
-                                                                                                   : 2;
+    const std::int32_t most = rows.rows_per_warp() * rows_per_cta;
     choice.entries_per_cta =
-        segments ? rows_per_warp * rows_per_cta
-                 : entries_of_list(problem, device, entries_per_live_row, rows_per_cta, rows_per_warp * rows_per_cta);
+        rows.segments ? most : entries_of_list(problem, device, rows.entries_per_live_row, rows_per_cta, most);
     if (possible(problem, choice)) return choice;
   }
   fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for any alignment");

@@ -2,7 +2,6 @@
 // the other. A warp finds out by itself from what the index says: one look and one scan, no barrier.
 #pragma once
 
-#include <limits>
 #include <type_traits>
 
 #include "math/row_addressing.hpp"
@@ -96,8 +95,8 @@ class SegmentSearch {
   static constexpr int lanes = 32;
   static constexpr unsigned all_lanes = 0xffffffffu;
   static constexpr int experts_per_lane = 8;  // 256 are counted at once
-  static constexpr std::int64_t most_scale_rows = std::numeric_limits<Number>::max() / 2;
   static constexpr bool is_small = std::is_same_v<Number, std::int32_t>;
+  static constexpr std::int64_t most_scale_rows = (is_small ? INT32_MAX : INT64_MAX) / 2;
 
   static __device__ __forceinline__ Number no_more_than(Number value, std::int64_t most) {
     return value < static_cast<Number>(most) ? value : static_cast<Number>(most);

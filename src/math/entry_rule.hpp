@@ -2,8 +2,6 @@
 // the same of every list. Values may have 64 bits: whatever 32 cannot hold names no row.
 #pragma once
 
-#include <limits>
-
 #include "math/row_addressing.hpp"
 
 namespace moe_act {
@@ -37,7 +35,7 @@ struct EntryRule {
 inline bool has_entry_rule(const RowAddressing& rows) {
   constexpr std::int64_t most = std::int64_t{1} << 30;
   const bool wide_ids = rows.kind == RowKind::sorted_token_ids && rows.index.is_64_bit &&
-                        rows.parameter > std::numeric_limits<std::int32_t>::max();
+                        rows.parameter > INT32_MAX;
   return rows.is_list() && !wide_ids && rows.tile_to_expert.data == nullptr && rows.expert_tiles == 0 &&
          rows.units < most && rows.rows < most && (rows.kind != RowKind::tile_limits || rows.parameter_log2 >= 0);
 }

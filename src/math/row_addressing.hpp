@@ -8,7 +8,6 @@
 
 #include <bit>
 #include <cstdint>
-#include <limits>
 
 #include "math/row_source.hpp"
 
@@ -28,8 +27,7 @@ struct IndexArray {
   MOE_ACT_HOST_DEVICE std::int32_t in_32_bits(std::int32_t i) const {
     if constexpr (may_be_64_bit) {
       if (is_64_bit) {
-        constexpr std::int64_t least = std::numeric_limits<std::int32_t>::min();
-        constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+        constexpr std::int64_t least = INT32_MIN, most = INT32_MAX;
         const std::int64_t value = static_cast<const std::int64_t*>(data)[i];
         return static_cast<std::int32_t>(value < least ? least : value > most ? most : value);
       }
