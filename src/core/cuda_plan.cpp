@@ -88,6 +88,8 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   // One scale for a row, or one search for a CTA: its warps all work on the same row.
   const bool one_row = problem.scale_per_row() || choice.schedule == Schedule::segments;
   if (one_row && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
+  if (is_narrow_list(key) && choice.entries_per_cta != choice.warps_per_cta / warps_along_row(problem, choice))
+    return false;
   const bool tiles = choice.schedule == Schedule::tiles;
   // Row-major scales of a row are adjacent already.
   if (tiles && problem->x_scale_layout != MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return false;
@@ -177,7 +179,8 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
     const bool along_row = problem.scale_per_row() || outputs_per_multiprocessor(problem, device) >= 20'000;
     launch.grid_y = along_row ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
     launch.grid_z = 1;
-    launch.own_entries = choice.schedule == Schedule::list && launch.units_per_cta == launch.row_warps;
+    launch.looks_once = choice.schedule == Schedule::list && launch.units_per_cta == launch.row_warps &&
+                        std::int64_t{launch.grid_x} * launch.units_per_cta >= problem.units();
   } else if (choice.schedule == Schedule::tiles) {
     // Columns fastest: CTAs that run together read adjacent memory.
     const std::int64_t tiles = ceil_div(problem->rows, launch.units_per_cta);

@@ -39,7 +39,7 @@ struct CudaLaunch {
   std::int32_t row_warps;      // of a CTA, on different rows
   std::int32_t rows_per_cta;   // rows that a CTA has in hand at once
   std::int32_t units_per_cta;  // rows or map entries that a CTA answers for
-  bool own_entries;            // list: each row of a CTA's warps looks at entries of its own
+  bool looks_once;             // list: the grid covers all entries, one for each row of warps
   bool marks_rows;
   std::int64_t workspace_bytes;
 };

@@ -123,12 +123,14 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   const LaunchChoice wide{schedule, full_width(problem), vectors, 4, 0, false};
   const LaunchChoice any_alignment{schedule, 1, 4, 4, 0, false};
   for (LaunchChoice choice : {narrow, wide, any_alignment}) {
-    if (choice == narrow && !rows.takes_narrow_lanes()) continue;
+    const bool is_narrow = choice == narrow;
+    if (is_narrow && !rows.takes_narrow_lanes()) continue;
     choice.warps_per_cta = rows.warps_per_cta(choice);
     const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
     const std::int32_t most = rows.rows_per_warp() * rows_per_cta;
-    choice.entries_per_cta =
-        rows.segments ? most : entries_of_list(problem, device, rows.entries_per_live_row, rows_per_cta, most);
+    choice.entries_per_cta = rows.segments || is_narrow
+                                 ? most
+                                 : entries_of_list(problem, device, rows.entries_per_live_row, rows_per_cta, most);
     if (possible(problem, choice)) return choice;
   }
   fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for any alignment");

@@ -27,8 +27,8 @@ struct KernelArguments {
   std::uint32_t columns;                 // H
   std::uint32_t gate_offset;             // stored column where the gate begins: 0 or H
   std::uint32_t up_offset;               // and the up projection: H or 0
-  std::int32_t entries_per_cta;          // that a CTA looks at, or rows that it takes; list: 0 where each row of its
-                                         // warps looks at entries of its own
+  std::int32_t entries_per_cta;          // that a CTA looks at, or rows that it takes; list: 0 where the grid covers
+                                         // all entries, one for each row of warps
   math::ScaleStrides x_scale_strides;    // a negative block stride stands for total_num_padded_tokens[0]
   math::ScaleStrides out_scale_strides;  // likewise
   void* out;                             // [rows, H], out_format

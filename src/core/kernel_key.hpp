@@ -53,6 +53,16 @@ struct KernelKey {
   constexpr bool operator==(const KernelKey&) const = default;
 };
 
+// Narrow lanes are for few rows, where the time is one lane's chain of arithmetic.
+constexpr bool has_narrow_lanes(const KernelKey& key) {
+  return key.columns_per_lane == 4 && key.vectors_per_lane == 1;
+}
+
+// Lists whose CTAs share out nothing: each row of warps looks at entries of its own.
+constexpr bool is_narrow_list(const KernelKey& key) {
+  return key.schedule == Schedule::list && key.reach != Reach::models && has_narrow_lanes(key);
+}
+
 // Which kernels write a format, if any do.
 constexpr std::optional<OutputKind> output_kind_of(Format format) {
   if (format == Format::fp32 || format == Format::fp16 || format == Format::bf16) return OutputKind::plain;
@@ -81,8 +91,7 @@ constexpr bool supported(const KernelKey& key) {
   const bool by_row = key.output == OutputKind::row_scaled;
   const bool any_rows = key.schedule == Schedule::list || key.schedule == Schedule::segments;
   const bool any_alignment = key.columns_per_lane == 1 && key.vectors_per_lane == 4;  // a whole block per warp
-  // Narrow lanes are for few rows, where the time is one lane's chain of arithmetic.
-  const bool narrow = key.columns_per_lane == 4 && key.vectors_per_lane == 1;
+  const bool narrow = has_narrow_lanes(key);
   if (key.reach == Reach::models)  // one vector for each lane: code for every activation takes its room
     return any_rows && key.output != OutputKind::plain && (any_alignment || (full_width && key.vectors_per_lane == 1));
   if (key.reach == Reach::layouts)

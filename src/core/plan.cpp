@@ -130,7 +130,7 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
   arguments.out_scale_strides = scale_strides(problem_->out_scale_layout, problem_->out_scale_stride);
   arguments.out_format = problem_.output();
   arguments.pdl = problem_.pdl();
-  arguments.entries_per_cta = cuda_.own_entries ? 0 : cuda_.units_per_cta;
+  arguments.entries_per_cta = cuda_.looks_once ? 0 : cuda_.units_per_cta;
   arguments.rows = addressing_of(problem_.description(), buffers);
   if (has_entry_rule(arguments.rows)) arguments.entries = entry_rule_of(arguments.rows);
   if (problem_.has_x_scale()) arguments.x_scale_view = view_of(x_scale_spec(problem_.description()));

@@ -51,6 +51,8 @@ struct ConventionKernel {
     let_dependents_start();
   }
 
+  static constexpr bool is_narrow = is_narrow_list({input, output, schedule, columns, vectors, reach});
+
   // What is counted in 64 bits, and lists without a rule, are left to general kernels. Plain ones' index has 32 bits.
   static constexpr bool counts_far = reach == Reach::models;
   using Number = std::conditional_t<counts_far, std::int64_t, std::int32_t>;
@@ -83,31 +85,17 @@ struct ConventionKernel {
     Number row;  // negative: none
   };
 
-  // The live rows among the entries of one row of warps: one of the CTA's, then those behind the grid. Most of these
-  // warps may find that theirs is dead, and what they do until then is most of what the launch does.
-  struct OwnEntries {
-    Number entry, in_use;
-
-    __device__ __forceinline__ ListedRow first(const KernelArguments& arguments) {
-      entry = static_cast<Number>(blockIdx.x) * blockDim.z + threadIdx.z;
-      const bool is_entry = entry < units_of(arguments);
-      // Both are asked for before either is used.
-      const Number value = is_entry ? value_of(arguments, entry) : 0;
-      in_use = entries_in_use(arguments);
-      metadata_is_read(arguments);
-      const Number row = is_entry && entry < in_use ? row_named(arguments, entry, value) : -1;
-      return row >= 0 ? ListedRow{entry, row} : next(arguments);
-    }
-    __device__ __forceinline__ ListedRow next(const KernelArguments& arguments) {
-      const Number step = static_cast<Number>(gridDim.x) * blockDim.z;
-      while (in_use - entry > step) {
-        entry += step;
-        const Number row = row_named(arguments, entry, value_of(arguments, entry));
-        if (row >= 0) return {entry, row};
-      }
-      return {0, -1};
-    }
-  };
+  // Of each row of warps its own entry. Most of these warps may find that theirs is dead, and what they do until then
+  // is most of what the launch does.
+  static __device__ __forceinline__ ListedRow own_entry(const KernelArguments& arguments, Number& in_use) {
+    const Number entry = static_cast<Number>(blockIdx.x) * blockDim.z + threadIdx.z;
+    const bool is_entry = entry < units_of(arguments);
+    // Both are asked for before either is used.
+    const Number value = is_entry ? value_of(arguments, entry) : 0;
+    in_use = entries_in_use(arguments);
+    metadata_is_read(arguments);
+    return {entry, is_entry && entry < in_use ? row_named(arguments, entry, value) : -1};
+  }
 
   // The live rows among a CTA's entries, shared out to its rows of warps, then among those behind the grid's.
   struct SharedEntries {
@@ -158,20 +146,28 @@ struct ConventionKernel {
     const auto run_listed = [&](const ListedRow& listed) {
       run(arguments, Work::row_at(arguments, 0, listed.row, listed.row), listed.entry, 0, listed.row, total);
     };
-    const bool own_entries = arguments.entries_per_cta == 0;
-    OwnEntries own;
-    SharedEntries shared;
-    // Narrow lanes, whose code is short, have some for either: few rows are quicker then.
-    if constexpr (vectors == 1 && reach != Reach::models) {
-      if (own_entries) {
-        for (ListedRow listed = own.first(arguments); listed.row >= 0; listed = own.next(arguments)) run_listed(listed);
+    const bool looks_once = arguments.entries_per_cta == 0;
+    Number in_use;
+    if constexpr (is_narrow) {
+      ListedRow listed = own_entry(arguments, in_use);
+      if (looks_once) {
+        if (listed.row >= 0) run_listed(listed);
         return;
       }
-    }
-    ListedRow listed = own_entries ? own.first(arguments) : shared.first(arguments);
-    while (listed.row >= 0) {
-      run_listed(listed);
-      listed = own_entries ? own.next(arguments) : shared.next(arguments);
+      for (const Number step = static_cast<Number>(gridDim.x) * blockDim.z;; listed.entry += step) {
+        if (listed.row >= 0) run_listed(listed);
+        if (in_use - listed.entry <= step) return;
+        const Number next = listed.entry + step;
+        listed.row = row_named(arguments, next, value_of(arguments, next));
+      }
+    } else {
+      SharedEntries shared;
+      ListedRow listed = looks_once ? own_entry(arguments, in_use) : shared.first(arguments);
+      while (listed.row >= 0) {  // one place for both: the code of a row is long
+        run_listed(listed);
+        if (looks_once) return;
+        listed = shared.next(arguments);
+      }
     }
   }
 
