@@ -88,7 +88,7 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   // One scale for a row, or one search for a CTA: its warps all work on the same row.
   const bool one_row = problem.scale_per_row() || choice.schedule == Schedule::segments;
   if (one_row && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
-  if (is_narrow_list(key) && choice.entries_per_cta != choice.warps_per_cta / warps_along_row(problem, choice))
+  if (has_own_entries(key) && choice.entries_per_cta != choice.warps_per_cta / warps_along_row(problem, choice))
     return false;
   const bool tiles = choice.schedule == Schedule::tiles;
   // Row-major scales of a row are adjacent already.

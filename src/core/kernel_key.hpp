@@ -53,14 +53,10 @@ struct KernelKey {
   constexpr bool operator==(const KernelKey&) const = default;
 };
 
-// Narrow lanes are for few rows, where the time is one lane's chain of arithmetic.
-constexpr bool has_narrow_lanes(const KernelKey& key) {
-  return key.columns_per_lane == 4 && key.vectors_per_lane == 1;
-}
-
-// Lists whose CTAs share out nothing: each row of warps looks at entries of its own.
-constexpr bool is_narrow_list(const KernelKey& key) {
-  return key.schedule == Schedule::list && key.reach != Reach::models && has_narrow_lanes(key);
+// Lists whose CTAs share out nothing: each row of warps looks at entries of its own. One vector a lane is for few rows,
+// where the time is one lane's chain of loads and arithmetic.
+constexpr bool has_own_entries(const KernelKey& key) {
+  return key.schedule == Schedule::list && key.reach != Reach::models && key.vectors_per_lane == 1;
 }
 
 // Which kernels write a format, if any do.
@@ -91,11 +87,12 @@ constexpr bool supported(const KernelKey& key) {
   const bool by_row = key.output == OutputKind::row_scaled;
   const bool any_rows = key.schedule == Schedule::list || key.schedule == Schedule::segments;
   const bool any_alignment = key.columns_per_lane == 1 && key.vectors_per_lane == 4;  // a whole block per warp
-  const bool narrow = has_narrow_lanes(key);
+  const bool narrow = key.columns_per_lane == 4 && key.vectors_per_lane == 1;
+  const bool for_few_rows = narrow || (full_width && key.vectors_per_lane == 1 && key.output == OutputKind::scaled);
   if (key.reach == Reach::models)  // one vector for each lane: code for every activation takes its room
     return any_rows && key.output != OutputKind::plain && (any_alignment || (full_width && key.vectors_per_lane == 1));
   if (key.reach == Reach::layouts)
-    return any_rows && ((full_width && key.vectors_per_lane == 2) || (!by_row && narrow));
+    return any_rows && ((full_width && key.vectors_per_lane == 2) || (!by_row && for_few_rows));
   if (by_row) return false;
   switch (key.schedule) {
     case Schedule::rows: return narrow || (full_width && key.vectors_per_lane <= 2);
@@ -105,7 +102,8 @@ constexpr bool supported(const KernelKey& key) {
     case Schedule::loop: return any_alignment;
     // fp32, which few have between the GEMMs, is left to the kernels of the next reach.
     case Schedule::list:
-    case Schedule::segments: return key.input != Format::fp32 && (narrow || (full_width && key.vectors_per_lane == 2));
+    case Schedule::segments:
+      return key.input != Format::fp32 && (for_few_rows || (full_width && key.vectors_per_lane == 2));
   }
   return false;
 }

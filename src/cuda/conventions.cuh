@@ -51,7 +51,7 @@ struct ConventionKernel {
     let_dependents_start();
   }
 
-  static constexpr bool is_narrow = is_narrow_list({input, output, schedule, columns, vectors, reach});
+  static constexpr bool own_entries = has_own_entries({input, output, schedule, columns, vectors, reach});
 
   // What is counted in 64 bits, and lists without a rule, are left to general kernels. Plain ones' index has 32 bits.
   static constexpr bool counts_far = reach == Reach::models;
@@ -148,7 +148,7 @@ struct ConventionKernel {
     };
     const bool looks_once = arguments.entries_per_cta == 0;
     Number in_use;
-    if constexpr (is_narrow) {
+    if constexpr (own_entries) {
       ListedRow listed = own_entry(arguments, in_use);
       if (looks_once) {
         if (listed.row >= 0) run_listed(listed);
