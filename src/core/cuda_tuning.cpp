@@ -50,14 +50,19 @@ struct AnyRows {
       counts_live_rows(problem) ? 1 : problem.units() / std::max<std::int64_t>(expected_units(problem), 1);
 
   // Narrow lanes are for few rows, as below: 256 live of 2048 rows took 6.9 us instead of 3.75 (H100, 2026-11-26,
-  // rows/row_to_expert/bf16/256). Twice as many where every CTA has a live row and the chain of a wide lane is long:
-  // smaller blocks, 3.6 instead of 3.8 us cold (same date, out_scale/swizzled_128x4-32/256); but not where codes and
-  // scales of the input are decoded for each lane, 3.1 instead of 2.9 hot (same date, rows/valid_prefix/e4m3/256).
+  // rows/row_to_expert/bf16/256); for a few more where every CTA has a live row.
   bool takes_narrow_lanes() const {
     const double started = outputs_per_sm * static_cast<double>(std::max<std::int64_t>(entries_per_live_row / 4, 1));
-    const bool long_chain = reach == Reach::plain ? counts_live_rows(problem) && (segments || !problem.has_x_scale())
-                                                  : problem->out_block < block_columns && !problem.has_x_scale();
-    return started <= (long_chain && entries_per_live_row < 2 ? 5'000 : 3'000);
+    const bool more = reach == Reach::plain && counts_live_rows(problem) && !problem.has_x_scale();
+    return started <= (more ? 5'000 : 3'000);
+  }
+
+  // One vector a lane where every CTA has a live row and what a lane does is long: codes and scales of the input are
+  // decoded, 3.57 instead of 3.95 us cold, or scales are looked up, 2.83 instead of 3.06 hot (H100, 2026-11-26,
+  // rows/valid_prefix/e4m3/256, out_scale/packed_ue8m0-128/256).
+  bool takes_one_vector() const {
+    return problem.output_kind() == OutputKind::scaled && problem.input() != Format::fp32 && outputs_per_sm <= 20'000 &&
+           entries_per_live_row < 2 && (reach == Reach::layouts || problem.has_x_scale());
   }
 
   // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
@@ -118,17 +123,18 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   if (rows.outputs_per_sm >= 500'000 && problem->rows / 4 <= expected_units(problem) && possible(problem, marked))
     return marked;
   const Schedule schedule = rows.segments ? Schedule::segments : Schedule::list;
-  const auto vectors = static_cast<std::int8_t>(rows.general ? 1 : 2);
+  const bool one_vector = rows.general || rows.takes_one_vector();
+  const auto vectors = static_cast<std::int8_t>(one_vector ? 1 : 2);
   const LaunchChoice narrow{schedule, 4, 1, rows.segments && rows.reach == Reach::plain ? 8 : 4, 0, false};
   const LaunchChoice wide{schedule, full_width(problem), vectors, 4, 0, false};
   const LaunchChoice any_alignment{schedule, 1, 4, 4, 0, false};
   for (LaunchChoice choice : {narrow, wide, any_alignment}) {
-    const bool is_narrow = choice == narrow;
-    if (is_narrow && !rows.takes_narrow_lanes()) continue;
+    if (choice == narrow && !rows.takes_narrow_lanes()) continue;
+    const bool shares = choice.vectors_per_lane > 1 || rows.general;
     choice.warps_per_cta = rows.warps_per_cta(choice);
     const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
     const std::int32_t most = rows.rows_per_warp() * rows_per_cta;
-    choice.entries_per_cta = rows.segments || is_narrow
+    choice.entries_per_cta = rows.segments || !shares
                                  ? most
                                  : entries_of_list(problem, device, rows.entries_per_live_row, rows_per_cta, most);
     if (possible(problem, choice)) return choice;
