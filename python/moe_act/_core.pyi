@@ -126,10 +126,10 @@ class BoundLaunch:
     """
     A plan with its tensors: what is launched again and again on fixed buffers. Plan.bind() makes it.
 
-    It holds the plan and the tensors, which must stay where they are: a tensor whose storage is resized or replaced later,
-    or a DLPack capsule that another consumer takes, is not noticed, and the old memory is used, released or not. What does not speak DLPack's exchange API (CuPy's and
-    JAX's arrays, for example) was made ready for the stream that was current when it was bound: what is written to it later
-    must be ordered with the stream that run() uses.
+    It holds the plan and the tensors, which must stay where they are: that one is resized or given another storage later, or
+    that a DLPack capsule is taken by another consumer, is not noticed, and the old memory is used, released or not. What does
+    not speak DLPack's exchange API (CuPy's and JAX's arrays, for example) was made ready for the stream that was current when
+    it was bound: what is written to it later must be ordered with the stream that run() uses.
 
     With a workspace it must not run on two streams at the same time. Keep it as long as work that it launched on another
     stream than that of its making is under way, and as long as a CUDA graph that captured it is replayed.
