@@ -7,7 +7,7 @@
 Importing this module registers ``torch.ops.moe_act.gated_act_quant``, which allocates its results, and
 ``torch.ops.moe_act.gated_act_quant.out``, which writes given ones, for tensors on the CPU and on CUDA devices. Their
 arguments are those of :func:`moe_act.gated_act_quant` on torch's current stream, with Python objects taken apart:
-docs/torch.md.
+docs/torch.md. The overloads ``plain`` and ``plain_out`` are the same for calls of a few arguments.
 """
 
 from __future__ import annotations
@@ -53,16 +53,18 @@ def gated_act_quant(
         The errors of :func:`moe_act.gated_act_quant`; ValueError, too, for tensors that require grad, unless gradients
         are off (``torch.no_grad``, ``torch.inference_mode``).
     """
-    arguments = take_apart(options)
+    is_plain = out_unquantized is None and _PLAIN.issuperset(options)
+    run, run_out = (_run_plain, _run_plain_out) if is_plain else (_run, _run_out)
+    arguments = options if is_plain else take_apart(options)
     if out is not None:
         if out_unquantized is not None:
             arguments["out_unquantized"] = out_unquantized
-        _run_out(x, x_scale, out=out, out_scale=out_scale, **arguments)
+        run_out(x, x_scale, out=out, out_scale=out_scale, **arguments)
         return Result(out, out_scale)
     for name, result in (("out_scale", out_scale), ("out_unquantized", out_unquantized)):
         if result is not None:
             raise ValueError(f"out: expected a tensor, as {name} is given")
-    return Result(*_run(x, x_scale, **arguments))
+    return Result(*run(x, x_scale, **arguments))
 
 
 _INPUTS = "Tensor x, Tensor? x_scale=None, *"
@@ -82,6 +84,13 @@ _OPTIONS = """
     str? quantization=None, str? clamp_rounding=None,
     str? padding=None, str pdl="off", SymInt? expected_rows=None, bool validate=False
 """
+# What most calls have: torch takes 67 ns for each argument of a schema, given or not.
+_PLAIN_RESULTS = "Tensor(a!) out, Tensor(b!)? out_scale=None"
+_PLAIN_OPTIONS = """
+    Tensor? expanded_idx_to_permuted_idx=None, Tensor? total_num_padded_tokens=None,
+    str out_scale_layout="column_major", str? out_scale_format=None
+"""
+_PLAIN = frozenset(("expanded_idx_to_permuted_idx", "total_num_padded_tokens", "out_scale_layout", "out_scale_format"))
 
 
 def _count_writes_singly(written: list[torch.Tensor]) -> None:
@@ -177,16 +186,21 @@ def _register() -> torch.library.Library:
     # Strides of scales carry meaning: a compiler must not choose others.
     exact_strides = getattr(torch.Tag, "needs_exact_strides", torch.Tag.needs_fixed_stride_order)
     tags = (torch.Tag.pt2_compliant_tag, exact_strides)
-    library.define(f"gated_act_quant({_INPUTS}, {_OPTIONS}) -> (Tensor, Tensor?)", tags=tags)
-    library.define(f"gated_act_quant.out({_INPUTS}, {_RESULTS}, {_OPTIONS}) -> ()", tags=tags)
     run, run_out = _core.operator_kernels(_choose_count_writes(), torch.is_grad_enabled)
-    for device in ("CPU", "CUDA"):
-        library.impl("gated_act_quant", run, device)
-        library.impl("gated_act_quant.out", run_out, device)
-    torch.library.register_fake("moe_act::gated_act_quant", _fake, lib=library)
-    torch.library.register_fake("moe_act::gated_act_quant.out", _fake_out, lib=library)
+    allocates, writes = "(Tensor, Tensor?)", "()"
+    for name, arguments, returns, kernel, fake in (
+        ("gated_act_quant", _OPTIONS, allocates, run, _fake),
+        ("gated_act_quant.out", f"{_RESULTS}, {_OPTIONS}", writes, run_out, _fake_out),
+        ("gated_act_quant.plain", _PLAIN_OPTIONS, allocates, run, _fake),
+        ("gated_act_quant.plain_out", f"{_PLAIN_RESULTS}, {_PLAIN_OPTIONS}", writes, run_out, _fake_out),
+    ):
+        library.define(f"{name}({_INPUTS}, {arguments}) -> {returns}", tags=tags)
+        for device in ("CPU", "CUDA"):
+            library.impl(name, kernel, device)
+        torch.library.register_fake(f"moe_act::{name}", fake, lib=library)
     return library
 
 
 _library = _register()  # held: what it registered goes when it does
 _run, _run_out = torch.ops.moe_act.gated_act_quant.default, torch.ops.moe_act.gated_act_quant.out
+_run_plain, _run_plain_out = torch.ops.moe_act.gated_act_quant.plain, torch.ops.moe_act.gated_act_quant.plain_out

@@ -31,6 +31,7 @@ from torch_calls import (  # noqa: E402
 )
 
 OPERATOR = torch.ops.moe_act.gated_act_quant
+RESULTS = {"out", "out_scale"}
 
 
 @pytest.fixture(autouse=True)
@@ -85,9 +86,50 @@ def test_the_schema_has_the_arguments_of_the_call() -> None:
         for name, parameter in plain.items():
             if name != "x":
                 assert arguments[name].default_value == parameter.default, name
-    written = {a.name for a in OPERATOR.out._schema.arguments if a.alias_info is not None and a.alias_info.is_write}
-    assert written == {"out", "out_scale", "out_unquantized"}
-    assert not any(argument.alias_info for argument in OPERATOR.default._schema.arguments)
+    for overload, expected in ((OPERATOR.out, {"out", "out_scale", "out_unquantized"}), (OPERATOR.plain_out, RESULTS)):
+        written = {a.name for a in overload._schema.arguments if a.alias_info is not None and a.alias_info.is_write}
+        assert written == expected
+    for overload in (OPERATOR.default, OPERATOR.plain):
+        assert not any(argument.alias_info for argument in overload._schema.arguments)
+
+
+def test_the_plain_overloads_have_some_of_the_arguments() -> None:
+    """As the others have them."""
+    for plain, full in ((OPERATOR.plain, OPERATOR.default), (OPERATOR.plain_out, OPERATOR.out)):
+        all_of = {argument.name: argument for argument in full._schema.arguments}
+        for argument in plain._schema.arguments:
+            same = all_of[argument.name]
+            assert (argument.type, argument.default_value, argument.kwarg_only) == (
+                same.type,
+                same.default_value,
+                same.kwarg_only,
+            )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_calls_of_a_few_arguments_take_the_plain_overloads(device: str) -> None:
+    """And those of others do not."""
+    x = make_x(device)
+    overloads = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            overloads.append(func)
+            return func(*args, **(kwargs or {}))
+
+    def called(**options: Any) -> list[Any]:
+        overloads.clear()
+        with Watch():
+            gated_act_quant(x, **options)
+        return [each for each in overloads if each._schema.name.startswith("moe_act")]
+
+    results = dict(zip(("out", "out_scale"), moe_act.gated_act_quant(x, out_scale_layout="row_major"), strict=True))
+    assert called(out_scale_layout="row_major") == [OPERATOR.plain]
+    assert called(out_scale_layout="row_major", **results) == [OPERATOR.plain_out]
+    assert called(activation="geglu") == [OPERATOR.default]
+    assert called(activation="geglu", out_scale_layout="row_major", **results) == [OPERATOR.out]
+    copy = torch.zeros(ROWS, COLUMNS, dtype=torch.bfloat16, device=device)
+    assert called(out_scale_layout="row_major", out_unquantized=copy, **results) == [OPERATOR.out]
 
 
 OPCHECKS = [
@@ -104,8 +146,12 @@ def test_opcheck(options: dict[str, Any], device: str) -> None:
     them without the gaps in their strides, so that there are none: a multiple of 4 rows."""
     x = make_x(device)[: ROWS // 4 * 4]
     torch.library.opcheck(OPERATOR.default, (x,), options)
-    results = [codes(result) for result in OPERATOR(x, **options)]
-    torch.library.opcheck(OPERATOR.out, (x,), options | {"out": results[0], "out_scale": results[1]})
+    results = [codes(result) for result in OPERATOR.default(x, **options)]
+    given = options | {"out": results[0], "out_scale": results[1]}
+    torch.library.opcheck(OPERATOR.out, (x,), given)
+    if set(options) == {"out_scale_layout"}:
+        torch.library.opcheck(OPERATOR.plain, (x,), options)
+        torch.library.opcheck(OPERATOR.plain_out, (x,), given)
 
 
 @pytest.mark.parametrize("device", DEVICES)
