@@ -148,6 +148,8 @@ struct ConventionKernel {
     };
     const bool looks_once = arguments.entries_per_cta == 0;
     Number in_use;
+    // Straight code where entries are looked at once: 2.8 instead of 3.0 us (H100, 2026-11-26,
+    // out_scale/row_major-32/256).
     if constexpr (own_entries) {
       ListedRow listed = own_entry(arguments, in_use);
       if (looks_once) {
