@@ -61,7 +61,7 @@ const Plan& plan_of(const moe_act_plan* plan) {
 
 moe_act_buffers checked_buffers(const Plan& plan, const moe_act_buffers* given) {
   const moe_act_buffers buffers = accept("buffers", given);
-  check_buffers(plan.problem(), buffers);
+  check_buffers(plan.buffer_rules(), buffers);
   return buffers;
 }
 
@@ -263,7 +263,7 @@ moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* b
   return guarded([&] {
     const Plan& checked_plan = plan_of(plan);
     const moe_act_buffers pointers = checked_buffers(checked_plan, buffers);
-    check_workspace(checked_plan, pointers, workspace);
+    check_workspace(checked_plan.buffer_rules(), checked_plan.cuda().workspace_bytes, pointers, workspace);
     const KernelArguments arguments = checked_plan.arguments(pointers);
     if (arguments.rows.units == 0 && !checked_plan.problem().pads_with_zero()) return;
     if (checked_plan.problem().on_cuda())

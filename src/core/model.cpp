@@ -246,7 +246,7 @@ bool is_general(const moe_act_problem& problem) {
   return model || problem.clamp_rounding != MOE_ACT_CLAMP_ROUNDING_NONE || !has_default_numerics(problem);
 }
 
-Model model_of(const moe_act_problem& problem, const moe_act_buffers& buffers) {
+Model model_of(const moe_act_problem& problem) {
   constexpr GateFunction functions[] = {GateFunction::silu,      GateFunction::silu, GateFunction::gelu,
                                         GateFunction::gelu_tanh, GateFunction::relu, GateFunction::situ,
                                         GateFunction::silu,      GateFunction::gelu, GateFunction::gelu_tanh,
@@ -268,19 +268,22 @@ Model model_of(const moe_act_problem& problem, const moe_act_buffers& buffers) {
     model.parameters.up_bound = problem.up_bound;
   }
   model.experts = problem.parameter_experts;
-  model.alpha = buffers.alpha;
-  model.beta = buffers.beta;
-  model.limit = buffers.limit;
-  model.bias = buffers.bias;
   model.bias_format = static_cast<Format>(problem.bias_format);
   model.bias_expert_stride = problem.bias_expert_stride;
-  model.weight = buffers.weight;
   model.weights = problem.weights;
-  model.unquantized = buffers.out_unquantized;
   model.unquantized_format = static_cast<Format>(problem.unquantized_format);
   model.unquantized_row_stride = problem.unquantized_row_stride;
   model.unquantized_expert_stride = problem.unquantized_expert_stride;
   return model;
+}
+
+void point_to(Model& model, const moe_act_buffers& buffers) {
+  model.alpha = buffers.alpha;
+  model.beta = buffers.beta;
+  model.limit = buffers.limit;
+  model.bias = buffers.bias;
+  model.weight = buffers.weight;
+  model.unquantized = buffers.out_unquantized;
 }
 
 }  // namespace moe_act

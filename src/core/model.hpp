@@ -41,6 +41,8 @@ ModelTensors model_tensors(const moe_act_tensors& tensors);
 // Fills in what the tensors say; rows and columns are known.
 void read_model(moe_act_problem& problem, const ModelTensors& tensors, const moe_act_options& options);
 
-Model model_of(const moe_act_problem& problem, const moe_act_buffers& buffers);
+// Without pointers, and those of a launch.
+Model model_of(const moe_act_problem& problem);
+void point_to(Model& model, const moe_act_buffers& buffers);
 
 }  // namespace moe_act

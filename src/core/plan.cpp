@@ -74,14 +74,46 @@ math::ScaleStrides scale_strides(std::int32_t layout, std::int64_t stride) {
   return {1, stride};
 }
 
+KernelArguments arguments_without_pointers(const Problem& problem, const CudaLaunch& cuda) {
+  const bool gate_first = problem->gate != MOE_ACT_GATE_SECOND_HALF || !is_gated(problem.description());
+  KernelArguments arguments{};
+  if (problem.is_simple()) arguments.source = {nullptr, nullptr, problem.units(), problem->rows};
+  arguments.columns = static_cast<std::uint32_t>(problem->columns);
+  arguments.gate_offset = gate_first ? 0 : arguments.columns;
+  arguments.up_offset = gate_first ? arguments.columns : 0;
+  arguments.x_row_stride = problem->x_row_stride;
+  arguments.out_row_stride = problem->out_row_stride;
+  arguments.x_scale_strides = scale_strides(problem->x_scale_layout, problem->x_scale_stride);
+  arguments.out_scale_strides = scale_strides(problem->out_scale_layout, problem->out_scale_stride);
+  arguments.out_format = problem.output();
+  arguments.pdl = problem.pdl();
+  arguments.entries_per_cta = cuda.looks_once ? 0 : cuda.units_per_cta;
+  arguments.rows = addressing_of(problem.description(), {});
+  if (has_entry_rule(arguments.rows)) arguments.entries = entry_rule_of(arguments.rows);
+  if (problem.has_x_scale()) arguments.x_scale_view = view_of(x_scale_spec(problem.description()));
+  if (problem.has_out_scale()) arguments.out_scale_view = view_of(out_scale_spec(problem.description()));
+  arguments.x_expert_stride = problem->x_expert_stride;
+  arguments.out_expert_stride = problem->out_expert_stride;
+  arguments.x_scale_expert_stride = problem->x_scale_expert_stride;
+  arguments.out_scale_expert_stride = problem->out_scale_expert_stride;
+  arguments.out_padded_rows =
+      problem->out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4 ? problem->out_scale_stride : problem->rows;
+  arguments.numerics = numerics_of(problem.description());
+  arguments.is_general = problem.is_general() || (problem.on_cuda() && cuda.key.reach == Reach::models);
+  if (arguments.is_general) arguments.model = model_of(problem.description());
+  arguments.scale_per_row = problem.scale_per_row();
+  return arguments;
+}
+
 }  // namespace
 
 Plan::Plan(const Problem& problem, const DeviceInfo& device, const std::optional<LaunchChoice>& choice)
-    : problem_(problem), device_(device) {
+    : problem_(problem), device_(device), buffer_rules_(moe_act::buffer_rules(problem)) {
   if (problem_.on_cuda())
     cuda_ = plan_cuda(problem_, device_, choice);
   else if (choice)
     invalid("choice", "expected a problem on CUDA: on the CPU there is nothing to choose");
+  without_pointers_ = arguments_without_pointers(problem_, cuda_);
 }
 
 std::string Plan::text() const {
@@ -109,42 +141,19 @@ moe_act_plan_info Plan::info() const {
 }
 
 KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
-  const bool gate_first = problem_->gate != MOE_ACT_GATE_SECOND_HALF || !is_gated(problem_.description());
-  KernelArguments arguments{};
-  if (problem_.is_simple()) {
-    const auto* map = static_cast<const std::int32_t*>(buffers.row_index);
-    arguments.source = {map, nullptr, problem_.units(), problem_->rows};
-  }
+  KernelArguments arguments = without_pointers_;
   arguments.x = buffers.x;
   arguments.x_scale = buffers.x_scale;
   arguments.out = buffers.out;
   arguments.out_scale = buffers.out_scale;
   arguments.static_scale = buffers.static_scale;
   arguments.total_num_padded_tokens = buffers.total_num_padded_tokens;
-  arguments.columns = static_cast<std::uint32_t>(problem_->columns);
-  arguments.gate_offset = gate_first ? 0 : arguments.columns;
-  arguments.up_offset = gate_first ? arguments.columns : 0;
-  arguments.x_row_stride = problem_->x_row_stride;
-  arguments.out_row_stride = problem_->out_row_stride;
-  arguments.x_scale_strides = scale_strides(problem_->x_scale_layout, problem_->x_scale_stride);
-  arguments.out_scale_strides = scale_strides(problem_->out_scale_layout, problem_->out_scale_stride);
-  arguments.out_format = problem_.output();
-  arguments.pdl = problem_.pdl();
-  arguments.entries_per_cta = cuda_.looks_once ? 0 : cuda_.units_per_cta;
-  arguments.rows = addressing_of(problem_.description(), buffers);
-  if (has_entry_rule(arguments.rows)) arguments.entries = entry_rule_of(arguments.rows);
-  if (problem_.has_x_scale()) arguments.x_scale_view = view_of(x_scale_spec(problem_.description()));
-  if (problem_.has_out_scale()) arguments.out_scale_view = view_of(out_scale_spec(problem_.description()));
-  arguments.x_expert_stride = problem_->x_expert_stride;
-  arguments.out_expert_stride = problem_->out_expert_stride;
-  arguments.x_scale_expert_stride = problem_->x_scale_expert_stride;
-  arguments.out_scale_expert_stride = problem_->out_scale_expert_stride;
-  arguments.out_padded_rows =
-      problem_->out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4 ? problem_->out_scale_stride : problem_->rows;
-  arguments.numerics = numerics_of(problem_.description());
-  arguments.is_general = problem_.is_general() || (problem_.on_cuda() && cuda_.key.reach == Reach::models);
-  if (arguments.is_general) arguments.model = model_of(problem_.description(), buffers);
-  arguments.scale_per_row = problem_.scale_per_row();
+  if (problem_.is_simple()) arguments.source.map = static_cast<const std::int32_t*>(buffers.row_index);
+  arguments.entries.values.data = arguments.rows.index.data = buffers.row_index;
+  arguments.entries.count.data = arguments.rows.count.data = buffers.row_count;
+  arguments.rows.tile_to_expert.data = buffers.tile_to_expert;
+  arguments.rows.permuted_to_expanded.data = buffers.permuted_to_expanded;
+  if (arguments.is_general) point_to(arguments.model, buffers);
   return arguments;
 }
 

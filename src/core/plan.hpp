@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "core/buffers.hpp"
 #include "core/cuda_plan.hpp"
 
 namespace moe_act {
@@ -19,6 +20,8 @@ class Plan {
   moe_act_plan_info info() const;
   std::string text() const;  // a few lines for people
 
+  const BufferRules& buffer_rules() const { return buffer_rules_; }
+
   // The arguments of the kernel for these pointers, which have been checked.
   KernelArguments arguments(const moe_act_buffers& buffers) const;
 
@@ -26,6 +29,8 @@ class Plan {
   Problem problem_;
   DeviceInfo device_;
   CudaLaunch cuda_{};
+  BufferRules buffer_rules_;
+  KernelArguments without_pointers_;  // what every launch has in common
 };
 
 }  // namespace moe_act

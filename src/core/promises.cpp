@@ -1,7 +1,5 @@
 #include "core/promises.hpp"
 
-#include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "core/error.hpp"
@@ -9,88 +7,6 @@
 #include "core/text.hpp"
 
 namespace moe_act {
-namespace {
-
-struct Buffer {
-  const char* name;
-  const void* data;
-  std::int64_t bytes;
-  bool needed;
-  std::int64_t alignment;
-  bool may_be_null = false;
-};
-
-// What consumers of a layout rely on, or what an element needs.
-std::int64_t scale_alignment(std::int32_t layout, std::int32_t format) {
-  const bool for_tma = layout == MOE_ACT_SCALE_LAYOUT_TMA_COLUMN_MAJOR || layout == MOE_ACT_SCALE_LAYOUT_PACKED_UE8M0;
-  if (for_tma || layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4) return 16;
-  return format == MOE_ACT_FORMAT_UE8M0 ? 1 : 4;
-}
-
-// Every pointer of a launch, with what the problem says of it.
-struct BufferList {
-  Buffer inputs[13];
-  Buffer results[3];
-
-  BufferList(const Problem& problem, const moe_act_buffers& buffers)
-      : inputs{
-            {"x", buffers.x, problem.x_bytes(), true, problem->x_alignment},
-            {"x_scale", buffers.x_scale, problem.x_scale_bytes(), problem.has_x_scale(),
-             scale_alignment(problem->x_scale_layout, problem->x_scale_format)},
-            {"static_scale", buffers.static_scale, 4, problem->out_scaling == MOE_ACT_SCALING_TENSOR, 4},
-            {row_index_argument(problem->row_kind), buffers.row_index,
-             row_index_elements(problem.description()) * (problem->index_bits / 8),
-             row_index_name(problem->row_kind) != nullptr, problem->index_bits / 8},
-            {row_count_argument(problem->row_kind), buffers.row_count, problem->count_bits / 8,
-             row_count_name(problem->row_kind) != nullptr, problem->count_bits / 8,
-             !requires_row_count(problem->row_kind)},
-            {"total_num_padded_tokens", buffers.total_num_padded_tokens, 4, problem.stride_on_device(), 4},
-            {"bias", buffers.bias, problem.bias_bytes(), problem->bias_format != MOE_ACT_FORMAT_NONE,
-             std::max(problem->bias_alignment, 1)},
-            parameter("alpha", buffers.alpha, problem, problem->alpha_from),
-            parameter("beta", buffers.beta, problem, problem->beta_from),
-            parameter("limit", buffers.limit, problem, problem->limit_from),
-            {"weight", buffers.weight, problem->weights * 4, problem->has_weight != 0, 4},
-            {"tile_to_expert", buffers.tile_to_expert, problem->expert_tiles * (problem->tile_to_expert_bits / 8),
-             problem->expert_tiles > 0, problem->tile_to_expert_bits / 8},
-            {"permuted_to_expanded", buffers.permuted_to_expanded,
-             problem->rows * (problem->permuted_to_expanded_bits / 8), problem->permuted_to_expanded_bits != 0,
-             std::max(problem->permuted_to_expanded_bits / 8, 1)},
-        },
-        results{
-            {"out", buffers.out, problem.out_bytes(), true, problem->out_alignment},
-            {"out_scale", buffers.out_scale, problem.out_scale_bytes(), problem.has_out_scale(),
-             scale_alignment(problem->out_scale_layout, problem->out_scale_format)},
-            {"out_unquantized", buffers.out_unquantized, problem.unquantized_bytes(), problem.has_unquantized(),
-             std::max(problem->unquantized_alignment, 1)},
-        } {}
-
-  static Buffer parameter(const char* name, const float* data, const Problem& problem, std::int32_t from) {
-    return {name, data, problem->parameter_experts * 4, from == MOE_ACT_PARAMETER_PER_EXPERT, 4};
-  }
-};
-
-void check_promises(const Buffer& buffer) {
-  if (buffer.needed && buffer.bytes > 0 && buffer.data == nullptr && !buffer.may_be_null)
-    invalid(buffer.name, "expected data, got null");
-  if (!buffer.needed && buffer.data != nullptr) invalid(buffer.name, "the plan has no use for it, expected null");
-  const auto address = reinterpret_cast<std::uintptr_t>(buffer.data);
-  const auto remainder_mask = static_cast<std::uintptr_t>(buffer.alignment) - 1;  // of a power of two
-  if ((address & remainder_mask) != 0)
-    invalid(buffer.name, "the plan was promised data aligned to " + number(buffer.alignment) +
-                             " bytes, got address ..." + number(address % 16) + " modulo 16");
-}
-
-void require_apart(const Buffer& written, const Buffer& other) {
-  if (!written.needed || !other.needed || written.bytes == 0 || other.bytes == 0 || other.data == nullptr) return;
-  const auto begin = reinterpret_cast<std::uintptr_t>(written.data);
-  const auto other_begin = reinterpret_cast<std::uintptr_t>(other.data);
-  if (begin < other_begin + static_cast<std::uintptr_t>(other.bytes) &&
-      other_begin < begin + static_cast<std::uintptr_t>(written.bytes))
-    invalid(written.name, std::string("overlaps ") + other.name + ", expected memory of its own");
-}
-
-}  // namespace
 
 void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
   const moe_act_problem problem = normalized(given_problem);
@@ -203,26 +119,6 @@ void check_accepts(const Plan& plan, const moe_act_problem& given_problem) {
     if (field.given < field.planned)
       invalid(field.name,
               "the plan was promised data aligned to " + number(field.planned) + " bytes, got " + number(field.given));
-}
-
-void check_buffers(const Problem& problem, const moe_act_buffers& buffers) {
-  const BufferList list(problem, buffers);
-  std::ranges::for_each(list.inputs, check_promises);
-  std::ranges::for_each(list.results, check_promises);
-  for (const Buffer& result : list.results)
-    for (const Buffer& input : list.inputs) require_apart(result, input);
-  for (const Buffer* result = list.results; result != std::end(list.results); ++result)
-    for (const Buffer* other = result + 1; other != std::end(list.results); ++other) require_apart(*result, *other);
-}
-
-void check_workspace(const Plan& plan, const moe_act_buffers& buffers, const void* workspace) {
-  const std::int64_t bytes = plan.cuda().workspace_bytes;
-  if (bytes == 0) return;
-  const Buffer own{"workspace", workspace, bytes, true, 16};
-  check_promises(own);
-  const BufferList list(plan.problem(), buffers);
-  for (const Buffer& buffer : list.inputs) require_apart(own, buffer);
-  for (const Buffer& buffer : list.results) require_apart(own, buffer);
 }
 
 }  // namespace moe_act

@@ -41,8 +41,8 @@ struct Launch {
   // What checking says, "" if nothing.
   std::string refusal(const void* workspace) const {
     try {
-      check_buffers(plan.problem(), buffers);
-      check_workspace(plan, buffers, workspace);
+      check_buffers(plan.buffer_rules(), buffers);
+      check_workspace(plan.buffer_rules(), plan.cuda().workspace_bytes, buffers, workspace);
       return "";
     } catch (const Error& error) {
       return error.what();
