@@ -188,8 +188,15 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   // 2026-11-26, parallel-8/32 and parallel-8/64).
   const double most_for_nothing = problem.pdl() == Pdl::off ? 6'000 : 2'000;
   const bool slow_starts = entries_per_live_row >= 4 && possible_outputs_per_sm >= most_for_nothing;
-  if (started <= 3'000 && !slow_starts)
-    preferred.push_back({Schedule::rows, 4, 1, started <= 1'000 ? 4 : 16, 0, false});
+  if (started <= 3'000 && !slow_starts) {
+    LaunchChoice narrow{Schedule::rows, 4, 1, max_warps_per_cta, 0, false};
+    // Under programmatic dependent launch not several short rows in a CTA, 2.1 instead of 2.5 us cold, and for a token
+    // CTAs of two warps, 1.09 instead of 1.18 us hot (H100, 2026-11-26, columns/192 and routed/1, metadata read early).
+    const bool chained = problem.pdl() != Pdl::off;
+    const bool several_rows = warps_along_row(problem, narrow) < max_warps_per_cta;
+    if (started <= 1'000 || (several_rows && chained)) narrow.warps_per_cta = started <= 200 && chained ? 2 : 4;
+    preferred.push_back(narrow);
+  }
   const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,
                           false};
   // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.
@@ -198,11 +205,12 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   if (!problem.has_map() && outputs_per_sm >= 8'000 && (idle_lanes || (!fast_memory && outputs_per_sm >= 150'000)))
     preferred.push_back({Schedule::tiles, width, 2, 2, 0, false});
   preferred.push_back(wide);
-  // Large CTAs where most warps have nothing to do, small ones where instructions are the limit: their warps then wait
-  // for nobody's end. Not under programmatic dependent launch, which starts CTAs more slowly: 16384 tokens took 318
-  // instead of 228 us (H200, 2026-11-23).
+  // Large CTAs where most warps have nothing to do, and larger ones where CTAs start slowly, 1.43 instead of 1.59 us
+  // hot (H100, 2026-11-26, parallel-32/128 with metadata read early); small ones where instructions are the limit:
+  // their warps then wait for nobody's end. Not under programmatic dependent launch, which starts CTAs more slowly:
+  // 16384 tokens took 318 instead of 228 us (H200, 2026-11-23).
   if (entries_per_live_row >= 4)
-    preferred.back().warps_per_cta = 8;
+    preferred.back().warps_per_cta = problem.pdl() == Pdl::off ? 8 : 16;
   else if (fast_memory && problem.has_x_scale() && problem.pdl() == Pdl::off && outputs_per_sm >= 40'000)
     preferred.back().warps_per_cta = 1;
   preferred.push_back({Schedule::rows, 4, 1, 4, 0, false});

@@ -30,7 +30,7 @@ def measured(gpu: str) -> tuple[moe_act.DeviceInfo, list[dict[str, Any]]]:
     return device, found["workloads"]
 
 
-def chosen(workload: dict[str, Any], device: moe_act.DeviceInfo) -> str:
+def chosen(workload: dict[str, Any], device: moe_act.DeviceInfo, pdl: str) -> str:
     """In the words of bench/gpu, whose workloads these are."""
     rows, columns = workload["rows"], workload["columns"]
     call: dict[str, Any] = {"x": torch.empty(rows, 2 * columns, dtype=DTYPES[workload["input"]])}
@@ -43,28 +43,36 @@ def chosen(workload: dict[str, Any], device: moe_act.DeviceInfo) -> str:
         call["expected_rows"] = tokens * top_k // int(ranks or 1)
     elif workload["input"] == "e4m3":
         call["x_scale"] = torch.empty(2 * columns // 128, rows)
-    plan = moe_act.plan(**call, device=device)
+    plan = moe_act.plan(**call, device=device, pdl=pdl)
     marked = "marked " if plan.workspace_bytes else ""
     lanes = f"{plan.columns_per_lane} x {plan.vectors_per_lane}"
     return f"{marked}{plan.schedule} {lanes}, {plan.threads_per_cta // 32} warps, {plan.units_per_cta} units per CTA"
 
 
-@pytest.mark.parametrize("gpu", GIGABYTES_PER_SECOND)
-def test_no_choice_is_far_from_the_fastest(gpu: str) -> None:
+@pytest.mark.parametrize(
+    ("gpu", "contender", "pdl", "least"),
+    [
+        ("h100", "search", "off", 80),
+        ("h200", "search", "off", 60),
+        ("h100", "search_pdl", "metadata_ready", 20),
+    ],
+)
+def test_no_choice_is_far_from_the_fastest(gpu: str, contender: str, pdl: str, least: int) -> None:
     device, workloads = measured(gpu)
     far, compared = [], 0
     for workload in workloads:
-        searched = next((r for r in workload["results"] if r["contender"] == "search" and r["geometries"]), None)
-        if searched is None:
-            continue
-        times = {timing["geometry"]: timing for timing in searched["geometries"]}
-        choice = chosen(workload, device)
+        timings = [t for r in workload["results"] if r["contender"] == contender for t in r["geometries"] or ()]
         for cache in ("hot", "cold"):
-            if times[choice][cache] is None:
+            times: dict[str, float] = {}
+            for timing in timings:  # one plan may be timed more than once
+                if timing[cache] is not None:
+                    times[timing["geometry"]] = min(timing[cache], times.get(timing["geometry"], timing[cache]))
+            if not times:
                 continue
             compared += 1
-            ratio = times[choice][cache] / min(timing[cache] for timing in times.values())
+            choice = chosen(workload, device, pdl)
+            ratio = times[choice] / min(times.values())
             if ratio > MOST:
-                far.append(f"{workload['name']}, {cache}: {choice} takes {ratio:.2f} of the fastest")
-    assert compared >= 60
+                far.append(f"{workload['name']}, {cache}: {choice} takes {ratio:.3f} of the fastest")
+    assert compared >= least
     assert not far, "\n".join(far)
