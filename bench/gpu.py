@@ -5,9 +5,10 @@
 Builds and installs the library for this GPU, runs the GPU tests, the sanitizers, the main command and the benchmarks,
 and writes DIRECTORY/<gpu>.json (of two GPUs <gpu>-x2.json) with everything that was found, and the benchmarks' figures
 to contenders.json, conventions.json, frameworks.json, models.json, host.json, interop.json and, where transformers is
-installed, experts.json beside it; search.json, of every plan there could be, on demand. --wheel FILE: of a wheel built
-elsewhere. Exit status 1 if anything failed. Nothing is fetched: torch and what `pip install ".[test]"` brings have to
-be there. It takes less than eight minutes on 16 cores. MOE_ACT_COMMIT names the commit where git does not.
+installed, experts.json beside it; search.json, of every plan there could be, on demand. --wheel FILE: what Python runs
+comes from a wheel built elsewhere. Exit status 1 if anything failed. Nothing is fetched: torch and what
+`pip install ".[test]"` brings have to be there. It takes less than eight minutes on 16 cores. MOE_ACT_COMMIT names the
+commit where git does not.
 """
 
 from __future__ import annotations
@@ -182,8 +183,11 @@ def measure(programs: Path, out: Path, only: list[str]) -> dict[str, dict[str, A
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="directory for the JSON and the logs")
-    parser.add_argument("--skip-build", action="store_true", help="test what is installed")
-    parser.add_argument("--wheel", type=Path, help="test what this wheel installs")
+    installed = parser.add_mutually_exclusive_group()
+    installed.add_argument("--skip-build", action="store_true", help="test what is installed")
+    installed.add_argument(
+        "--wheel", type=Path, help="test what this wheel installs; C++ programs are built all the same"
+    )
     parser.add_argument("--measurements", nargs="*", default=BY_DEFAULT, choices=MEASUREMENTS)
     parser.add_argument("--sanitizers", nargs="*", default=[*SANITIZERS], choices=SANITIZERS)
     options = parser.parse_args()

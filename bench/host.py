@@ -27,6 +27,7 @@ from gpu import environment
 ROWS, COLUMNS, TOKENS, TOP_K = 64, 2048, 1, 8  # one token; each of its experts has a tile of eight rows
 CALLS_PER_BATCH = 500  # the launch queue holds 1024
 WARM_UP_BATCHES, BATCHES = 20, 301
+PROCESSES = 5  # of the program in C
 
 
 class Call(NamedTuple):
@@ -108,11 +109,15 @@ def measure(values: dict[str, Any], synchronize: Any) -> dict[str, float]:
 
 
 def run_program(program: Path) -> list[dict[str, Any]]:
-    """The results of moe_act_bench_host: the bare launch, and a prepared plan in C."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "host.json"
-        subprocess.run([program, "--json", file], check=True, stdout=subprocess.DEVNULL)
-        return list(json.loads(file.read_text())["results"])
+    """The results of moe_act_bench_host: the bare launch, and a prepared plan in C. Of several processes the one whose
+    bare launch is the fastest: one and the same call takes a quarter more or less from process to process."""
+    runs = []
+    for _ in range(PROCESSES):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "host.json"
+            subprocess.run([program, "--json", file], check=True, stdout=subprocess.DEVNULL)
+            runs.append(list(json.loads(file.read_text())["results"]))
+    return min(runs, key=lambda results: float(results[0]["nanoseconds"]))
 
 
 def main() -> None:

@@ -18,11 +18,11 @@ def evidence(result: dict[str, Any]) -> str:
     findings = sum(report["findings"] for report in result["sanitizers"].values())
     sanitizers = f"{tools}: {findings} findings; " if tools else ""
     build = result.get("build", {})
-    wheel = f", `{build['wheel']}` built by {build['compilers'][0]}" if "wheel" in build else ""
-    system = f", on {facts['system']}" if "system" in facts else ""
+    wheel = f" of `{build['wheel']}` ({', '.join(build['compilers'])})" if "wheel" in build else ""
+    system = f", {facts['system']}" if "system" in facts else ""
     return (
         f"- {gpus}{facts['gpu']}, driver {facts['driver']}, CUDA {facts['cuda']}, {facts['date'][:10]}, commit "
-        f"`{facts['commit'][:12]}`{wheel}{system}: {tests['tests'] - tests['skipped']} GPU tests run, "
+        f"`{facts['commit'][:12]}`{system}: {tests['tests'] - tests['skipped']} GPU tests{wheel} run, "
         f"{tests['failures'] + tests['errors']} failed; {sanitizers}"
         f"{result['seconds'] / 60:.1f} minutes in all.\n"
     )

@@ -57,11 +57,13 @@ struct AnyRows {
     return started <= (more ? 5'000 : 3'000);
   }
 
+  bool has_few_rows() const { return outputs_per_sm <= 20'000; }
+
   // One vector a lane where every CTA has a live row and what a lane does is long: codes and scales of the input are
   // decoded, 3.57 instead of 3.95 us cold, or scales are looked up, 2.83 instead of 3.06 hot (H100, 2026-11-26,
   // rows/valid_prefix/e4m3/256, out_scale/packed_ue8m0-128/256).
   bool takes_one_vector() const {
-    return problem.output_kind() == OutputKind::scaled && problem.input() != Format::fp32 && outputs_per_sm <= 20'000 &&
+    return problem.output_kind() == OutputKind::scaled && problem.input() != Format::fp32 && has_few_rows() &&
            entries_per_live_row < 2 && (reach == Reach::layouts || problem.has_x_scale());
   }
 
@@ -111,7 +113,7 @@ struct AnyRows {
   // rows/valid_prefix/e4m3/131072).
   std::int32_t rows_per_warp() const {
     if (has_plenty_of_general_rows()) return 4;
-    if (outputs_per_sm < 20'000 || row_scaled || general) return 1;
+    if (has_few_rows() || row_scaled || general) return 1;
     return segments || has_index || has_scattered_scales() ? 2 : 1;
   }
 };
@@ -125,18 +127,19 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   const Schedule schedule = rows.segments ? Schedule::segments : Schedule::list;
   const bool one_vector = rows.general || rows.takes_one_vector();
   const auto vectors = static_cast<std::int8_t>(one_vector ? 1 : 2);
-  const LaunchChoice narrow{schedule, 4, 1, rows.segments && rows.reach == Reach::plain ? 8 : 4, 0, false};
-  const LaunchChoice wide{schedule, full_width(problem), vectors, 4, 0, false};
-  const LaunchChoice any_alignment{schedule, 1, 4, 4, 0, false};
-  for (LaunchChoice choice : {narrow, wide, any_alignment}) {
-    if (choice == narrow && !rows.takes_narrow_lanes()) continue;
-    const bool shares = choice.vectors_per_lane > 1 || rows.general;
+  std::vector<LaunchChoice> preferred;
+  if (rows.takes_narrow_lanes())
+    preferred.push_back({schedule, 4, 1, rows.segments && rows.reach == Reach::plain ? 8 : 4, 0, false});
+  preferred.push_back({schedule, full_width(problem), vectors, 4, 0, false});
+  preferred.push_back({schedule, 1, 4, 4, 0, false});  // any alignment
+  for (LaunchChoice choice : preferred) {
+    const bool shares = !rows.segments && (choice.vectors_per_lane > 1 || rows.general);
     choice.warps_per_cta = rows.warps_per_cta(choice);
     const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
     const std::int32_t most = rows.rows_per_warp() * rows_per_cta;
-    choice.entries_per_cta = rows.segments || !shares
-                                 ? most
-                                 : entries_of_list(problem, device, rows.entries_per_live_row, rows_per_cta, most);
+    choice.entries_per_cta = shares ? entries_of_list(problem, device, rows.entries_per_live_row, rows_per_cta, most)
+                             : rows.segments ? most
+                                             : rows_per_cta;
     if (possible(problem, choice)) return choice;
   }
   fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for any alignment");

@@ -35,7 +35,8 @@ enum class Reach : std::int8_t {
   plain,    // SwiGLU without parameters in the default numerics; fp32 scales at strides, one for 128 columns; e4m3;
             // whole vectors, int32 indices
   layouts,  // and every layout and form of scales, e5m2, int64 indices
-  models,   // everything, switched at run time: any alignment, more than 2^30 rows, plain results too
+  models,   // everything, switched at run time: any alignment, experts of tiles, what 32 bits cannot count; plain
+            // results too
 };
 
 // Of a CTA: registers that some kernels take leave room for no more.

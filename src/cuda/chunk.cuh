@@ -1,5 +1,5 @@
-// A warp's chunk of a row for any scale layout and any model: load, activate, scale, store. What kernel.cuh's kernels
-// settle when they are compiled, these look up: how many columns share a scale, what form it has.
+// A warp's chunk of a row for any scale layout: load, activate, scale, store. Of general problems, whose model is
+// looked up, and of rows with one scale.
 #pragma once
 
 #include "cuda/general.cuh"
@@ -16,6 +16,7 @@ struct ModelRow : RowPlace<input> {
 
 template <Format input, OutputKind output, int columns, int vectors, Reach reach>
 struct ChunkWork {
+  static_assert(reach == Reach::models || output == OutputKind::row_scaled);
   using Input = Vector<input, columns>;
   using Row = ModelRow<input>;
   static constexpr bool scaled_input = is_scaled(input);
@@ -124,17 +125,13 @@ struct ChunkWork {
     return scale_of_amax(arguments, amax);
   }
 
-  // Codes of values * factor[v], or the values where they are plain, and the unquantized copy.
+  // Codes of values * factor[v], or, of general problems, the values where they are plain, and the unquantized copy.
   static __device__ __forceinline__ void store(const KernelArguments& arguments, const Row& row, Chunk& chunk,
                                                const float (&factor)[vectors]) {
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {
       const std::uint32_t column = chunk.column + v * vector_columns;
       const std::int64_t offset = row.out + column;
-      if constexpr (output == OutputKind::plain) {
-        if (chunk.inside(arguments, v)) store_plain(arguments.out, arguments.out_format, offset, chunk.values[v]);
-        continue;
-      }
       if constexpr (general) {
         if (!chunk.inside(arguments, v)) continue;
         const Model& model = arguments.model;
@@ -156,10 +153,9 @@ struct ChunkWork {
     }
   }
 
-  // The larger of two amaxes; general: NaN is above infinity.
+  // The larger of two amaxes; NaN is above infinity.
   static __device__ __forceinline__ float larger(float a, float b) {
-    if constexpr (general) return __int_as_float(max(__float_as_int(a), __float_as_int(b)));
-    return fmaxf(a, b);
+    return __int_as_float(max(__float_as_int(a), __float_as_int(b)));
   }
 
   // The scales of the blocks of a chunk, delivered, and the factors of their codes.
@@ -173,10 +169,8 @@ struct ChunkWork {
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {
       amax[v] = amax_of(chunk.values[v]);
-      if constexpr (general) {
-        if (arguments.numerics.has_scale_of_zero && chunk.inside(arguments, v) && any_nan(chunk.values[v]))
-          amax[v] = math::from_bits(math::canonical_nan_bits);
-      }
+      if (arguments.numerics.has_scale_of_zero && chunk.inside(arguments, v) && any_nan(chunk.values[v]))
+        amax[v] = math::from_bits(math::canonical_nan_bits);
 #pragma unroll
       for (int distance = 1; distance < warp_lanes; distance *= 2)
         if (distance < lanes) amax[v] = larger(amax[v], __shfl_xor_sync(all_lanes, amax[v], distance));
@@ -195,7 +189,7 @@ struct ChunkWork {
     const std::int64_t blocks = view.blocks_of(arguments.columns);
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {
-      const math::BlockScale scale = scale_of(arguments, amax[v], general && amax[v] != amax[v]);
+      const math::BlockScale scale = scale_of(arguments, amax[v], amax[v] != amax[v]);
       factor[v] = scale.factor;
       const bool leads = threadIdx.x % lanes == 0 && v % vectors_per_block == 0;
       if (!leads || !chunk.inside(arguments, v)) continue;
@@ -224,23 +218,15 @@ struct ChunkWork {
   static __device__ __forceinline__ void run_row(const KernelArguments& arguments, const Row& row, std::int32_t total) {
     std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
     const std::uint32_t step = chunk_columns * blockDim.y * gridDim.y;
-    if constexpr (general) {
-      // The next chunk is on its way while this one is done: one vector a lane is too little for the memory's latency.
-      Loaded next;
-      load(arguments, row, first, total, next);
-      for (; first < arguments.columns; first += step) {
-        const Loaded loaded = next;
-        if (first + step < arguments.columns) load(arguments, row, first + step, total, next);
-        Chunk chunk;
-        activate_chunk(arguments, row, loaded, chunk);
-        scale_and_store(arguments, row, total, chunk);
-      }
-    } else {
-      for (; first < arguments.columns; first += step) {
-        Chunk chunk;
-        load_and_activate(arguments, row, first, total, chunk);
-        scale_and_store(arguments, row, total, chunk);
-      }
+    // The next chunk is on its way while this one is done: one vector a lane is too little for the memory's latency.
+    Loaded next;
+    load(arguments, row, first, total, next);
+    for (; first < arguments.columns; first += step) {
+      const Loaded loaded = next;
+      if (first + step < arguments.columns) load(arguments, row, first + step, total, next);
+      Chunk chunk;
+      activate_chunk(arguments, row, loaded, chunk);
+      scale_and_store(arguments, row, total, chunk);
     }
   }
 

@@ -42,19 +42,23 @@ class SegmentSearch {
       for (int i = 0; i < experts_per_lane; ++i) {
         const Number count = first + i < experts ? rows.segment_between<Number>(says[i], says[i + 1]).rows : 0;
         ends[i] = sum = no_more_than(sum + count, most);
-        if constexpr (pads_scales)
-          scale_ends[i] = scale_sum += (count + math::swizzle_rows - 1) / math::swizzle_rows * math::swizzle_rows;
+        if constexpr (pads_scales) {
+          const Number padded = (count + math::swizzle_rows - 1) / math::swizzle_rows * math::swizzle_rows;
+          scale_ends[i] = scale_sum = no_more_than(scale_sum + padded, most_scale_rows);
+        }
       }
       const Number sum_here = sum_up_to_lane(sum, most);
       const Number scale_sum_here = pads_scales ? sum_up_to_lane(scale_sum, most_scale_rows) : 0;
-      const Number begin = before + sum_here - sum;
+      // Not sum_here less sum: where decreasing offsets name more than `most` rows, one is bounded, the other may not
+      // be.
+      const Number begin = before + sum_before_lane(sum_here);
       before = no_more_than(before + __shfl_sync(all_lanes, sum_here, lanes - 1), most);
       const unsigned found = __ballot_sync(all_lanes, wanted >= begin && wanted - begin < sum);
       if (found != 0) {
         const int lane = __ffs(static_cast<int>(found)) - 1;
         const Number in_lane = wanted - begin;
         Number own = 0, in_segment = in_lane, own_before = says[0], own_value = says[1];
-        Number scale_begin = pads_scales ? scale_rows_before + scale_sum_here - scale_sum : 0;
+        Number scale_begin = pads_scales ? scale_rows_before + sum_before_lane(scale_sum_here) : 0;
         const Number lane_scale_begin = scale_begin;
 #pragma unroll
         for (int i = 1; i < experts_per_lane; ++i) {
@@ -137,6 +141,11 @@ class SegmentSearch {
 #pragma unroll
     for (int i = 0; i <= experts_per_lane; ++i)
       if (first + i >= shift && first + i - shift < experts + 1 - shift) says[i] = value_at(rows, first + i - shift);
+  }
+
+  static __device__ __forceinline__ Number sum_before_lane(Number sum_up_to_lane) {
+    const Number before = __shfl_up_sync(all_lanes, sum_up_to_lane, 1);
+    return threadIdx.x > 0 ? before : 0;
   }
 
   static __device__ __forceinline__ Number sum_up_to_lane(Number value, std::int64_t most) {

@@ -34,10 +34,10 @@ struct EntryRule {
 // Can a rule say what the addressing does?
 inline bool has_entry_rule(const RowAddressing& rows) {
   constexpr std::int64_t most = std::int64_t{1} << 30;
-  const bool wide_ids = rows.kind == RowKind::sorted_token_ids && rows.index.is_64_bit &&
-                        rows.parameter > INT32_MAX;
+  const bool wide_ids = rows.kind == RowKind::sorted_token_ids && rows.index.is_64_bit && rows.parameter > INT32_MAX;
   return rows.is_list() && !wide_ids && rows.tile_to_expert.data == nullptr && rows.expert_tiles == 0 &&
-         rows.units < most && rows.rows < most && (rows.kind != RowKind::tile_limits || rows.parameter_log2 >= 0);
+         rows.units < most && rows.rows < most &&
+         (rows.kind != RowKind::tile_limits || (rows.parameter_log2 >= 0 && rows.parameter < most));
 }
 
 inline EntryRule entry_rule_of(const RowAddressing& rows) {

@@ -152,6 +152,23 @@ TEST("lanes of these kernels narrow for few rows, misaligned data and odd column
   CHECK_EQUAL(width(rows, 2047, 2), 1);
 }
 
+TEST("whatever can be loaded in vectors is, on either side of every threshold") {
+  for (const Format input : {Format::e4m3, Format::bf16, Format::fp32})
+    for (const std::int32_t activation : {MOE_ACT_ACTIVATION_SWIGLU, MOE_ACT_ACTIVATION_GEGLU})
+      for (const std::int32_t layout : {MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR, MOE_ACT_SCALE_LAYOUT_PACKED_UE8M0})
+        for (const std::int32_t kind : {MOE_ACT_ROWS_DENSE, MOE_ACT_ROWS_ROW_TO_EXPERT, MOE_ACT_ROWS_VALID_PREFIX})
+          for (const std::int64_t some : {1, 131, 132, 197, 198, 329, 330, 1319, 1320, 1321, 65999, 66000, 66001}) {
+            moe_act_problem problem = problem_of(input, Format::e4m3, some, 2000);
+            problem.row_kind = kind;
+            problem.activation = activation;
+            problem.out_scale_layout = layout;
+            problem.out_scale_stride = (some + 3) / 4 * 4;
+            if (kind == MOE_ACT_ROWS_ROW_TO_EXPERT) problem.entries = some;
+            CHECK(info_of(problem, h100).columns_per_lane > 1, traits(input).name, ", activation ", activation,
+                  ", layout ", layout, ", kind ", kind, ", rows ", some);
+          }
+}
+
 TEST("general problems take general kernels, plain ones theirs") {
   const auto kernel_of = [](const moe_act_problem& problem) {
     return kernel_keys[static_cast<std::size_t>(info_of(problem, h100).kernel)];

@@ -240,8 +240,9 @@ def test_wrong_data_is_refused_under_validate_and_harmless_without(
 @pytest.mark.parametrize(
     "rows",
     [ExpertOffsets(ints(0, 1280, 0, 1280, 0, 1280)), ExpertEnds(ints(1280, 0, 1280, 0, 1280)),
+     ExpertOffsets(ints(0, *[800] * 7, 0, *[1280] * 8)), ExpertEnds(ints(*[800] * 7, 0, *[1280] * 8)),
      ExpertOffsets(ints(0, 1000, 200, 900, *[0, 1280] * 600)), ExpertEnds(ints(5, *[1280, 0] * 600), 4)],
-    ids=["offsets", "ends", "offsets of many", "ends of many"],
+    ids=["offsets", "ends", "offsets late", "ends late", "offsets of many", "ends of many"],
 )  # fmt: skip
 def test_offsets_that_decrease_do_no_more_rows_than_there_are(rows: Any, padding: Any, device: str) -> None:
     """Each segment's scales begin a tile of their own, for which there is only room where rows are done once."""
