@@ -18,7 +18,8 @@ def evidence(result: dict[str, Any]) -> str:
     findings = sum(report["findings"] for report in result["sanitizers"].values())
     sanitizers = f"{tools}: {findings} findings; " if tools else ""
     build = result.get("build", {})
-    wheel = f" of `{build['wheel']}` ({', '.join(build['compilers'])})" if "wheel" in build else ""
+    compilers = ", ".join(build.get("compilers", ())).replace("GCC: ", "GCC ")
+    wheel = f" of `{build['wheel']}` ({compilers})" if "wheel" in build else ""
     system = f", {facts['system']}" if "system" in facts else ""
     return (
         f"- {gpus}{facts['gpu']}, driver {facts['driver']}, CUDA {facts['cuda']}, {facts['date'][:10]}, commit "
