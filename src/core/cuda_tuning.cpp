@@ -148,7 +148,7 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
 }  // namespace
 
 // Thresholds are outputs (rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its workloads,
-// e4m3 and bf16: H100 and H200, 2026-11-23, bench/results/search.
+// e4m3 and bf16, on an H100 and an H200, 2026-11-23; since then held against bench/results/search by a test.
 LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   if (!problem.is_simple()) return choose_for_any_rows(problem, device);
   const Rows rows = rows_of(problem);
