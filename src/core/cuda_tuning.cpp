@@ -60,7 +60,7 @@ struct AnyRows {
   bool has_few_rows() const { return outputs_per_sm <= 20'000; }
 
   // One vector a lane where every CTA has a live row and what a lane does is long: codes and scales of the input are
-  // decoded, 3.57 instead of 3.95 us cold, or scales are looked up, 2.83 instead of 3.06 hot (H100, 2026-11-26,
+  // decoded, 3.87 instead of 4.00 us cold, or scales are looked up, 3.62 instead of 3.87 (H100, 2026-11-26,
   // rows/valid_prefix/e4m3/256, out_scale/packed_ue8m0-128/256).
   bool takes_one_vector() const {
     return problem.output_kind() == OutputKind::scaled && problem.input() != Format::fp32 && has_few_rows() &&
@@ -83,8 +83,8 @@ struct AnyRows {
             problem->x_scale_layout == MOE_ACT_SCALE_LAYOUT_TMA_COLUMN_MAJOR);
   }
 
-  // Scaled rows in other layouts than plain ones: a CTA ends with a row, 277 instead of 291 us; but neighbours share
-  // the sectors of scattered scales, 302 instead of 340 (H100, 2026-11-26, x_scale/packed_ue8m0-128/131072 and
+  // Scaled rows in other layouts than plain ones: a CTA ends with a row, 277 instead of 292 us; but neighbours share
+  // the sectors of scattered scales, 302 instead of 339 (H100, 2026-11-26, x_scale/packed_ue8m0-128/131072 and
   // x_scale/column_major-32/131072).
   bool ends_with_a_row() const {
     return reach == Reach::layouts && !segments && !row_scaled && !has_index && problem.has_x_scale() &&
@@ -108,8 +108,8 @@ struct AnyRows {
     return choice.warps_per_cta;
   }
 
-  // A warp that does two rows spares the start of CTAs, or looks at two entries at once: 281 instead of 284 us; where
-  // there is no entry to look at, 286 instead of 276 (H100, 2026-11-26, rows/tile_limits/e4m3/131072 and
+  // A warp that does two rows spares the start of CTAs, or looks at two entries at once: 283 instead of 287 us; where
+  // there is no entry to look at, 284 instead of 276 (H100, 2026-11-26, rows/tile_limits/e4m3/131072 and
   // rows/valid_prefix/e4m3/131072).
   std::int32_t rows_per_warp() const {
     if (has_plenty_of_general_rows()) return 4;

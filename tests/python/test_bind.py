@@ -16,8 +16,7 @@ import pytest
 from axes import Combination
 from moe_act import rows
 from refusals import assert_refused, good_call
-from tensors import DEVICES, Exporter, get, put, same_bytes
-from test_plan import mismatches, planned_call
+from tensors import DEVICES, Exporter, get, same_bytes
 
 EXPERTS: dict[str, Any] = {"parameters": "per expert", "bias": "bf16", "weight": True, "copy": "bf16"}
 COMBINATIONS = [
@@ -89,25 +88,6 @@ def test_two_bound_launches_of_one_plan() -> None:
     assert [launch.plan for launch in launches] == [plan, plan]
     for x, result in zip((first, second), results, strict=True):
         assert same_bytes(result.out, moe_act.gated_act_quant(x).out)
-
-
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", mismatches())
-def test_what_its_plan_was_not_made_for(name: str, device: str) -> None:
-    """Refused when it is bound, in the words of Plan.run."""
-    changes, begins = mismatches()[name]
-    call = planned_call()
-    for argument in [argument for argument, value in changes.items() if isinstance(value, str)]:
-        changes = changes | {argument: cases._strided(call[argument], 0, True)}
-    call = {argument: put(array, device) for argument, array in call.items()}
-    plan = moe_act.plan(**call, x_format="e4m3")
-    with pytest.raises((ValueError, TypeError), match=f"^{re.escape(begins)}") as raised:
-        plan.bind(**call | {argument: put(array, device) for argument, array in changes.items()})
-    assert "\n" not in str(raised.value)
-    for result in (call["out"], call["out_scale"]):
-        assert (get(result).view(np.uint8) == cases.POISON).all(), "something was written"
-    plan.bind(**call).run()
-    assert not (get(call["out"])[[0, 1, 3, 5]] == cases.POISON).any()
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -229,8 +229,10 @@ def planned_call() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("binds", [False, True], ids=["run", "bind"])
 @pytest.mark.parametrize("name", mismatches())
-def test_what_a_plan_was_not_made_for(name: str, device: str) -> None:
+def test_what_a_plan_was_not_made_for(name: str, binds: bool, device: str) -> None:
+    """Refused by a run, and when a launch is bound, in the same words."""
     changes, begins = mismatches()[name]
     call = planned_call()
     for argument in [argument for argument, value in changes.items() if isinstance(value, str)]:
@@ -239,11 +241,14 @@ def test_what_a_plan_was_not_made_for(name: str, device: str) -> None:
     plan = moe_act.plan(**call, x_format="e4m3")
     changed = call | {argument: put(array, device) for argument, array in changes.items()}
     with pytest.raises((ValueError, TypeError), match=f"^{re.escape(begins)}") as raised:
-        plan.run(**changed)
+        (plan.bind if binds else plan.run)(**changed)
     assert "\n" not in str(raised.value)
     for result in (call["out"], call["out_scale"]):
         assert (get(result).view(np.uint8) == cases.POISON).all(), "something was written"
-    plan.run(**call)
+    if binds:
+        plan.bind(**call).run()
+    else:
+        plan.run(**call)
     assert not (get(call["out"])[[0, 1, 3, 5]] == cases.POISON).any()
 
 
