@@ -294,7 +294,7 @@ typedef enum moe_act_schedule {
   MOE_ACT_SCHEDULE_ROWS = 1,    /* a warp does one chunk of one row */
   MOE_ACT_SCHEDULE_TILES = 2,   /* a warp does one block of several consecutive rows */
   MOE_ACT_SCHEDULE_SPARSE = 3,  /* a CTA shares out the few live rows among many map entries */
-  MOE_ACT_SCHEDULE_LOOP = 4,    /* as ROWS, for any alignment and any grid */
+  MOE_ACT_SCHEDULE_LOOP = 4,    /* as ROWS, for any alignment and number of columns */
   MOE_ACT_SCHEDULE_LIST = 5,    /* CTAs look at entries that name rows, or rows that may be live; any layout */
   MOE_ACT_SCHEDULE_SEGMENTS = 6 /* CTAs count the experts' rows and share them out; any layout */
 } moe_act_schedule;

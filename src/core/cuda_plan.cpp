@@ -53,7 +53,8 @@ std::int64_t mark_bytes(const Problem& problem) {
 bool can_mark_rows(const Problem& problem) {
   const bool by_id =
       problem->row_kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS && problem->sorted_rows == MOE_ACT_SORTED_ROWS_ID;
-  return (problem.has_map() || by_id) && problem.reach() == Reach::plain && !problem.pads_with_zero() &&
+  return (problem.has_map() || by_id) && has_row_source(problem->rows, problem->rows) &&
+         problem.reach() == Reach::plain && !problem.pads_with_zero() &&
          mark_bytes(problem) <= problem->workspace_limit;
 }
 
@@ -62,16 +63,11 @@ std::int64_t units_of(const Problem& problem, const LaunchChoice& choice) {
   return choice.marks_rows ? problem->rows : problem.units();
 }
 
-// Is every unit and chunk covered by a grid that the device takes? Only the loop schedule goes on where it is not.
+// Is every chunk covered by a grid that the device takes? A warp of this schedule does one; rows are few enough, by
+// has_row_source().
 bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
-  if (choice.schedule == Schedule::loop || knows_any_rows(choice.schedule)) return true;
-  if (choice.schedule == Schedule::tiles)
-    return ceil_div(problem->rows, rows_per_warp(choice)) <= max_grid_y * max_grid_y;
-  const std::int32_t along_row = warps_along_row(problem, choice);
-  const bool entries = choice.schedule == Schedule::sparse;
-  const std::int64_t units_per_cta = entries ? choice.entries_per_cta : choice.warps_per_cta / along_row;
-  return ceil_div(units_of(problem, choice), units_per_cta) <= max_grid_x &&
-         (entries || ceil_div(problem->columns, along_row * chunk_columns(choice)) <= max_grid_y);
+  return choice.schedule != Schedule::rows ||
+         ceil_div(problem->columns, warps_along_row(problem, choice) * chunk_columns(choice)) <= max_grid_y;
 }
 
 }  // namespace
@@ -85,10 +81,14 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   if (knows_any_rows(choice.schedule) && choice.marks_rows) return false;
   if (choice.schedule == Schedule::segments && !has_segments(problem)) return false;
   if (choice.schedule == Schedule::list && has_segments(problem)) return false;
-  // One scale for a row, or one search for a CTA: its warps all work on the same row.
-  const bool one_row = problem.scale_per_row() || choice.schedule == Schedule::segments;
-  if (one_row && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
+  // One scale for a row: its warps all work on it.
+  if (problem.scale_per_row() && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
   if (has_own_entries(key) && choice.entries_per_cta != choice.warps_per_cta / warps_along_row(problem, choice))
+    return false;
+  if (has_search_for_cta(key) && choice.entries_per_cta != 1) return false;
+  // Rows of warps take turns.
+  if (choice.schedule == Schedule::segments &&
+      choice.entries_per_cta % (choice.warps_per_cta / warps_along_row(problem, choice)) != 0)
     return false;
   const bool tiles = choice.schedule == Schedule::tiles;
   // Row-major scales of a row are adjacent already.

@@ -59,12 +59,14 @@ struct AnyRows {
 
   bool has_few_rows() const { return outputs_per_sm <= 20'000; }
 
-  // One vector a lane where every CTA has a live row and what a lane does is long: codes and scales of the input are
-  // decoded, 3.87 instead of 4.00 us cold, or scales are looked up, 3.62 instead of 3.87 (H100, 2026-11-26,
-  // rows/valid_prefix/e4m3/256, out_scale/packed_ue8m0-128/256).
+  // One vector a lane where what a lane does is long: codes and scales of the input are decoded, 3.86 instead of 4.04
+  // us cold, or scales are looked up, 3.62 instead of 3.87 (H100, 2026-11-26, rows/row_to_expert/e4m3/256,
+  // out_scale/packed_ue8m0-128/256). Each entry has a CTA then: not where there are many for each live row.
   bool takes_one_vector() const {
+    const bool few_for_nothing = reach == Reach::plain && problem.units() < std::int64_t{32} * device.multiprocessors;
     return problem.output_kind() == OutputKind::scaled && problem.input() != Format::fp32 && has_few_rows() &&
-           entries_per_live_row < 2 && (reach == Reach::layouts || problem.has_x_scale());
+           (reach == Reach::layouts || (reach == Reach::plain && problem.has_x_scale())) &&
+           (entries_per_live_row < 2 || few_for_nothing);
   }
 
   // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
@@ -101,10 +103,6 @@ struct AnyRows {
     if (segments) return warps_along_row(problem, choice);
     // CTAs of one warp start slowly under programmatic dependent launch.
     if (has_plenty_of_general_rows() || ends_with_a_row()) return problem.pdl() == Pdl::off ? 1 : 2;
-    // Many CTAs, most of them for nothing: fewer large ones. 3.5 instead of 3.8 us for 256 of 2048 rows of e4m3; of
-    // bf16, whose rows take twice the warps, 3.9 instead of 3.75 (H100, 2026-11-26, rows/row_to_expert).
-    if (reach == Reach::plain && problem.has_x_scale() && entries_per_live_row >= 4 && choice.columns_per_lane > 1)
-      return max_warps_per_cta;
     return choice.warps_per_cta;
   }
 

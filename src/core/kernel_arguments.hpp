@@ -14,21 +14,31 @@ namespace moe_act {
 // waits: no caller's choice, but that of the last kernel of a chain of ours, whose dependents are none of ours.
 enum class Pdl : std::int32_t { off = 1, on = 2, metadata_ready = 3, waits = 4 };
 
-// In the order of use: a CUDA kernel's parameters arrive in lines of 64 bytes, and the first look at each line is a
-// miss. Spread over 400 bytes they cost 0.2 us of the 1.6 that one token takes (H100, 2026-11-22, bench/NOTES.md).
+// Before anything is read: on and waits. One instruction.
+MOE_ACT_HOST_DEVICE bool waits_first(Pdl pdl) {
+  return static_cast<std::int32_t>(pdl) % 2 == 0;
+}
+
+// In the order of use: a CUDA kernel's parameters arrive in lines of 64 bytes, the first look at each line is a miss,
+// and one miss after the other takes 55 ns (H100, 2026-11-26, bench/NOTES.md). Few rows take 2000 in all.
 struct KernelArguments {
-  RowSource source;
-  const std::int32_t* total_num_padded_tokens;  // [1] when a scale's block stride lies on the device; else null
+  // What says which rows there are: one of these, by schedule. CPU kernels and general ones read `rows`, below.
+  union {
+    RowSource source;                    // rows, tiles, sparse, loop
+    EntryRule entries;                   // list, and what marks rows
+    SegmentRule<std::int32_t> segments;  // segments
+  };
   Pdl pdl;
+  std::int32_t entries_per_cta;  // that a CTA looks at, or rows that it takes; list: 0 where the grid covers all
+                                 // entries, one for each row of warps
+  const std::int32_t* total_num_padded_tokens;  // [1] when a scale's block stride lies on the device; else null
+  const void* x;                                // [rows, 2H], input format of the key
+  const void* x_scale;                          // e4m3 input: one per row and block of stored columns
+  std::int64_t x_row_stride;                    // elements
+  std::uint32_t columns;                        // H
+  std::uint32_t gate_offset;                    // stored column where the gate begins: 0 or H
+  std::uint32_t up_offset;                      // and the up projection: H or 0
   Format out_format;
-  const void* x;                         // [rows, 2H], input format of the key
-  const void* x_scale;                   // e4m3 input: one per row and block of stored columns
-  std::int64_t x_row_stride;             // elements
-  std::uint32_t columns;                 // H
-  std::uint32_t gate_offset;             // stored column where the gate begins: 0 or H
-  std::uint32_t up_offset;               // and the up projection: H or 0
-  std::int32_t entries_per_cta;          // that a CTA looks at, or rows that it takes; list: 0 where the grid covers
-                                         // all entries, one for each row of warps
   math::ScaleStrides x_scale_strides;    // a negative block stride stands for total_num_padded_tokens[0]
   math::ScaleStrides out_scale_strides;  // likewise
   void* out;                             // [rows, H], out_format
@@ -36,20 +46,19 @@ struct KernelArguments {
   std::int64_t out_row_stride;           // elements
   const float* static_scale;             // [1] tensor scaling; else null
   // From here on what the kernels for rows as in `source` never look at.
-  math::ScaleView x_scale_view;  // in any layout and form
-  math::ScaleView out_scale_view;
-  EntryRule entries;  // lists that have one
-  RowAddressing rows;
   std::int64_t x_expert_stride;  // elements; masked rows only, and the next three
   std::int64_t out_expert_stride;
   std::int64_t x_scale_expert_stride;
   std::int64_t out_scale_expert_stride;
   // And from here on those for fp32 scales of 128 columns.
+  math::ScaleView x_scale_view;  // in any layout and form
+  math::ScaleView out_scale_view;
+  Numerics numerics;
+  RowAddressing rows;
   std::int64_t out_padded_rows;  // rows that out_scale has room for, of each part
   bool scale_per_row;            // one scale of out for a whole row
   bool is_general;               // is there a model?
-  Numerics numerics;
-  Model model;  // general kernels only
+  Model model;                   // general kernels only
 };
 
 // The block stride that a kernel uses, once total_num_padded_tokens[0] is known.

@@ -23,7 +23,7 @@ enum class Schedule : std::int8_t {
   rows = 1,      // a warp does one chunk of one row, all there are or those a map names
   tiles = 2,     // a warp does one block of several consecutive rows
   sparse = 3,    // a CTA shares out the few live rows among many map entries
-  loop = 4,      // as rows, for any alignment and any grid
+  loop = 4,      // as rows, for any alignment and any number of columns
   list = 5,      // CTAs look at entries that name rows, or rows that may be live
   segments = 6,  // CTAs count the experts' rows and share them out
 };
@@ -59,6 +59,12 @@ struct KernelKey {
 // where the time is one lane's chain of loads and arithmetic.
 constexpr bool has_own_entries(const KernelKey& key) {
   return key.schedule == Schedule::list && key.reach != Reach::models && key.vectors_per_lane == 1;
+}
+
+// Segments whose CTAs have one live row in hand, which one of its warps looks for. For few rows, likewise: a search
+// takes as many instructions as a chunk of a row.
+constexpr bool has_search_for_cta(const KernelKey& key) {
+  return key.schedule == Schedule::segments && key.reach != Reach::models && key.vectors_per_lane == 1;
 }
 
 // Which kernels write a format, if any do.

@@ -74,10 +74,18 @@ math::ScaleStrides scale_strides(std::int32_t layout, std::int64_t stride) {
   return {1, stride};
 }
 
+// What a launch reads of the union at the head of its arguments.
+enum class RowReading { source, entries, segments, addressing };
+
+RowReading row_reading(const Problem& problem, const CudaLaunch& cuda) {
+  if (!problem.on_cuda()) return RowReading::addressing;
+  if (cuda.marks_rows || cuda.key.schedule == Schedule::list) return RowReading::entries;
+  return cuda.key.schedule == Schedule::segments ? RowReading::segments : RowReading::source;
+}
+
 KernelArguments arguments_without_pointers(const Problem& problem, const CudaLaunch& cuda) {
   const bool gate_first = problem->gate != MOE_ACT_GATE_SECOND_HALF || !is_gated(problem.description());
   KernelArguments arguments{};
-  if (problem.is_simple()) arguments.source = {nullptr, nullptr, problem.units(), problem->rows};
   arguments.columns = static_cast<std::uint32_t>(problem->columns);
   arguments.gate_offset = gate_first ? 0 : arguments.columns;
   arguments.up_offset = gate_first ? arguments.columns : 0;
@@ -89,7 +97,17 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   arguments.pdl = problem.pdl();
   arguments.entries_per_cta = cuda.looks_once ? 0 : cuda.units_per_cta;
   arguments.rows = addressing_of(problem.description(), {});
-  if (has_entry_rule(arguments.rows)) arguments.entries = entry_rule_of(arguments.rows);
+  switch (row_reading(problem, cuda)) {
+    case RowReading::source:
+      arguments.source = {nullptr, nullptr, static_cast<std::uint32_t>(problem.units()),
+                          static_cast<std::int32_t>(problem->rows - 1)};
+      break;
+    case RowReading::entries:
+      arguments.entries = has_entry_rule(arguments.rows) ? entry_rule_of(arguments.rows) : EntryRule{};
+      break;
+    case RowReading::segments: arguments.segments = arguments.rows.segment_rule<std::int32_t>(); break;
+    case RowReading::addressing: break;
+  }
   if (problem.has_x_scale()) arguments.x_scale_view = view_of(x_scale_spec(problem.description()));
   if (problem.has_out_scale()) arguments.out_scale_view = view_of(out_scale_spec(problem.description()));
   arguments.x_expert_stride = problem->x_expert_stride;
@@ -148,9 +166,17 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
   arguments.out_scale = buffers.out_scale;
   arguments.static_scale = buffers.static_scale;
   arguments.total_num_padded_tokens = buffers.total_num_padded_tokens;
-  if (problem_.is_simple()) arguments.source.map = static_cast<const std::int32_t*>(buffers.row_index);
-  arguments.entries.values.data = arguments.rows.index.data = buffers.row_index;
-  arguments.entries.count.data = arguments.rows.count.data = buffers.row_count;
+  arguments.rows.index.data = buffers.row_index;
+  arguments.rows.count.data = buffers.row_count;
+  switch (row_reading(problem_, cuda_)) {
+    case RowReading::source: arguments.source.map = static_cast<const std::int32_t*>(buffers.row_index); break;
+    case RowReading::entries:
+      arguments.entries.values = buffers.row_index;
+      arguments.entries.count = buffers.row_count;
+      break;
+    case RowReading::segments: arguments.segments.index = buffers.row_index; break;
+    case RowReading::addressing: break;
+  }
   arguments.rows.tile_to_expert.data = buffers.tile_to_expert;
   arguments.rows.permuted_to_expanded.data = buffers.permuted_to_expanded;
   if (arguments.is_general) point_to(arguments.model, buffers);

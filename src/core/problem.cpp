@@ -217,7 +217,8 @@ bool Problem::is_general() const {
 
 bool Problem::is_simple() const {
   const bool known_rows = description_.row_kind == MOE_ACT_ROWS_DENSE || (has_map() && description_.index_bits == 32);
-  return known_rows && description_.expert_tiles == 0 && !pads_with_zero() && reach() == Reach::plain;
+  return known_rows && has_row_source(units(), description_.rows) && description_.expert_tiles == 0 &&
+         !pads_with_zero() && reach() == Reach::plain;
 }
 
 Reach Problem::reach() const {
@@ -225,12 +226,13 @@ Reach Problem::reach() const {
   return scales_are_plain() && output() != Format::e5m2 ? Reach::plain : Reach::layouts;
 }
 
-// Plain kernels have indices of 32 bits, and no fp32 input; what 32 bits cannot count is left to general ones.
+// Plain kernels have indices and counts of 32 bits, strides of the launch and no fp32 input; what 32 bits cannot count
+// is left to general ones.
 Reach Problem::any_rows_reach() const {
   const RowAddressing rows = addressing_of(description_, {});
   const bool counts_far = rows.is_list() ? !has_entry_rule(rows) : !rows.has_small_segments();
   if (counts_far) return Reach::models;
-  const bool wide = rows.index.is_64_bit || input() == Format::fp32;
+  const bool wide = rows.index.is_64_bit || rows.count.is_64_bit || input() == Format::fp32 || stride_on_device();
   return std::max(reach(), wide ? Reach::layouts : Reach::plain);
 }
 

@@ -33,7 +33,7 @@ void scales_of_one(const Problem& problem, const KernelArguments& arguments) {
   const std::int64_t parts = problem.masked() ? arguments.rows.experts : 1;
   // With the stride on the device, the padded total is the number of rows that have scales.
   const bool on_device = arguments.out_scale_view.block_stride < 0;
-  const std::int64_t rows = on_device ? RowAddressing::clamp(total, problem->rows) : arguments.out_padded_rows;
+  const std::int64_t rows = on_device ? within(total, problem->rows) : arguments.out_padded_rows;
   for (std::int64_t part = 0; part < parts; ++part)
     for (std::int64_t row = 0; row < rows; ++row)
       math::store_scales_of_one(arguments.out_scale, view, view.row_offset(part, row), problem->columns);

@@ -46,18 +46,23 @@ struct ConventionKernel {
 
   // Under metadata_ready, indices and counts are read before; nothing else is.
   static __device__ __forceinline__ void metadata_is_read(const KernelArguments& arguments) {
+    fetch_parameters(arguments);
     if (arguments.pdl != Pdl::metadata_ready) return;
     wait_for_producers();
     let_dependents_start();
   }
 
+  static constexpr bool search_for_cta = has_search_for_cta({input, output, schedule, columns, vectors, reach});
   static constexpr bool own_entries = has_own_entries({input, output, schedule, columns, vectors, reach});
 
-  // What is counted in 64 bits, and lists without a rule, are left to general kernels. Plain ones' index has 32 bits.
+  // What is counted in 64 bits, and lists without a rule, are left to general kernels. Plain ones' index has 32 bits,
+  // and their scale strides are the launch's.
   static constexpr bool counts_far = reach == Reach::models;
+  static constexpr bool may_be_64_bit = reach != Reach::plain;
   using Number = std::conditional_t<counts_far, std::int64_t, std::int32_t>;
 
-  // The rule where there is one: fewer instructions than the addressing takes.
+  // The rule where there is one: fewer instructions than the addressing takes. in_use: what the count says, of entries
+  // or of the rule's groups.
   static __device__ __forceinline__ bool has_rule(const KernelArguments& arguments) {
     return !counts_far || arguments.entries.exists;
   }
@@ -65,19 +70,28 @@ struct ConventionKernel {
     return static_cast<Number>(counts_far ? arguments.rows.units : arguments.entries.units);
   }
   static __device__ __forceinline__ Number value_of(const KernelArguments& arguments, Number entry) {
-    if (has_rule(arguments)) return arguments.entries.value_of<reach != Reach::plain>(static_cast<std::int32_t>(entry));
+    if (has_rule(arguments)) return arguments.entries.value_of<may_be_64_bit>(static_cast<std::int32_t>(entry));
     return static_cast<Number>(arguments.rows.value_of(entry));
+  }
+  static __device__ __forceinline__ Number read_in_use(const KernelArguments& arguments) {
+    if (has_rule(arguments)) return arguments.entries.groups_in_use<may_be_64_bit>();
+    const IndexArray& count = arguments.rows.count;
+    return static_cast<Number>(arguments.rows.entries_in_use(count.data != nullptr ? count[0] : 0));
+  }
+  static __device__ __forceinline__ bool is_in_use(const KernelArguments& arguments, Number entry, Number in_use) {
+    if (has_rule(arguments))
+      return arguments.entries.is_in_use(static_cast<std::int32_t>(entry), static_cast<std::int32_t>(in_use));
+    return entry < in_use;
   }
   static __device__ __forceinline__ Number row_named(const KernelArguments& arguments, Number entry, Number value) {
     if (has_rule(arguments))
       return arguments.entries.row_named(static_cast<std::int32_t>(entry), static_cast<std::int32_t>(value));
     return static_cast<Number>(arguments.rows.row_named(entry, value));
   }
-  static __device__ __forceinline__ Number entries_in_use(const KernelArguments& arguments) {
-    const IndexArray& count = counts_far ? arguments.rows.count : arguments.entries.count;
-    const std::int64_t counted = count.data != nullptr ? count[0] : 0;
-    if (has_rule(arguments)) return arguments.entries.entries_in_use(counted);
-    return static_cast<Number>(arguments.rows.entries_in_use(counted));
+
+  // Not negative here: two instructions fewer for each offset than of a signed number.
+  static __device__ __forceinline__ std::int64_t wide(Number row) {
+    return static_cast<std::int64_t>(static_cast<std::make_unsigned_t<Number>>(row));
   }
 
   struct ListedRow {
@@ -88,13 +102,12 @@ struct ConventionKernel {
   // Of each row of warps its own entry. Most of these warps may find that theirs is dead, and what they do until then
   // is most of what the launch does.
   static __device__ __forceinline__ ListedRow own_entry(const KernelArguments& arguments, Number& in_use) {
-    const Number entry = static_cast<Number>(blockIdx.x) * blockDim.z + threadIdx.z;
-    const bool is_entry = entry < units_of(arguments);
+    const auto entry = static_cast<Number>(blockIdx.x * blockDim.z + threadIdx.z);
     // Both are asked for before either is used.
-    const Number value = is_entry ? value_of(arguments, entry) : 0;
-    in_use = entries_in_use(arguments);
+    const Number value = entry < units_of(arguments) ? value_of(arguments, entry) : 0;
+    in_use = read_in_use(arguments);
     metadata_is_read(arguments);
-    return {entry, is_entry && entry < in_use ? row_named(arguments, entry, value) : -1};
+    return {entry, is_in_use(arguments, entry, in_use) ? row_named(arguments, entry, value) : -1};
   }
 
   // The live rows among a CTA's entries, shared out to its rows of warps, then among those behind the grid's.
@@ -105,15 +118,14 @@ struct ConventionKernel {
 
     __device__ __forceinline__ ListedRow first(const KernelArguments& arguments) {
       base = static_cast<Number>(blockIdx.x) * arguments.entries_per_cta;
-      const bool is_entry = looks(arguments) && own() < units_of(arguments);
-      const Number value = is_entry ? value_of(arguments, own()) : 0;
-      in_use = entries_in_use(arguments);
+      const Number value = looks(arguments) ? value_of(arguments, own()) : 0;
+      in_use = read_in_use(arguments);
       metadata_is_read(arguments);
       look(arguments, value);
       return next(arguments);
     }
     __device__ __forceinline__ ListedRow next(const KernelArguments& arguments) {
-      while (base < in_use) {
+      for (const Number step = static_cast<Number>(gridDim.x) * arguments.entries_per_cta;;) {
         // The lane whose entry is live with `rank` live ones before it.
         const bool wanted = mine >= 0 && __popc(live & ((1u << threadIdx.x) - 1u)) == rank;
         const unsigned found = __ballot_sync(all_lanes, wanted);
@@ -122,21 +134,20 @@ struct ConventionKernel {
           const int lane = __ffs(static_cast<int>(found)) - 1;
           return {base + lane, __shfl_sync(all_lanes, mine, lane)};
         }
-        const Number step = static_cast<Number>(gridDim.x) * arguments.entries_per_cta;
-        if (in_use - base <= step) break;
         base += step;
-        look(arguments, looks(arguments) && own() < in_use ? value_of(arguments, own()) : 0);
+        if (!is_in_use(arguments, base, in_use)) return {0, -1};
+        look(arguments, looks(arguments) ? value_of(arguments, own()) : 0);
       }
-      return {0, -1};
     }
 
    private:
-    static __device__ __forceinline__ bool looks(const KernelArguments& arguments) {
-      return static_cast<std::int32_t>(threadIdx.x) < arguments.entries_per_cta;
-    }
     __device__ __forceinline__ Number own() const { return base + static_cast<Number>(threadIdx.x); }
+    __device__ __forceinline__ bool looks(const KernelArguments& arguments) const {
+      return static_cast<std::int32_t>(threadIdx.x) < arguments.entries_per_cta && own() < units_of(arguments);
+    }
     __device__ __forceinline__ void look(const KernelArguments& arguments, Number value) {
-      mine = looks(arguments) && own() < in_use ? row_named(arguments, own(), value) : -1;
+      const bool in = looks(arguments) && is_in_use(arguments, own(), in_use);
+      mine = in ? row_named(arguments, own(), value) : -1;
       live = __ballot_sync(all_lanes, mine >= 0);
       rank = static_cast<int>(threadIdx.z);
     }
@@ -144,7 +155,8 @@ struct ConventionKernel {
 
   static __device__ __forceinline__ void run_list(const KernelArguments& arguments, std::int32_t total) {
     const auto run_listed = [&](const ListedRow& listed) {
-      run(arguments, Work::row_at(arguments, 0, listed.row, listed.row), listed.entry, 0, listed.row, total);
+      const std::int64_t row = wide(listed.row);
+      run(arguments, Work::row_at(arguments, 0, row, row), listed.entry, 0, row, total);
     };
     const bool looks_once = arguments.entries_per_cta == 0;
     Number in_use;
@@ -158,8 +170,8 @@ struct ConventionKernel {
       }
       for (const Number step = static_cast<Number>(gridDim.x) * blockDim.z;; listed.entry += step) {
         if (listed.row >= 0) run_listed(listed);
-        if (in_use - listed.entry <= step) return;
         const Number next = listed.entry + step;
+        if (!is_in_use(arguments, next, in_use)) return;
         listed.row = row_named(arguments, next, value_of(arguments, next));
       }
     } else {
@@ -173,82 +185,89 @@ struct ConventionKernel {
     }
   }
 
-  static __device__ __forceinline__ LiveRow<Number> find(const KernelArguments& arguments, std::int64_t number) {
-    const RowAddressing& rows = arguments.rows;
-    using Search = SegmentSearch<Number, reach != Reach::plain, reach != Reach::plain>;
-    if constexpr (reach != Reach::models) {
+  static __device__ __forceinline__ LiveRow<Number> find(const KernelArguments& arguments, Number number) {
+    using Search = SegmentSearch<Number, reach != Reach::plain, may_be_64_bit>;
+    if constexpr (counts_far) {
+      return Search::find(arguments.rows.segment_rule<Number>(), number);
+    } else {
       const bool pads =
           reach == Reach::layouts && (arguments.x_scale_view.swizzled || arguments.out_scale_view.swizzled);
-      if (rows.kind == RowKind::expert_offsets && !pads) return Search::find_in_range(rows, number);
+      if (arguments.segments.kind == RowKind::expert_offsets && !pads)
+        return Search::find_in_range(arguments.segments, number);
+      return Search::find(arguments.segments, number);
     }
-    return Search::find(rows, number);
   }
 
   // One row of a segment, by warps side by side along it.
   static __device__ __forceinline__ void run_live(const KernelArguments& arguments, const LiveRow<Number>& live,
                                                   std::int32_t total) {
-    const bool masked = arguments.rows.kind == RowKind::masked;
-    const std::int64_t scale_row = masked ? live.row : live.scale_row;
-    run(arguments, Work::row_at(arguments, masked ? live.expert : 0, live.row, scale_row), live.row, live.expert,
-        live.row, total);
+    const bool masked = (counts_far ? arguments.rows.kind : arguments.segments.kind) == RowKind::masked;
+    const std::int64_t part = masked ? wide(live.expert) : 0, row = wide(live.row);
+    run(arguments, Work::row_at(arguments, part, row, masked ? row : wide(live.scale_row)), row, wide(live.expert), row,
+        total);
   }
 
-  // A CTA takes so many live rows one after the other, then goes on behind the grid's. Every warp searches by itself:
-  // where memory sets the pace a barrier takes more time than a search, 313 instead of 298 us for 131072 rows of e4m3
-  // (H100, 2026-11-26, rows/masked).
+  // A CTA takes so many live rows side by side, a row of warps at a time, then goes on behind the grid's. Every warp
+  // searches by itself: where memory sets the pace a barrier takes more time than a search, 313 instead of 298 us for
+  // 131072 rows of e4m3 (H100, 2026-11-26, rows/masked). The first search lies before the loop: what the compiler works
+  // out for the rows ahead of a loop would be in its way, a miss of the constant bank after the other.
   static __device__ __forceinline__ void run_segments(const KernelArguments& arguments, std::int32_t total) {
-    const std::int32_t share = arguments.entries_per_cta;
-    const std::int64_t step = (std::int64_t{gridDim.x} - 1) * share;
-    std::int64_t number = std::int64_t{blockIdx.x} * share;
-    std::int32_t left_of_share = share;
-    for (LiveRow<Number> live{};;) {
-      if (live.left == 0) {
-        live = find(arguments, number);
-        metadata_is_read(arguments);
-        if (live.left == 0) return;
-      }
+    const auto at_once = static_cast<Number>(blockDim.z);
+    const Number share = arguments.entries_per_cta;
+    const auto begin_of_next = static_cast<Number>(gridDim.x) * share;
+    Number number = static_cast<Number>(blockIdx.x) * share + static_cast<Number>(threadIdx.z);
+    LiveRow<Number> live = find(arguments, number);
+    metadata_is_read(arguments);
+    for (Number done = at_once; live.left > 0; done += at_once) {
       run_live(arguments, live, total);
-      ++number, ++live.row, ++live.scale_row, --live.left;
-      if (--left_of_share == 0) {
-        number += step;
-        left_of_share = share;
-        live.left = 0;
+      number += at_once, live.row += at_once, live.scale_row += at_once, live.left -= at_once;
+      if (done == share) {
+        number += begin_of_next - share;
+        done = live.left = 0;
       }
       if (number >= live.end) return;
+      if (live.left <= 0) live = find(arguments, number);
     }
   }
 
-  // A CTA takes one live row, found by one of its warps: a search takes as many instructions as a chunk of a row, and
-  // of few rows that shows, 4.95 instead of 5.15 us for 1024 (H100, 2026-11-26, rows/masked/bf16/1024); 5.48 as a case
-  // of the loop above.
+  // A CTA takes one live row, found by one of its warps, 3.2 instead of 3.55 us (H100, 2026-11-26,
+  // rows/masked/bf16/256).
   static __device__ __forceinline__ void run_segments_by_row(const KernelArguments& arguments, std::int32_t total) {
-    __shared__ LiveRow<Number> found[2];
-    std::int64_t number = blockIdx.x;
-    for (int turn = 0;; turn ^= 1) {  // in turns: those who are late may still read the last one
-      if (threadIdx.y == 0) {
-        const LiveRow<Number> live = find(arguments, number);
-        if (threadIdx.x == 0) found[turn] = live;
-      }
-      metadata_is_read(arguments);
+    __shared__ LiveRow<Number> found[2];  // in turns: those who are late may still read the last one
+    auto number = static_cast<Number>(blockIdx.x);
+    if (threadIdx.y == 0) {
+      const LiveRow<Number> live = find(arguments, number);
+      if (threadIdx.x == 0) found[0] = live;
+    }
+    metadata_is_read(arguments);
+    for (int turn = 0;; turn ^= 1) {
       __syncthreads();
       const LiveRow<Number> live = found[turn];
       if (live.left == 0) return;
       run_live(arguments, live, total);
-      number += gridDim.x;
+      number += static_cast<Number>(gridDim.x);
       if (number >= live.end) return;
+      if (threadIdx.y == 0) {
+        const LiveRow<Number> next = find(arguments, number);
+        if (threadIdx.x == 0) found[turn ^ 1] = next;
+      }
     }
   }
 
   static __device__ __forceinline__ void run(const KernelArguments& arguments) {
-    if (arguments.pdl == Pdl::on || arguments.pdl == Pdl::waits) {
+    if (waits_first(arguments.pdl)) {
       wait_for_producers();
       if (arguments.pdl == Pdl::on) let_dependents_start();
     }
-    const std::int32_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
-    if constexpr (schedule == Schedule::list) return run_list(arguments, total);
-    if constexpr (schedule == Schedule::segments && reach == Reach::plain)
-      if (arguments.entries_per_cta == 1) return run_segments_by_row(arguments, total);
-    if constexpr (schedule == Schedule::segments) run_segments(arguments, total);
+    std::int32_t total = 0;
+    if constexpr (reach != Reach::plain)
+      if (arguments.total_num_padded_tokens != nullptr) total = *arguments.total_num_padded_tokens;
+    if constexpr (schedule == Schedule::list)
+      run_list(arguments, total);
+    else if constexpr (search_for_cta)
+      run_segments_by_row(arguments, total);
+    else
+      run_segments(arguments, total);
   }
 };
 

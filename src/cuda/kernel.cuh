@@ -31,12 +31,11 @@ struct Kernel {
   // Uses of what was loaded stay behind this point of the program.
   static __device__ __forceinline__ void keep_behind(std::int32_t& loaded) { asm volatile("" : "+r"(loaded)); }
 
-  // All metadata is asked for, none is used yet. While the loads are under way, the look at `out` fetches the last line
-  // of parameters, which arrive in lines of 64 bytes; it is never null here.
+  // All metadata is asked for, none is used yet.
   template <typename... LookedUp>
   static __device__ __forceinline__ void metadata_is_read(const KernelArguments& arguments, std::int32_t& total,
                                                           LookedUp&... looked_up) {
-    asm volatile("{.reg .pred missing; setp.eq.u64 missing, %0, 0; @missing exit;}" ::"l"(arguments.out));
+    fetch_parameters(arguments);
     keep_behind(total);
     (keep_behind(looked_up), ...);
     if (arguments.pdl == Pdl::metadata_ready) wait_and_let_dependents_start(arguments.pdl);
@@ -53,16 +52,14 @@ struct Kernel {
   // rows: y = chunk of the row, z = row. The grid covers everything, one chunk a warp. Nothing but the chain of loads
   // and arithmetic that has to be: at a few rows that chain is the whole time, and every loop or vote on the way shows.
   static __device__ __forceinline__ void run_rows(const KernelArguments& arguments) {
-    const std::int64_t unit = std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z;
-    const std::uint32_t first = Work::chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
-    const bool mine = unit < arguments.source.units && first < arguments.columns;
+    const std::uint32_t unit = blockIdx.x * blockDim.z + threadIdx.z;
     std::int32_t total = read_total(arguments);
-    std::int32_t looked_up = mine ? arguments.source.look_up(unit) : 0;
+    std::int32_t looked_up = unit < arguments.source.units ? arguments.source.look_up(unit) : -1;
+    const std::uint32_t first = Work::chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
     metadata_is_read(arguments, total, looked_up);
-    if (!mine) return;
-    const RowUnit row = arguments.source.unit_of(unit, looked_up);
-    if (!row.is_live()) return;
+    if (!arguments.source.is_live(looked_up) || first >= arguments.columns) return;
     const Strides strides(arguments, total);
+    const std::uint32_t row = arguments.source.row_of(unit, looked_up);
     Work::run_chunk(arguments, strides, Work::start_of(arguments, strides, row), first);
   }
 
@@ -82,21 +79,21 @@ struct Kernel {
   static __device__ __forceinline__ void run_sparse(const KernelArguments& arguments) {
     constexpr int groups = 2;
     const auto lane = static_cast<int>(threadIdx.x);
-    const std::int64_t base = std::int64_t{blockIdx.x} * arguments.entries_per_cta;
+    const std::uint32_t base = blockIdx.x * static_cast<std::uint32_t>(arguments.entries_per_cta);
     std::int32_t total = read_total(arguments);
     std::int32_t entry[groups];
 #pragma unroll
     for (int group = 0; group < groups; ++group) {
       const int i = group * warp_lanes + lane;
-      const bool mine = i < arguments.entries_per_cta && base + i < arguments.source.units;
-      entry[group] = mine ? arguments.source.map[base + i] : -1;
+      const bool mine = i < arguments.entries_per_cta && base + static_cast<unsigned>(i) < arguments.source.units;
+      entry[group] = mine ? arguments.source.map[base + static_cast<unsigned>(i)] : -1;
     }
     metadata_is_read(arguments, total, entry[0], entry[1]);
 
     unsigned live[groups];
 #pragma unroll
     for (int group = 0; group < groups; ++group)
-      live[group] = __ballot_sync(all_lanes, arguments.source.unit_of(0, entry[group]).is_live());
+      live[group] = __ballot_sync(all_lanes, arguments.source.is_live(entry[group]));
     const Strides strides(arguments, total);
     const std::uint32_t step = Work::chunk_columns * blockDim.y;
     for (int rank = static_cast<int>(threadIdx.z);; rank += static_cast<int>(blockDim.z)) {
@@ -110,34 +107,29 @@ struct Kernel {
       if (found == 0) return;
       const std::int32_t row_entry =
           __shfl_sync(all_lanes, second ? entry[1] : entry[0], __ffs(static_cast<int>(found)) - 1);
-      const typename Work::RowStart row = Work::start_of(arguments, strides, arguments.source.unit_of(0, row_entry));
+      const typename Work::RowStart row = Work::start_of(arguments, strides, static_cast<std::uint32_t>(row_entry));
       for (std::uint32_t first = Work::chunk_columns * threadIdx.y; first < arguments.columns; first += step)
         Work::run_chunk(arguments, strides, row, first);
     }
   }
 
-  // loop: y = chunk of the row, z = row. Warps loop over what the grid does not cover, in both directions.
+  // loop: y = chunk of the row, z = row. Warps loop over the columns that the grid does not cover.
   static __device__ __forceinline__ void run_loop(const KernelArguments& arguments) {
-    std::int64_t unit = std::int64_t{blockIdx.x} * blockDim.z + threadIdx.z;
-    const std::int64_t units = arguments.source.units;
+    const std::uint32_t unit = blockIdx.x * blockDim.z + threadIdx.z;
     std::int32_t total = read_total(arguments);
-    std::int32_t looked_up = unit < units ? arguments.source.look_up(unit) : 0;
+    std::int32_t looked_up = unit < arguments.source.units ? arguments.source.look_up(unit) : -1;
     metadata_is_read(arguments, total, looked_up);
+    if (!arguments.source.is_live(looked_up)) return;
     const Strides strides(arguments, total);
+    const std::uint32_t row = arguments.source.row_of(unit, looked_up);
     const std::uint32_t step = Work::chunk_columns * blockDim.y * gridDim.y;
-    while (unit < units) {
-      const RowUnit row = arguments.source.unit_of(unit, looked_up);
-      if (row.is_live())
-        for (std::uint32_t first = Work::chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
-             first < arguments.columns; first += step)
-          Work::run_chunk(arguments, strides, Work::start_of(arguments, strides, row), first);
-      unit += std::int64_t{blockDim.z} * gridDim.x;
-      if (unit < units) looked_up = arguments.source.look_up(unit);
-    }
+    for (std::uint32_t first = Work::chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y); first < arguments.columns;
+         first += step)
+      Work::run_chunk(arguments, strides, Work::start_of(arguments, strides, row), first);
   }
 
   static __device__ __forceinline__ void run(const KernelArguments& arguments) {
-    if (arguments.pdl == Pdl::on || arguments.pdl == Pdl::waits) wait_and_let_dependents_start(arguments.pdl);
+    if (waits_first(arguments.pdl)) wait_and_let_dependents_start(arguments.pdl);
     if constexpr (schedule == Schedule::rows)
       run_rows(arguments);
     else if constexpr (schedule == Schedule::tiles)

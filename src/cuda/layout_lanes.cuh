@@ -52,19 +52,22 @@ struct LayoutLanes {
     const std::uint32_t gate_column = arguments.gate_offset + column, up_column = arguments.up_offset + column;
     Input gate[vectors] = {}, up[vectors] = {};
     std::uint32_t gate_scale[vectors] = {}, up_scale[vectors] = {};
+    const auto load_scales = [&](int v) {
+      up_scale[v] = stored_scale(layouts.x_scale, row.x_scale, up_column + v * vector_columns);
+      gate_scale[v] = stored_scale(layouts.x_scale, row.x_scale, gate_column + v * vector_columns);
+    };
+    // As in lanes.cuh: every load before the first use, those of one vector behind one branch.
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {
       if (!inside(v)) continue;
       up[v].load(row.x + up_column + v * vector_columns);
       gate[v].load(row.x + gate_column + v * vector_columns);
+      if constexpr (scaled_input && vectors == 1) load_scales(v);
     }
-    if constexpr (scaled_input) {
+    if constexpr (scaled_input && vectors > 1) {
 #pragma unroll
-      for (int v = 0; v < vectors; ++v) {
-        if (!inside(v)) continue;
-        up_scale[v] = stored_scale(layouts.x_scale, row.x_scale, up_column + v * vector_columns);
-        gate_scale[v] = stored_scale(layouts.x_scale, row.x_scale, gate_column + v * vector_columns);
-      }
+      for (int v = 0; v < vectors; ++v)
+        if (inside(v)) load_scales(v);
     }
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {

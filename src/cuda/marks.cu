@@ -47,15 +47,15 @@ __global__ void __launch_bounds__(mark_threads) mark_rows(const __grid_constant_
   const RowAddressing& rows = arguments.rows;
   const EntryRule& rule = arguments.entries;
   const std::int64_t count = rows.count.data != nullptr ? rows.count[0] : 0;
+  const std::int64_t in_use = rows.entries_in_use(count);
   if (rule.exists) {
     const auto narrow = [](std::int64_t number) { return static_cast<std::int32_t>(number); };
     mark(
-        arguments.marks, rule.entries_in_use(count),
-        [&](std::int64_t entry) { return rule.value_of<true>(narrow(entry)); },
+        arguments.marks, in_use, [&](std::int64_t entry) { return rule.value_of<true>(narrow(entry)); },
         [&](std::int64_t entry, std::int64_t value) { return rule.row_named(narrow(entry), narrow(value)); });
   } else {
     mark(
-        arguments.marks, rows.entries_in_use(count), [&](std::int64_t entry) { return rows.value_of(entry); },
+        arguments.marks, in_use, [&](std::int64_t entry) { return rows.value_of(entry); },
         [&](std::int64_t entry, std::int64_t value) { return rows.row_named(entry, value); });
   }
 }

@@ -27,9 +27,8 @@ struct PlainRowWork {
     return start;
   }
 
-  static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row,
-                                                     std::int32_t total) {
-    const Strides strides(arguments, total);
+  static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row, std::int32_t) {
+    const Strides strides(arguments);
     const std::uint32_t step = Lane::chunk_columns * blockDim.y * gridDim.y;
     for (std::uint32_t first = Lane::chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y); first < arguments.columns;
          first += step)

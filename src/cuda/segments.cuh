@@ -1,8 +1,7 @@
 // Rows of experts, a segment for each: whose is a live row, and where, if those of all experts are numbered one after
-// the other. A warp finds out by itself from what the index says: one look and one scan, no barrier.
+// the other. A warp finds out by itself from what the index says: two looks and two scans, no barrier. Few instructions
+// matter more than anything else here: where rows are few, the first run through the code is the launch.
 #pragma once
-
-#include <type_traits>
 
 #include "math/row_addressing.hpp"
 #include "math/scale_view.hpp"
@@ -18,142 +17,157 @@ struct LiveRow {
   Number end;        // numbers at or past this one are no row's
 };
 
-// Number: int32 where has_small_segments(), for fewer instructions and registers; else int64. pads_scales: is scale_row
-// wanted? may_be_64_bit: the index.
+// pads_scales: is scale_row wanted? may_be_64_bit: the index.
 template <typename Number, bool pads_scales, bool may_be_64_bit>
 class SegmentSearch {
  public:
-  using Row = LiveRow<Number>;
+  using Rule = SegmentRule<Number>;
 
-  static __device__ __forceinline__ Row find(const RowAddressing& rows, std::int64_t number) {
-    const std::int64_t most = rows.most_live_rows();
-    if (number >= most) return {};
-    const auto wanted = static_cast<Number>(number);
-    const auto experts = static_cast<Number>(rows.experts);
+  static __device__ __forceinline__ LiveRow<Number> find(const Rule& rule, Number wanted) {
+    const Number most = rule.most_live_rows;
+    if (wanted >= most) return {};
     Number before = 0, scale_rows_before = 0;
 #pragma unroll 1
-    for (Number group = 0; group < experts; group += lanes * experts_per_lane) {
-      const Number first = group + static_cast<Number>(threadIdx.x) * experts_per_lane;
+    for (Number group = 0; group < rule.experts; group += experts_per_look) {
+      // First, how many rows each lane's experts have.
       Number says[experts_per_lane + 1];
-      look_up(rows, experts, first, says);
-      // Rows and scale rows of this lane's experts up to each of them.
-      Number ends[experts_per_lane], scale_ends[experts_per_lane], sum = 0, scale_sum = 0;
+      look_up(rule, group + static_cast<Number>(threadIdx.x) * experts_per_lane, says);
+      Number sum = 0, scale_sum = 0;
 #pragma unroll
       for (int i = 0; i < experts_per_lane; ++i) {
-        const Number count = first + i < experts ? rows.segment_between<Number>(says[i], says[i + 1]).rows : 0;
-        ends[i] = sum = no_more_than(sum + count, most);
-        if constexpr (pads_scales) {
-          const Number padded = (count + math::swizzle_rows - 1) / math::swizzle_rows * math::swizzle_rows;
-          scale_ends[i] = scale_sum = no_more_than(scale_sum + padded, most_scale_rows);
-        }
+        const Number count = rule.between(says[i], says[i + 1]).rows;
+        sum = sum_within(sum, count, most);
+        if constexpr (pads_scales) scale_sum = sum_within(scale_sum, padded(count), most_scale_rows);
       }
-      const Number sum_here = sum_up_to_lane(sum, most);
-      const Number scale_sum_here = pads_scales ? sum_up_to_lane(scale_sum, most_scale_rows) : 0;
+      const Number sum_here = sum_up_to_lane<lanes>(sum, most);
+      const Number scale_sum_here = pads_scales ? sum_up_to_lane<lanes>(scale_sum, most_scale_rows) : 0;
       // Not sum_here less sum: where decreasing offsets name more than `most` rows, one is bounded, the other may not
       // be.
-      const Number begin = before + sum_before_lane(sum_here);
-      before = no_more_than(before + __shfl_sync(all_lanes, sum_here, lanes - 1), most);
-      const unsigned found = __ballot_sync(all_lanes, wanted >= begin && wanted - begin < sum);
+      const Number in_lane = wanted - before - from_lane_before<lanes>(sum_here, 1);
+      const unsigned found = __ballot_sync(all_lanes, in_lane >= 0 && in_lane < sum);
       if (found != 0) {
-        const int lane = __ffs(static_cast<int>(found)) - 1;
-        const Number in_lane = wanted - begin;
-        Number own = 0, in_segment = in_lane, own_before = says[0], own_value = says[1];
-        Number scale_begin = pads_scales ? scale_rows_before + sum_before_lane(scale_sum_here) : 0;
-        const Number lane_scale_begin = scale_begin;
-#pragma unroll
-        for (int i = 1; i < experts_per_lane; ++i) {
-          if (ends[i - 1] > in_lane) continue;
-          own = i;
-          in_segment = in_lane - ends[i - 1];
-          own_before = says[i];
-          own_value = says[i + 1];
-          if constexpr (pads_scales) scale_begin = lane_scale_begin + scale_ends[i - 1];
-        }
-        const Number expert = group + lane * experts_per_lane + __shfl_sync(all_lanes, own, lane);
-        in_segment = __shfl_sync(all_lanes, in_segment, lane);
-        const auto segment = rows.segment_between<Number>(__shfl_sync(all_lanes, own_before, lane),
-                                                          __shfl_sync(all_lanes, own_value, lane));
-        const Number row = segment.first_row + in_segment;
-        const Number scale_row = pads_scales ? __shfl_sync(all_lanes, scale_begin, lane) + in_segment : row;
-        const bool is_last_group = group + lanes * experts_per_lane >= experts;
-        return {expert, row, scale_row, no_more_than(segment.rows - in_segment, most - number),
-                is_last_group ? before : static_cast<Number>(most)};
+        const int lane = lane_of(found);
+        Number scale_rows = 0;
+        if constexpr (pads_scales)
+          scale_rows = scale_rows_before + __shfl_sync(all_lanes, from_lane_before<lanes>(scale_sum_here, 1), lane);
+        LiveRow<Number> live = find_among(rule, group + static_cast<Number>(lane) * experts_per_lane,
+                                          __shfl_sync(all_lanes, in_lane, lane), scale_rows);
+        live.left = live.left < most - wanted ? live.left : most - wanted;
+        const bool is_last = group + experts_per_look >= rule.experts;
+        live.end = is_last ? sum_within(before, __shfl_sync(all_lanes, sum_here, lanes - 1), most) : most;
+        return live;
       }
-      if constexpr (pads_scales) scale_rows_before += __shfl_sync(all_lanes, scale_sum_here, lanes - 1);
+      before = sum_within(before, __shfl_sync(all_lanes, sum_here, lanes - 1), most);
+      if constexpr (pads_scales)
+        scale_rows_before =
+            sum_within(scale_rows_before, __shfl_sync(all_lanes, scale_sum_here, lanes - 1), most_scale_rows);
     }
     return {};
   }
 
   // Of offsets, where nobody asks for experts: all live rows are one range.
-  static __device__ __forceinline__ Row find_in_range(const RowAddressing& rows, std::int64_t number) {
-    if (rows.experts == 0) return {};
-    const std::int64_t begin = rows.index[0], end = rows.index[rows.experts];
-    const std::int64_t first = RowAddressing::clamp(begin, rows.rows);
-    const std::int64_t count = RowAddressing::clamp(end, rows.rows) - first;
+  static __device__ __forceinline__ LiveRow<Number> find_in_range(const Rule& rule, Number number) {
+    if (rule.experts == 0) return {};
+    const Number begin = value_at(rule, 0), end = value_at(rule, rule.experts);
+    const Number first = within(begin, rule.rows);
+    const Number count = within(end, rule.rows) - first;
     if (number >= count) return {};
-    const auto row = static_cast<Number>(first + number);
-    return {0, row, row, static_cast<Number>(count - number), static_cast<Number>(count)};
+    const Number row = first + number;
+    return {0, row, row, count - number, count};
   }
 
  private:
   static constexpr int lanes = 32;
   static constexpr unsigned all_lanes = 0xffffffffu;
-  static constexpr int experts_per_lane = 8;  // 256 are counted at once
-  static constexpr bool is_small = std::is_same_v<Number, std::int32_t>;
-  static constexpr std::int64_t most_scale_rows = (is_small ? INT32_MAX : INT64_MAX) / 2;
+  static constexpr int experts_per_lane = 8;
+  static constexpr int experts_per_look = lanes * experts_per_lane;
+  // Plain kernels find offsets in a range, below.
+  static constexpr bool knows_offsets = pads_scales;
+  static constexpr Number most_scale_rows = (sizeof(Number) == sizeof(std::int32_t) ? INT32_MAX : INT64_MAX) / 2;
 
-  static __device__ __forceinline__ Number no_more_than(Number value, std::int64_t most) {
-    return value < static_cast<Number>(most) ? value : static_cast<Number>(most);
+  static __device__ __forceinline__ Number value_at(const Rule& rule, Number i) {
+    return rule.template value_at<may_be_64_bit>(i);
+  }
+  static __device__ __forceinline__ Number padded(Number rows) {
+    return (rows + math::swizzle_rows - 1) / math::swizzle_rows * math::swizzle_rows;
+  }
+  static __device__ __forceinline__ int lane_of(unsigned one_bit) { return 31 - __clz(static_cast<int>(one_bit)); }
+
+  // Which of a lane's experts, by as many lanes: they look once more, at what is in L1 by now. in_lane: the number of
+  // the row among theirs.
+  static __device__ __forceinline__ LiveRow<Number> find_among(const Rule& rule, Number first, Number in_lane,
+                                                               Number scale_rows_before) {
+    const Number expert = first + static_cast<Number>(threadIdx.x % experts_per_lane);
+    BasicSegment<Number> segment = {};
+    if (expert < rule.experts) {
+      const Number at = expert + (knows_offsets ? rule.own_value() : 0);
+      segment = rule.between(at > 0 ? value_at(rule, at - 1) : 0, value_at(rule, at));
+    }
+    const Number end = sum_up_to_lane<experts_per_lane>(segment.rows, rule.most_live_rows);
+    Number scale_begin = 0;
+    if constexpr (pads_scales)
+      scale_begin = scale_rows_before + from_lane_before<experts_per_lane>(
+                                            sum_up_to_lane<experts_per_lane>(padded(segment.rows), most_scale_rows), 1);
+    // Ends never decrease: so many experts of the lane end before the row.
+    const int own = __popc(__ballot_sync(all_lanes, end <= in_lane)) / (lanes / experts_per_lane);
+    const Number in_segment = in_lane - __shfl_sync(all_lanes, from_lane_before<experts_per_lane>(end, 1), own);
+    const Number row = __shfl_sync(all_lanes, segment.first_row, own) + in_segment;
+    const Number scale_row = pads_scales ? __shfl_sync(all_lanes, scale_begin, own) + in_segment : row;
+    return {first + own, row, scale_row, __shfl_sync(all_lanes, segment.rows, own) - in_segment, 0};
   }
 
-  static __device__ __forceinline__ Number value_at(const RowAddressing& rows, Number at) {
-    if constexpr (is_small)
-      return rows.index.in_32_bits<may_be_64_bit>(at);
-    else
-      return rows.index[at];
-  }
-
-  // says[i + 1]: what the index says of expert first + i; says[0]: of the one before, or where offsets begin.
-  static __device__ __forceinline__ void look_up(const RowAddressing& rows, Number experts, Number first,
-                                                 Number (&says)[experts_per_lane + 1]) {
-    const bool offsets = rows.kind == RowKind::expert_offsets;
+  // says[i + 1]: what the index says of expert first + i, 0 where there is none; says[0]: of the one before, or where
+  // offsets begin.
+  static __device__ __forceinline__ void look_up(const Rule& rule, Number first, Number (&says)[experts_per_lane + 1]) {
+    const int own = knows_offsets ? rule.own_value() : 0;
 #pragma unroll
     for (Number& value : says) value = 0;
-    if (first >= experts) return;
-    if constexpr (is_small) {
+    if (first >= rule.experts) return;
+    if constexpr (sizeof(Number) == sizeof(std::int32_t)) {
       // One by one they would keep the unit that loads busy for longer than memory takes.
-      const std::int32_t* values = static_cast<const std::int32_t*>(rows.index.data) + first;
-      const bool narrow = !may_be_64_bit || !rows.index.is_64_bit;
+      const std::int32_t* values = static_cast<const std::int32_t*>(rule.index) + first;
+      const bool narrow = !may_be_64_bit || !rule.is_64_bit;
       if (narrow && reinterpret_cast<std::uintptr_t>(values) % sizeof(int4) == 0 &&
-          first + experts_per_lane <= experts) {
+          first + experts_per_lane <= rule.experts) {
         static_assert(experts_per_lane == 8);
         const int4 low = *reinterpret_cast<const int4*>(values), high = *reinterpret_cast<const int4*>(values + 4);
-        const std::int32_t beside = offsets ? values[experts_per_lane] : first > 0 ? values[-1] : 0;
-        const std::int32_t own[] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-        says[0] = offsets ? own[0] : beside;
+        const std::int32_t beside = own != 0 ? values[experts_per_lane] : first > 0 ? values[-1] : 0;
+        const std::int32_t side_by_side[] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+        says[0] = own != 0 ? side_by_side[0] : beside;
 #pragma unroll
-        for (int i = 1; i < experts_per_lane; ++i) says[i] = offsets ? own[i] : own[i - 1];
-        says[experts_per_lane] = offsets ? beside : own[experts_per_lane - 1];
+        for (int i = 1; i < experts_per_lane; ++i) says[i] = own != 0 ? side_by_side[i] : side_by_side[i - 1];
+        says[experts_per_lane] = own != 0 ? beside : side_by_side[experts_per_lane - 1];
         return;
       }
     }
-    const Number shift = offsets ? 0 : 1;
 #pragma unroll
-    for (int i = 0; i <= experts_per_lane; ++i)
-      if (first + i >= shift && first + i - shift < experts + 1 - shift) says[i] = value_at(rows, first + i - shift);
-  }
-
-  static __device__ __forceinline__ Number sum_before_lane(Number sum_up_to_lane) {
-    const Number before = __shfl_up_sync(all_lanes, sum_up_to_lane, 1);
-    return threadIdx.x > 0 ? before : 0;
-  }
-
-  static __device__ __forceinline__ Number sum_up_to_lane(Number value, std::int64_t most) {
-#pragma unroll
-    for (int distance = 1; distance < lanes; distance *= 2) {
-      const Number before = __shfl_up_sync(all_lanes, value, distance);
-      if (static_cast<int>(threadIdx.x) >= distance) value = no_more_than(value + before, most);
+    for (int i = 0; i <= experts_per_lane; ++i) {
+      const Number at = first + i - 1 + own;
+      if (at >= 0 && at < rule.experts + own) says[i] = value_at(rule, at);
     }
+  }
+
+  // The value `distance` lanes before, 0 where that is none of this group of adjacent lanes. The shuffle says so
+  // itself.
+  template <int group_lanes>
+  static __device__ __forceinline__ std::int32_t from_lane_before(std::int32_t value, int distance) {
+    std::int32_t before;
+    asm volatile(
+        "{.reg .pred is_there; shfl.sync.up.b32 %0|is_there, %1, %2, %3, 0xffffffff; @!is_there mov.s32 %0, 0;}"
+        : "=r"(before)
+        : "r"(value), "r"(distance), "n"((lanes - group_lanes) << 8));
+    return before;
+  }
+  template <int group_lanes>
+  static __device__ __forceinline__ std::int64_t from_lane_before(std::int64_t value, int distance) {
+    const std::int64_t before = __shfl_up_sync(all_lanes, value, static_cast<unsigned>(distance), group_lanes);
+    return static_cast<int>(threadIdx.x % group_lanes) >= distance ? before : 0;
+  }
+  template <int group_lanes>
+  static __device__ __forceinline__ Number sum_up_to_lane(Number value, Number most) {
+#pragma unroll
+    for (int distance = 1; distance < group_lanes; distance *= 2)
+      value = sum_within(value, from_lane_before<group_lanes>(value, distance), most);
     return value;
   }
 };

@@ -7,33 +7,42 @@
 namespace moe_act {
 
 struct EntryRule {
-  IndexArray values;   // [units >> shift]; null: every entry in use is live
-  IndexArray count;    // [1] entries in use, in groups of 2^shift; null: all are
-  std::int32_t units;  // entries
-  std::int32_t shift;  // 2^shift entries share a value
-  std::uint32_t most;  // values from 0 to below are live
-  bool is_limit;       // but where a value is that of the entries that are live
-  bool names_rows;     // the row is the value, not the entry
-  bool exists;         // is there a rule?
+  const void* values;       // [units >> shift], int32 or int64; null: every entry in use is live
+  const void* count;        // [1] entries in use, in groups of 2^shift; null: all are
+  std::int32_t units;       // entries
+  std::int32_t last;        // no value beyond it is live
+  std::int32_t above_all;   // -1: values from 0 on are live; 0: those above their entry, as they are limits
+  std::int32_t names_rows;  // -1: the row is the value; 0: it is the entry
+  std::int8_t shift;        // 2^shift entries share a value
+  bool values_are_64_bit;
+  bool count_is_64_bit;
+  bool exists;  // is there a rule?
 
   template <bool may_be_64_bit>
   MOE_ACT_HOST_DEVICE std::int32_t value_of(std::int32_t entry) const {
-    return values.data == nullptr ? 0 : values.in_32_bits<may_be_64_bit>(entry >> shift);
+    if (values == nullptr) return 0;
+    return IndexArray{values, values_are_64_bit}.in_32_bits<may_be_64_bit>(entry >> shift);
   }
-  // The row of an entry in use, negative if there is none.
+  // Of the groups, or more.
+  template <bool may_be_64_bit>
+  MOE_ACT_HOST_DEVICE std::int32_t groups_in_use() const {
+    if (count == nullptr) return INT32_MAX;
+    return IndexArray{count, count_is_64_bit}.in_32_bits<may_be_64_bit>(0);
+  }
+  MOE_ACT_HOST_DEVICE bool is_in_use(std::int32_t entry, std::int32_t groups) const {
+    return entry < units && entry >> shift < groups;
+  }
+  // The row of an entry in use, negative if there is none. Masks instead of cases: a kernel's first instructions come
+  // from memory, and take seven cycles each (H100, 2026-11-26, bench/NOTES.md).
   MOE_ACT_HOST_DEVICE std::int32_t row_named(std::int32_t entry, std::int32_t value) const {
-    const bool live = is_limit ? value > entry : static_cast<std::uint32_t>(value) < most;
-    return !live ? -1 : names_rows ? value : entry;
-  }
-  MOE_ACT_HOST_DEVICE std::int32_t entries_in_use(std::int64_t count_value) const {
-    if (count.data == nullptr || count_value > units >> shift) return units;
-    return count_value < 0 ? 0 : static_cast<std::int32_t>(count_value) << shift;
+    const bool live = value > (entry | above_all) && value <= last;
+    return live ? (value & names_rows) | (entry & ~names_rows) : -1;
   }
 };
 
 // Can a rule say what the addressing does?
 inline bool has_entry_rule(const RowAddressing& rows) {
-  constexpr std::int64_t most = std::int64_t{1} << 30;
+  constexpr std::int64_t most = (std::int64_t{1} << 30) - 4096;  // a sum of two, and a CTA's entries, is an int32, too
   const bool wide_ids = rows.kind == RowKind::sorted_token_ids && rows.index.is_64_bit && rows.parameter > INT32_MAX;
   return rows.is_list() && !wide_ids && rows.tile_to_expert.data == nullptr && rows.expert_tiles == 0 &&
          rows.units < most && rows.rows < most &&
@@ -43,25 +52,28 @@ inline bool has_entry_rule(const RowAddressing& rows) {
 inline EntryRule entry_rule_of(const RowAddressing& rows) {
   EntryRule rule{};
   rule.exists = true;
-  const auto within = [](std::int64_t value) {
-    return static_cast<std::uint32_t>(RowAddressing::clamp(value, std::int64_t{1} << 31));
+  const auto last_below = [](std::int64_t value) {
+    return static_cast<std::int32_t>(within(value, std::int64_t{1} << 31) - 1);
   };
-  rule.values = rows.index;
-  rule.count = rows.count;
+  rule.values = rows.index.data;
+  rule.values_are_64_bit = rows.index.is_64_bit;
+  rule.count = rows.count.data;
+  rule.count_is_64_bit = rows.count.is_64_bit;
   rule.units = static_cast<std::int32_t>(rows.units);
-  rule.most = std::uint32_t{1} << 31;
+  rule.last = INT32_MAX;
+  rule.above_all = -1;
   switch (rows.kind) {
     case RowKind::expanded_to_permuted:
-      rule.most = within(rows.rows);
-      rule.names_rows = true;
+      rule.last = last_below(rows.rows);
+      rule.names_rows = -1;
       break;
     case RowKind::tile_limits:
-      rule.shift = rows.parameter_log2;
-      rule.is_limit = true;
+      rule.shift = static_cast<std::int8_t>(rows.parameter_log2);
+      rule.above_all = 0;
       break;
     case RowKind::sorted_token_ids:
-      rule.names_rows = rows.by_id;
-      rule.most = within(rows.by_id && rows.rows < rows.parameter ? rows.rows : rows.parameter);
+      rule.names_rows = rows.by_id ? -1 : 0;
+      rule.last = last_below(rows.by_id && rows.rows < rows.parameter ? rows.rows : rows.parameter);
       break;
     default: break;
   }

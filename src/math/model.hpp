@@ -32,9 +32,7 @@ struct Model {
   std::int64_t unquantized_expert_stride;  // likewise
 
   // The last expert stands for those after it: nothing is read beyond the arrays.
-  MOE_ACT_HOST_DEVICE std::int64_t known_expert(std::int64_t expert) const {
-    return RowAddressing::clamp(expert, experts - 1);
-  }
+  MOE_ACT_HOST_DEVICE std::int64_t known_expert(std::int64_t expert) const { return within(expert, experts - 1); }
 
   MOE_ACT_HOST_DEVICE bool needs_expert() const { return experts > 0; }
 

@@ -36,12 +36,69 @@ struct IndexArray {
   }
 };
 
+// A count within 0 and `largest`, and a sum that stays at `largest`: one instruction each where there are such.
+MOE_ACT_HOST_DEVICE std::int32_t within(std::int32_t value, std::int32_t largest) {
+#ifdef __CUDA_ARCH__
+  return __vimin_s32_relu(value, largest);
+#else
+  return value < 0 ? 0 : value > largest ? largest : value;
+#endif
+}
+MOE_ACT_HOST_DEVICE std::int32_t sum_within(std::int32_t one, std::int32_t other, std::int32_t largest) {
+#ifdef __CUDA_ARCH__
+  return __viaddmin_s32(one, other, largest);
+#else
+  return one + other < largest ? one + other : largest;
+#endif
+}
+MOE_ACT_HOST_DEVICE std::int64_t within(std::int64_t value, std::int64_t largest) {
+  return value < 0 ? 0 : value > largest ? largest : value;
+}
+MOE_ACT_HOST_DEVICE std::int64_t sum_within(std::int64_t one, std::int64_t other, std::int64_t largest) {
+  return one + other < largest ? one + other : largest;
+}
+
 template <typename Number>
 struct BasicSegment {
   Number first_row;  // in the buffers; in its own part of them where rows are masked
   Number rows;       // live ones
 };
 using Segment = BasicSegment<std::int64_t>;
+
+// The experts' segments, as numbers of 32 bits where RowAddressing::has_small_segments() allows it, else of 64. Masks
+// instead of cases, as in math/entry_rule.hpp.
+template <typename Number>
+struct SegmentRule {
+  const void* index;  // offsets [experts + 1], ends or counts [experts], int32 or int64
+  RowKind kind;
+  bool is_64_bit;
+  Number experts;
+  Number rows;            // of the buffers; of each expert where rows are masked
+  Number most_live_rows;  // no more are done, whatever decreasing offsets say: swizzled scales have room for as many
+  Number alignment;       // of ends, else 1
+  Number begin_mask;      // of what ends round up to; 0: every segment begins at row 0 of a part of its own
+
+  // The value that ends an expert's segment is that at `expert + own_value()`; the one before it, where it begins.
+  MOE_ACT_HOST_DEVICE int own_value() const { return kind == RowKind::expert_offsets ? 1 : 0; }
+
+  template <bool may_be_64_bit>
+  MOE_ACT_HOST_DEVICE Number value_at(Number i) const {
+    if constexpr (sizeof(Number) == sizeof(std::int32_t))
+      return IndexArray{index, is_64_bit}.in_32_bits<may_be_64_bit>(i);
+    else
+      return IndexArray{index, is_64_bit}[i];
+  }
+
+  MOE_ACT_HOST_DEVICE BasicSegment<Number> between(Number before, Number own) const {
+    Number first = within(before, rows) + alignment - 1;
+    if (sizeof(Number) > sizeof(std::int32_t) && (alignment & (alignment - 1)) != 0)
+      first = first / alignment * alignment;  // no power of two
+    else
+      first &= begin_mask;
+    const Number count = within(own, rows) - first;
+    return {first, count < 0 ? 0 : count};
+  }
+};
 
 struct RowAddressing {
   RowKind kind;
@@ -66,10 +123,6 @@ struct RowAddressing {
 
   MOE_ACT_HOST_DEVICE bool is_list() const { return kind < RowKind::expert_offsets; }
 
-  MOE_ACT_HOST_DEVICE static std::int64_t clamp(std::int64_t value, std::int64_t largest) {
-    return value < 0 ? 0 : value > largest ? largest : value;
-  }
-
   // By the parameter: GPUs take a hundred instructions for that, unless it is a power of two.
   MOE_ACT_HOST_DEVICE std::int64_t divide(std::int64_t value) const {
     return parameter_log2 >= 0 ? value >> parameter_log2 : value / parameter;
@@ -78,9 +131,9 @@ struct RowAddressing {
   // Lists: entries at or past this one are dead. count_value: count[0], if there is one.
   MOE_ACT_HOST_DEVICE std::int64_t entries_in_use(std::int64_t count_value) const {
     if (count.data == nullptr) return units;
-    if (kind != RowKind::tile_limits) return clamp(count_value, units);
+    if (kind != RowKind::tile_limits) return within(count_value, units);
     const std::int64_t whole_tiles = divide(units);
-    return count_value > whole_tiles ? units : clamp(count_value, whole_tiles) * parameter;
+    return count_value > whole_tiles ? units : within(count_value, whole_tiles) * parameter;
   }
 
   // Lists: what the index says of an entry, 0 where there is none.
@@ -114,37 +167,29 @@ struct RowAddressing {
   // Segments: no more rows than this are done, whatever decreasing offsets say: swizzled scales have room for as many.
   MOE_ACT_HOST_DEVICE std::int64_t most_live_rows() const { return kind == RowKind::masked ? experts * rows : rows; }
 
-  // Segments: that of an expert.
-  MOE_ACT_HOST_DEVICE Segment segment_of(std::int64_t expert) const {
-    const bool offsets = kind == RowKind::expert_offsets;
-    const std::int64_t before = offsets                                      ? index[expert]
-                                : kind == RowKind::expert_ends && expert > 0 ? index[expert - 1]
-                                                                             : 0;
-    return segment_between<std::int64_t>(before, index[offsets ? expert + 1 : expert]);
+  template <typename Number>
+  MOE_ACT_HOST_DEVICE SegmentRule<Number> segment_rule() const {
+    const auto alignment = static_cast<Number>(kind == RowKind::expert_ends ? parameter : 1);
+    return {index.data,
+            kind,
+            index.is_64_bit,
+            static_cast<Number>(experts),
+            static_cast<Number>(rows),
+            static_cast<Number>(most_live_rows()),
+            alignment,
+            kind == RowKind::masked ? Number{0} : -alignment};
   }
 
-  // The same of what the index says: the expert's own value, and the one before it, which masked rows do not have. In
-  // 32 bits where has_small_segments() allows it.
-  template <typename Number>
-  MOE_ACT_HOST_DEVICE BasicSegment<Number> segment_between(Number before, Number own) const {
-    const auto capacity = static_cast<Number>(rows);
-    const auto within = [capacity](Number value) { return value < 0 ? 0 : value > capacity ? capacity : value; };
-    if (kind == RowKind::masked) return {0, within(own)};
-    Number first = within(before);
-    if (kind == RowKind::expert_ends) {
-      const auto alignment = static_cast<Number>(parameter);
-      if constexpr (sizeof(Number) == sizeof(std::int32_t))
-        first = (first + alignment - 1) & -alignment;
-      else
-        first = divide(first + alignment - 1) * alignment;
-    }
-    const Number end = within(own);
-    return {first, end > first ? end - first : 0};
+  // Segments: that of an expert.
+  MOE_ACT_HOST_DEVICE Segment segment_of(std::int64_t expert) const {
+    const auto rule = segment_rule<std::int64_t>();
+    const std::int64_t own = expert + rule.own_value();
+    return rule.between(own > 0 ? index[own - 1] : 0, index[own]);
   }
 
   // Segments: do 32 bits suffice to count rows, and are the experts' alignments powers of two?
   MOE_ACT_HOST_DEVICE bool has_small_segments() const {
-    constexpr std::int64_t most = std::int64_t{1} << 30;          // below it a sum of two is an int32, too
+    constexpr std::int64_t most = (std::int64_t{1} << 30) - 4096;  // a sum of two, and a CTA's rows, is an int32, too
     constexpr std::int64_t most_experts = std::int64_t{1} << 22;  // each may add 127 rows of padding to swizzled scales
     return most_live_rows() < most && experts < most_experts && parameter <= most &&
            (kind != RowKind::expert_ends || parameter_log2 >= 0);

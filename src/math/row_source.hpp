@@ -19,38 +19,32 @@ enum class RowKind : std::int32_t {
   masked = 9,
 };
 
-// One unit of work: where its row lies in each buffer. The three agree in the kinds there are now; layouts that pad
-// scales per expert, and kinds that gather, are told apart here and nowhere else.
-struct RowUnit {
-  std::int64_t in_row;     // of x; negative = nothing to do
-  std::int64_t out_row;    // of out
-  std::int64_t scale_row;  // of x_scale and out_scale
-
-  MOE_ACT_HOST_DEVICE bool is_live() const { return in_row >= 0; }
-};
-
+// What the kernels for rows in their own order, or in that of an int32 map, know of them: all in 32 bits.
 struct RowSource {
   const std::int32_t* map;    // [units]: the row of x and out, -1 = none. Null where there is none
-  const std::uint8_t* marks;  // [rows]: 1 where a map names the row. Null unless a map's rows are done in their order
-  std::int64_t units;         // map entries, or rows where there is no map
-  std::int64_t rows;          // capacity of x and out: no row at or past it is ever touched
+  const std::uint8_t* marks;  // [units]: 1 where a map names the row. Null unless a map's rows are done in their order
+  std::uint32_t units;        // map entries, or rows where there is no map
+  std::int32_t last_row;      // of x and out: no row behind it is ever touched
 
-  // What memory says of a unit, before it is judged: its map entry, its mark, or nothing where rows are dense.
-  MOE_ACT_HOST_DEVICE std::int32_t look_up(std::int64_t unit) const {
+  // What memory says of a unit, before it is judged; negative: nothing to do.
+  MOE_ACT_HOST_DEVICE std::int32_t look_up(std::uint32_t unit) const {
     if (map != nullptr) return map[unit];
-    if (marks != nullptr) return marks[unit];
+    if (marks != nullptr) return marks[unit] - 1;
     return 0;
   }
 
   // A map value that is no row of x is skipped, not followed.
-  MOE_ACT_HOST_DEVICE RowUnit unit_of(std::int64_t unit, std::int32_t looked_up) const {
-    std::int64_t row = unit;
-    if (map != nullptr)
-      row = looked_up < rows ? looked_up : -1;
-    else if (marks != nullptr && looked_up == 0)
-      row = -1;
-    return {row, row, row};
+  MOE_ACT_HOST_DEVICE bool is_live(std::int32_t looked_up) const { return looked_up >= 0 && looked_up <= last_row; }
+
+  // Of a live unit.
+  MOE_ACT_HOST_DEVICE std::uint32_t row_of(std::uint32_t unit, std::int32_t looked_up) const {
+    return map != nullptr ? static_cast<std::uint32_t>(looked_up) : unit;
   }
 };
+
+// Do 32 bits suffice to count units and rows?
+constexpr bool has_row_source(std::int64_t units, std::int64_t rows) {
+  return units <= INT32_MAX && rows <= INT32_MAX;
+}
 
 }  // namespace moe_act

@@ -39,8 +39,14 @@ void check_same(const RowAddressing& rows) {
   CHECK(has_entry_rule(rows));
   const EntryRule rule = entry_rule_of(rows);
   for (const std::int64_t count : {INT64_MIN, std::int64_t{-1}, std::int64_t{0}, std::int64_t{1}, std::int64_t{5},
-                                   std::int64_t{11}, std::int64_t{95}, std::int64_t{96}, std::int64_t{97}, INT64_MAX})
-    CHECK_EQUAL(rule.entries_in_use(count), rows.entries_in_use(count), "kind ", static_cast<int>(rows.kind));
+                                   std::int64_t{11}, std::int64_t{95}, std::int64_t{96}, std::int64_t{97}, INT64_MAX}) {
+    RowAddressing counted = rows;
+    counted.count = {&count, true};
+    const EntryRule counting = entry_rule_of(counted);
+    for (std::int32_t entry = 0; entry <= units; ++entry)
+      CHECK_EQUAL(counting.is_in_use(entry, counting.groups_in_use<true>()), entry < counted.entries_in_use(count),
+                  "kind ", static_cast<int>(rows.kind), ", entry ", entry, ", count ", count);
+  }
   for (std::int32_t entry = 0; entry < units; ++entry)
     CHECK_EQUAL(rule.row_named(entry, rule.value_of<true>(entry)), std::max<std::int64_t>(rows.row_of(entry), -1),
                 "kind ", static_cast<int>(rows.kind), ", entry ", entry, ", value ", rule.value_of<true>(entry));
@@ -109,10 +115,12 @@ TEST("segments between two values are the same in 32 bits and in 64") {
       rows.rows = capacity;
       rows.experts = units;
       CHECK(rows.has_small_segments());
+      const auto small_rule = rows.segment_rule<std::int32_t>();
+      const auto large_rule = rows.segment_rule<std::int64_t>();
       for (const std::int32_t before : index)
         for (const std::int32_t own : index) {
-          const auto small = rows.segment_between<std::int32_t>(before, own);
-          const Segment large = rows.segment_between<std::int64_t>(before, own);
+          const auto small = small_rule.between(before, own);
+          const Segment large = large_rule.between(before, own);
           CHECK_EQUAL(small.rows, large.rows, before, ", ", own);
           if (large.rows > 0) CHECK_EQUAL(small.first_row, large.first_row, before, ", ", own);
         }

@@ -28,7 +28,9 @@ void check_launch(const Plan& plan, const std::string& name) {
   CHECK(info.grid_y <= max_grid_y && info.grid_z <= max_grid_y, name);
   CHECK(is_power_of_two_up_to(info.threads_per_cta, 512) && info.threads_per_cta % (32 * info.warps_per_row) == 0,
         name);
-  CHECK(sparse || info.units_per_cta == info.rows_per_cta, name);
+  const bool list = info.schedule == MOE_ACT_SCHEDULE_LIST;  // rows that 32 bits cannot count
+  CHECK(list == !has_row_source(problem.units(), problem->rows) || marks, name);
+  CHECK(sparse || list || info.units_per_cta == info.rows_per_cta, name);
   CHECK(info.units_per_cta >= 1 && info.units_per_cta <= (sparse ? 64 : 128), name);
   CHECK(info.workspace_bytes <= problem->workspace_limit, name);
   CHECK(!marks || (problem.has_map() && info.workspace_bytes >= problem->rows), name);
@@ -38,9 +40,10 @@ void check_launch(const Plan& plan, const std::string& name) {
   const std::int64_t ctas_of_columns = tiles ? info.grid_x : info.grid_y;
   const std::int64_t columns_per_cta =
       info.warps_per_row * (tiles ? 128 : std::int64_t{32} * info.columns_per_lane * info.vectors_per_lane);
-  // A grid at its limit is only for the kernel that loops; the sparse one loops over columns.
-  CHECK(info.units_per_cta * ctas_of_rows >= units || (loops && info.grid_x == max_grid_x), name);
-  CHECK(sparse || columns_per_cta * ctas_of_columns >= problem->columns || (loops && info.grid_y == max_grid_y), name);
+  // A grid at its limit is only for kernels that loop: lists over rows, and with the sparse one and loops over columns.
+  CHECK(info.units_per_cta * ctas_of_rows >= units || (list && info.grid_x == max_grid_x), name);
+  CHECK(sparse || list || columns_per_cta * ctas_of_columns >= problem->columns || (loops && info.grid_y == max_grid_y),
+        name);
   const std::int64_t last_z = tiles ? info.grid_y : 1;
   CHECK(info.units_per_cta * (ctas_of_rows - last_z) < units, name, ": CTAs without rows");
   CHECK(columns_per_cta * (ctas_of_columns - 1) < problem->columns, name, ": CTAs without columns");
@@ -118,16 +121,6 @@ TEST("the planner's own choice is one of them for every row kind and layout, too
               CHECK_EQUAL(std::ranges::count(choices, choose_launch(validated, gpu.info)), 1, name);
             for (const LaunchChoice& choice : choices) CHECK_EQUAL(std::ranges::count(choices, choice), 1, name);
           }
-}
-
-TEST("no grid covers more than 65535 x 65535 tiles") {
-  constexpr std::int64_t most = std::int64_t{65535} * 65535;
-  const auto has_tiles = [](std::int64_t rows) {
-    const std::vector<LaunchChoice> choices = launch_choices(Problem(problem_of(Format::e4m3, Format::e4m3, rows, 16)));
-    return std::ranges::any_of(choices, [](const LaunchChoice& c) { return c.schedule == Schedule::tiles; });
-  };
-  CHECK(has_tiles(8 * most));
-  CHECK(!has_tiles(8 * most + 1));
 }
 
 TEST("on the CPU there is nothing to choose") {
