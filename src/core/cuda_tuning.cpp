@@ -53,8 +53,15 @@ struct AnyRows {
   // rows/row_to_expert/bf16/256); for a few more where every CTA has a live row.
   bool takes_narrow_lanes() const {
     const double started = outputs_per_sm * static_cast<double>(std::max<std::int64_t>(entries_per_live_row / 4, 1));
-    const bool more = reach == Reach::plain && counts_live_rows(problem) && !problem.has_x_scale();
+    const bool more = reach == Reach::plain && counts_live_rows(problem) && (!problem.has_x_scale() || !has_index);
     return started <= (more ? 5'000 : 3'000);
+  }
+
+  // Fewer CTAs start sooner where all of them have a row: 3.27 instead of 3.29 us with 16 warps (H100, 2026-11-26,
+  // rows/valid_prefix/e4m3/256).
+  std::int32_t narrow_warps() const {
+    if (reach != Reach::plain) return 4;
+    return !has_index ? 16 : segments ? 8 : 4;
   }
 
   bool has_few_rows() const { return outputs_per_sm <= 20'000; }
@@ -93,6 +100,13 @@ struct AnyRows {
            !has_scattered_scales() && outputs_per_sm >= 1'000'000;
   }
 
+  // Where instructions are what takes the time, a CTA of several rows of warps: 275 instead of 285 us of offsets, 280
+  // instead of 283 of ends, 285 instead of 288 of masked rows (H100, 2026-11-26, rows/*/e4m3/131072).
+  bool searches_for_several_rows(const LaunchChoice& choice) const {
+    return reach == Reach::plain && problem.has_x_scale() && choice.vectors_per_lane > 1 && !has_few_rows() &&
+           warps_along_row(problem, choice) < 8;
+  }
+
   std::int32_t warps_per_cta(const LaunchChoice& choice) const {
     // One warp for each chunk of a row, as far as a CTA goes: what was loaded then stays in registers.
     if (row_scaled) {
@@ -100,19 +114,20 @@ struct AnyRows {
       largest.warps_per_cta = max_warps_of(problem.input(), choice.columns_per_lane == 1 ? Reach::models : reach);
       return warps_along_row(problem, largest);
     }
-    if (segments) return warps_along_row(problem, choice);
+    if (segments) return searches_for_several_rows(choice) ? 8 : warps_along_row(problem, choice);
     // CTAs of one warp start slowly under programmatic dependent launch.
     if (has_plenty_of_general_rows() || ends_with_a_row()) return problem.pdl() == Pdl::off ? 1 : 2;
     return choice.warps_per_cta;
   }
 
-  // A warp that does two rows spares the start of CTAs, or looks at two entries at once: 283 instead of 287 us; where
-  // there is no entry to look at, 284 instead of 276 (H100, 2026-11-26, rows/tile_limits/e4m3/131072 and
-  // rows/valid_prefix/e4m3/131072).
+  // A warp that does two rows spares the start of CTAs, a second search, or looks at two entries at once: 283 instead
+  // of 287 us; where there is nothing to look for, 284 instead of 276 (H100, 2026-11-26, rows/tile_limits/e4m3/131072
+  // and rows/valid_prefix/e4m3/131072).
   std::int32_t rows_per_warp() const {
     if (has_plenty_of_general_rows()) return 4;
     if (has_few_rows() || row_scaled || general) return 1;
-    return segments || has_index || has_scattered_scales() ? 2 : 1;
+    const bool one_range = problem->row_kind == MOE_ACT_ROWS_EXPERT_OFFSETS && reach == Reach::plain;
+    return (has_index && !one_range) || has_scattered_scales() ? 2 : 1;
   }
 };
 
@@ -126,8 +141,7 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   const bool one_vector = rows.general || rows.takes_one_vector();
   const auto vectors = static_cast<std::int8_t>(one_vector ? 1 : 2);
   std::vector<LaunchChoice> preferred;
-  if (rows.takes_narrow_lanes())
-    preferred.push_back({schedule, 4, 1, rows.segments && rows.reach == Reach::plain ? 8 : 4, 0, false});
+  if (rows.takes_narrow_lanes()) preferred.push_back({schedule, 4, 1, rows.narrow_warps(), 0, false});
   preferred.push_back({schedule, full_width(problem), vectors, 4, 0, false});
   preferred.push_back({schedule, 1, 4, 4, 0, false});  // any alignment
   for (LaunchChoice choice : preferred) {

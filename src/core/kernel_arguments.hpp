@@ -51,9 +51,11 @@ struct KernelArguments {
   std::int64_t x_scale_expert_stride;
   std::int64_t out_scale_expert_stride;
   // And from here on those for fp32 scales of 128 columns.
-  math::ScaleView x_scale_view;  // in any layout and form
-  math::ScaleView out_scale_view;
+  math::NarrowScaleView x_scale_layout;  // in any layout and form, where 31 bits address them
+  math::NarrowScaleView out_scale_layout;
   Numerics numerics;
+  math::ScaleView x_scale_view;  // the same for everybody else
+  math::ScaleView out_scale_view;
   RowAddressing rows;
   std::int64_t out_padded_rows;  // rows that out_scale has room for, of each part
   bool scale_per_row;            // one scale of out for a whole row

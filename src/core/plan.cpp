@@ -110,6 +110,8 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   }
   if (problem.has_x_scale()) arguments.x_scale_view = view_of(x_scale_spec(problem.description()));
   if (problem.has_out_scale()) arguments.out_scale_view = view_of(out_scale_spec(problem.description()));
+  arguments.x_scale_layout = narrow(arguments.x_scale_view);
+  arguments.out_scale_layout = narrow(arguments.out_scale_view);
   arguments.x_expert_stride = problem->x_expert_stride;
   arguments.out_expert_stride = problem->out_expert_stride;
   arguments.x_scale_expert_stride = problem->x_scale_expert_stride;

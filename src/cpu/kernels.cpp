@@ -183,9 +183,9 @@ void run_row(const KernelArguments& arguments, const math::ScaleView& x_scales, 
 template <Format input>
 void run_rows(const KernelArguments& arguments, const Rows& rows) {
   const std::int64_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
-  const math::ScaleView x_scales = math::resolve(arguments.x_scale_view, total);
+  const math::ScaleView x_scales = math::resolve<std::int64_t>(arguments.x_scale_view, total);
   KernelArguments resolved = arguments;
-  resolved.out_scale_view = math::resolve(arguments.out_scale_view, total);
+  resolved.out_scale_view = math::resolve<std::int64_t>(arguments.out_scale_view, total);
   const RowAddressing& addressing = arguments.rows;
   const std::int64_t part = addressing.kind == RowKind::masked ? rows.expert : 0;
   const auto row_of = [&](std::int64_t i) { return addressing.is_list() ? addressing.row_of(i) : rows.first_row + i; };

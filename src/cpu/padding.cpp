@@ -29,7 +29,7 @@ void zero_codes(const Problem& problem, const KernelArguments& arguments) {
 
 void scales_of_one(const Problem& problem, const KernelArguments& arguments) {
   const std::int64_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
-  const math::ScaleView view = math::resolve(arguments.out_scale_view, total);
+  const math::ScaleView view = math::resolve<std::int64_t>(arguments.out_scale_view, total);
   const std::int64_t parts = problem.masked() ? arguments.rows.experts : 1;
   // With the stride on the device, the padded total is the number of rows that have scales.
   const bool on_device = arguments.out_scale_view.block_stride < 0;

@@ -42,12 +42,15 @@ struct ChunkWork {
 
   static __device__ __forceinline__ Row row_at(const KernelArguments& arguments, std::int64_t part, std::int64_t row,
                                                std::int64_t padded_scale_row) {
-    return {place_of<input, output>(arguments, part, row, padded_scale_row), {}};
+    return {place_of<input, output>(arguments, arguments.x_scale_view, arguments.out_scale_view, part, row,
+                                    padded_scale_row),
+            {}};
   }
 
   static __device__ __forceinline__ float scale_at(const math::ScaleView& view, const unsigned char* scale,
                                                    std::uint32_t column, std::int32_t total) {
-    return math::load_scale(scale, view, math::resolve(view, total).block_offset(column >> view.block_log2));
+    return math::load_scale(scale, view,
+                            math::resolve<std::int64_t>(view, total).block_offset(column >> view.block_log2));
   }
 
   // What memory holds of a chunk. general: of each vector the two that hold its gate and up.
@@ -162,7 +165,7 @@ struct ChunkWork {
   static __device__ __forceinline__ void scale_blocks(const KernelArguments& arguments, const Row& row,
                                                       const Chunk& chunk, std::int32_t total,
                                                       float (&factor)[vectors]) {
-    const math::ScaleView view = math::resolve(arguments.out_scale_view, total);
+    const math::ScaleView view = math::resolve<std::int64_t>(arguments.out_scale_view, total);
     const int block = 1 << view.block_log2;
     const int lanes = block / columns < warp_lanes ? block / columns : warp_lanes;
     float amax[vectors];

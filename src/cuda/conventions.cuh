@@ -47,6 +47,7 @@ struct ConventionKernel {
   // Under metadata_ready, indices and counts are read before; nothing else is.
   static __device__ __forceinline__ void metadata_is_read(const KernelArguments& arguments) {
     fetch_parameters(arguments);
+    if constexpr (vectors == 1 && requires { Work::fetch_layouts(arguments); }) Work::fetch_layouts(arguments);
     if (arguments.pdl != Pdl::metadata_ready) return;
     wait_for_producers();
     let_dependents_start();
@@ -191,7 +192,7 @@ struct ConventionKernel {
       return Search::find(arguments.rows.segment_rule<Number>(), number);
     } else {
       const bool pads =
-          reach == Reach::layouts && (arguments.x_scale_view.swizzled || arguments.out_scale_view.swizzled);
+          reach == Reach::layouts && (arguments.x_scale_layout.swizzled || arguments.out_scale_layout.swizzled);
       if (arguments.segments.kind == RowKind::expert_offsets && !pads)
         return Search::find_in_range(arguments.segments, number);
       return Search::find(arguments.segments, number);

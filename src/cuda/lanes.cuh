@@ -14,13 +14,10 @@ namespace moe_act::cuda {
 inline constexpr int warp_lanes = 32;
 inline constexpr unsigned all_lanes = 0xffffffffu;
 
-// Fetches the lines of parameters that a row needs, while what says which row is still under way: parameters arrive in
-// lines of 64 bytes, when they are first looked at. Neither is ever zero here, but the compiler does not know.
+// Fetches the last line of parameters that a row needs, while what says which row is still under way: parameters arrive
+// in lines of 64 bytes, when they are first looked at. The pointer is never null here, but the compiler does not know.
 __device__ __forceinline__ void fetch_parameters(const KernelArguments& arguments) {
-  asm volatile(
-      "{.reg .pred none, missing; setp.eq.u32 none, %0, 0; setp.eq.or.u64 missing, %1, 0, none; @missing exit;}" ::"r"(
-          arguments.columns),
-      "l"(arguments.out));
+  asm volatile("{.reg .pred missing; setp.eq.u64 missing, %0, 0; @missing exit;}" ::"l"(arguments.out));
 }
 
 // The largest magnitude, 0 if there is none but NaN. A tree: a chain of 16 would take 64 cycles.
@@ -184,14 +181,14 @@ struct Lanes {
     __device__ __forceinline__ const Bits* gate_at(int v) const { return gate + v * vector_columns; }
     __device__ __forceinline__ const Bits* up_at(int v) const { return up + v * vector_columns; }
     // Where a vector spans whole blocks, vectors are a fixed number of blocks apart, wherever in a block a half begins.
-    __device__ __forceinline__ float x_scale_at(std::uint32_t column, int v) const {
+    __device__ __forceinline__ const float* x_scale_at(std::uint32_t column, int v) const {
       if constexpr (vector_columns % block_columns == 0)
-        return (x_scale + column / block_columns * x_scale_step)[v * (vector_columns / block_columns) * x_scale_step];
+        return x_scale + column / block_columns * x_scale_step + v * (vector_columns / block_columns) * x_scale_step;
       else
-        return x_scale[(column + v * vector_columns) / block_columns * x_scale_step];
+        return x_scale + (column + v * vector_columns) / block_columns * x_scale_step;
     }
-    __device__ __forceinline__ float gate_scale_at(int v) const { return x_scale_at(gate_column, v); }
-    __device__ __forceinline__ float up_scale_at(int v) const { return x_scale_at(up_column, v); }
+    __device__ __forceinline__ const float* gate_scale_at(int v) const { return x_scale_at(gate_column, v); }
+    __device__ __forceinline__ const float* up_scale_at(int v) const { return x_scale_at(up_column, v); }
     __device__ __forceinline__ float* out_scale_at(int v) const {
       return out_scale + v * vector_columns / block_columns * out_scale_step;
     }
@@ -248,8 +245,8 @@ struct Lanes {
     __device__ __forceinline__ bool inside(int v) const { return (live >> v & 1u) != 0; }
     __device__ __forceinline__ const Bits* gate_at(int v) const { return gate + v * x_step; }
     __device__ __forceinline__ const Bits* up_at(int v) const { return up + v * x_step; }
-    __device__ __forceinline__ float gate_scale_at(int v) const { return gate_scale[v * x_scale_step]; }
-    __device__ __forceinline__ float up_scale_at(int v) const { return up_scale[v * x_scale_step]; }
+    __device__ __forceinline__ const float* gate_scale_at(int v) const { return gate_scale + v * x_scale_step; }
+    __device__ __forceinline__ const float* up_scale_at(int v) const { return up_scale + v * x_scale_step; }
     __device__ __forceinline__ float* out_scale_at(int v) const { return out_scale + v * out_scale_step; }
     __device__ __forceinline__ std::int64_t out_at(int v) const { return out + v * out_step; }
   };
@@ -258,26 +255,32 @@ struct Lanes {
   // branch keeps one vector's arithmetic apart from another's.
   template <typename Place>
   static __device__ __forceinline__ void run(const KernelArguments& arguments, const Place& place) {
-    // Every load is issued before the first use: the bytes in flight are what bandwidth is made of. Those of one vector
-    // share a branch, as ptxas put a use between two: 2.8 instead of 2.46 us (H100, 2026-11-26, routed/1 cold).
+    // Every load is issued before the first use: the bytes in flight are what bandwidth is made of.
     Input gate[vectors] = {}, up[vectors] = {};
     float gate_scale[vectors] = {}, up_scale[vectors] = {};
-    const auto load_scales = [&](int v) {
-      up_scale[v] = place.up_scale_at(v);
-      gate_scale[v] = place.gate_scale_at(v);
-    };
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {
       if (place.inside(v)) {
         up[v].load(place.up_at(v));
         gate[v].load(place.gate_at(v));
-        if constexpr (scaled_input && vectors == 1) load_scales(v);
       }
     }
-    if constexpr (scaled_input && vectors > 1) {
+    if constexpr (scaled_input) {
 #pragma unroll
-      for (int v = 0; v < vectors; ++v)
-        if (place.inside(v)) load_scales(v);
+      for (int v = 0; v < vectors; ++v) {
+        // One vector's are found by all lanes: of more instructions ptxas made a branch and put a use before, 2.8
+        // instead of 2.4 us; of several vectors the same costs 292 instead of 276 (H100, 2026-11-26, routed/1 cold and
+        // rows/expert_offsets/e4m3/131072).
+        const float *up_place = nullptr, *gate_place = nullptr;
+        if (vectors == 1 || place.inside(v)) {
+          up_place = place.up_scale_at(v);
+          gate_place = place.gate_scale_at(v);
+        }
+        if (place.inside(v)) {
+          up_scale[v] = *up_place;
+          gate_scale[v] = *gate_place;
+        }
+      }
     }
 #pragma unroll
     for (int first = 0; first < vectors; first += vectors_per_block) {

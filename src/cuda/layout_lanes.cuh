@@ -3,6 +3,8 @@
 // blocks.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/lanes.cuh"
 #include "cuda/row_place.cuh"
 
@@ -18,27 +20,53 @@ struct LayoutLanes {
   static constexpr int most_lanes_per_block = block_columns / columns;
   static_assert(vector_columns % block_columns == 0);
 
+  // One vector is for few rows, where every instruction shows, 3.32 instead of 3.41 us; of two, offsets in 32 bits cost
+  // 280 instead of 275 us, for no reason that was found (H100, 2026-11-26, x_scale/packed_ue8m0-128/256 and /131072).
+  using Offset = std::conditional_t<vectors == 1, std::int32_t, std::int64_t>;
+  using View = math::BasicScaleView<Offset>;
+  static __device__ __forceinline__ const View& x_scale_view(const KernelArguments& arguments) {
+    if constexpr (vectors == 1)
+      return arguments.x_scale_layout;
+    else
+      return arguments.x_scale_view;
+  }
+  static __device__ __forceinline__ const View& out_scale_view(const KernelArguments& arguments) {
+    if constexpr (vectors == 1)
+      return arguments.out_scale_layout;
+    else
+      return arguments.out_scale_view;
+  }
+
   static __device__ __forceinline__ Row row_at(const KernelArguments& arguments, std::int64_t part, std::int64_t row,
                                                std::int64_t padded_scale_row) {
-    return place_of<input, output>(arguments, part, row, padded_scale_row);
+    return place_of<input, output>(arguments, x_scale_view(arguments), out_scale_view(arguments), part, row,
+                                   padded_scale_row);
   }
 
   // The layouts of a launch, once its metadata is read.
   struct Layouts {
-    math::ScaleView x_scale, out_scale;
+    View x_scale, out_scale;
 
     __device__ __forceinline__ Layouts(const KernelArguments& arguments, std::int32_t total)
-        : x_scale(math::resolve(arguments.x_scale_view, total)),
-          out_scale(math::resolve(arguments.out_scale_view, total)) {}
+        : x_scale(math::resolve<Offset>(x_scale_view(arguments), total)),
+          out_scale(math::resolve<Offset>(out_scale_view(arguments), total)) {}
   };
 
+  // As fetch_parameters() does, the lines that layouts take.
+  static __device__ __forceinline__ void fetch_layouts(const KernelArguments& arguments) {
+    asm volatile(
+        "{.reg .pred none, missing; setp.eq.s32 none, %0, %2; setp.eq.or.s32 missing, %1, %2, none; @missing exit;}" ::
+            "r"(arguments.out_scale_layout.block_log2),
+        "r"(arguments.out_scale_layout.quad_stride), "n"(INT32_MIN));
+  }
+
   // The bits of a column's scale as memory has them: decoded only when everything is on its way.
-  static __device__ __forceinline__ std::uint32_t stored_scale(const math::ScaleView& view, const unsigned char* row,
+  static __device__ __forceinline__ std::uint32_t stored_scale(const View& view, const unsigned char* row,
                                                                std::uint32_t column) {
-    const unsigned char* place = row + view.block_offset(column >> view.block_log2);
+    const unsigned char* place = row + view.block_offset(static_cast<Offset>(column >> view.block_log2));
     return view.format == Format::ue8m0 ? *place : *reinterpret_cast<const std::uint32_t*>(place);
   }
-  static __device__ __forceinline__ float scale_of_stored(const math::ScaleView& view, std::uint32_t bits) {
+  static __device__ __forceinline__ float scale_of_stored(const View& view, std::uint32_t bits) {
     return view.format == Format::ue8m0 ? math::decode_ue8m0(bits) : math::from_bits(bits);
   }
 
@@ -50,18 +78,21 @@ struct LayoutLanes {
     const std::uint32_t column = first + threadIdx.x * columns;
     const auto inside = [&](int v) { return whole || column + v * vector_columns < arguments.columns; };
     const std::uint32_t gate_column = arguments.gate_offset + column, up_column = arguments.up_offset + column;
+    const auto* gate_at = row.x + gate_column;
+    const auto* up_at = gate_at + static_cast<std::int32_t>(arguments.up_offset - arguments.gate_offset);
     Input gate[vectors] = {}, up[vectors] = {};
     std::uint32_t gate_scale[vectors] = {}, up_scale[vectors] = {};
     const auto load_scales = [&](int v) {
       up_scale[v] = stored_scale(layouts.x_scale, row.x_scale, up_column + v * vector_columns);
       gate_scale[v] = stored_scale(layouts.x_scale, row.x_scale, gate_column + v * vector_columns);
     };
-    // As in lanes.cuh: every load before the first use, those of one vector behind one branch.
+    // Every load before the first use. Those of one vector share a branch: ptxas put a use between two, 3.5 instead of
+    // 3.3 us (H100, 2026-11-26, x_scale/packed_ue8m0-128/256).
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {
       if (!inside(v)) continue;
-      up[v].load(row.x + up_column + v * vector_columns);
-      gate[v].load(row.x + gate_column + v * vector_columns);
+      up[v].load(up_at + v * vector_columns);
+      gate[v].load(gate_at + v * vector_columns);
       if constexpr (scaled_input && vectors == 1) load_scales(v);
     }
     if constexpr (scaled_input && vectors > 1) {
@@ -99,7 +130,7 @@ struct LayoutLanes {
 
  private:
   // Delivers the scale of the block that a lane's values belong to; what they are multiplied with.
-  static __device__ __forceinline__ float factor_of_block(const KernelArguments& arguments, const math::ScaleView& view,
+  static __device__ __forceinline__ float factor_of_block(const KernelArguments& arguments, const View& view,
                                                           const Row& row, std::uint32_t column, bool inside,
                                                           const float (&values)[columns]) {
     if (arguments.out_scale == nullptr) return reciprocal(*arguments.static_scale);

@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(32 * padding_warps) pad_with_zero(const __grid
   }
   if (arguments.out_scale == nullptr) return;
   const std::int32_t total = arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
-  const math::ScaleView view = math::resolve(arguments.out_scale_view, total);
+  const math::ScaleView view = math::resolve<std::int64_t>(arguments.out_scale_view, total);
   const bool on_device = arguments.out_scale_view.block_stride < 0;
   const std::int64_t scale_rows = on_device ? within(std::int64_t{total}, rows.rows) : arguments.out_padded_rows;
   const std::int64_t blocks = view.blocks_of(arguments.columns);

@@ -19,23 +19,22 @@ struct RowPlace {
 };
 
 // part: the expert's, where rows are masked, else 0. padded_scale_row: the row's among swizzled scales.
-template <Format input, OutputKind output>
-__device__ __forceinline__ RowPlace<input> place_of(const KernelArguments& arguments, std::int64_t part,
+template <Format input, OutputKind output, typename Offset>
+__device__ __forceinline__ RowPlace<input> place_of(const KernelArguments& arguments,
+                                                    const math::BasicScaleView<Offset>& x_scale,
+                                                    const math::BasicScaleView<Offset>& out_scale, std::int64_t part,
                                                     std::int64_t row, std::int64_t padded_scale_row) {
+  const auto offset_in = [&](const math::BasicScaleView<Offset>& view) {
+    return view.row_offset(static_cast<Offset>(part), static_cast<Offset>(view.swizzled ? padded_scale_row : row));
+  };
   RowPlace<input> place{};
   place.x = static_cast<const typename math::Encoding<input>::Bits*>(arguments.x) + part * arguments.x_expert_stride +
             row * arguments.x_row_stride;
   place.out = part * arguments.out_expert_stride + row * arguments.out_row_stride;
-  if constexpr (RowPlace<input>::has_x_scale) {
-    const math::ScaleView& view = arguments.x_scale_view;
-    place.x_scale = static_cast<const unsigned char*>(arguments.x_scale) +
-                    view.row_offset(part, view.swizzled ? padded_scale_row : row);
-  }
-  if constexpr (output != OutputKind::plain) {
-    const math::ScaleView& view = arguments.out_scale_view;
-    place.out_scale = static_cast<unsigned char*>(arguments.out_scale) +
-                      view.row_offset(part, view.swizzled ? padded_scale_row : row);
-  }
+  if constexpr (RowPlace<input>::has_x_scale)
+    place.x_scale = static_cast<const unsigned char*>(arguments.x_scale) + offset_in(x_scale);
+  if constexpr (output != OutputKind::plain)
+    place.out_scale = static_cast<unsigned char*>(arguments.out_scale) + offset_in(out_scale);
   return place;
 }
 

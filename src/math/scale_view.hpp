@@ -8,37 +8,49 @@ namespace moe_act::math {
 
 inline constexpr int swizzle_rows_log2 = 7;
 inline constexpr int swizzle_rows =
-    1 << swizzle_rows_log2;            // of a tile of the swizzled layout, 4 blocks a row: 512 bytes
-inline constexpr int quad_blocks = 4;  // blocks that share a word (packed) or a tile (swizzled)
+    1 << swizzle_rows_log2;  // of a tile of the swizzled layout, 4 blocks a row: 512 bytes
+inline constexpr int quad_blocks_log2 = 2;
+inline constexpr int quad_blocks = 1 << quad_blocks_log2;  // blocks that share a word (packed) or a tile (swizzled)
 
 // Strides in bytes. The layouts differ in strides alone, but for the swizzled one's order of rows within a tile:
 // column and row major have a quad stride of 4 blocks, packed words one of a column of words.
-struct ScaleView {
-  Format format;                // fp32 or ue8m0
-  bool swizzled;                // row_stride is then that of 128 rows
-  bool fills_quads;             // bytes behind a row's last block, up to a multiple of 4 blocks, are written as 0
-  std::int32_t block_log2;      // columns that share a scale: 5, 6, 7; 31 where the whole row does
-  std::int64_t segment_stride;  // between the experts' parts of a masked tensor
-  std::int64_t row_stride;
-  std::int64_t quad_stride;
-  std::int64_t block_stride;  // negative: 4 bytes times total_num_padded_tokens[0], and 16 of them a quad
+template <typename Offset>
+struct BasicScaleView {
+  Format format;            // fp32 or ue8m0
+  bool swizzled;            // row_stride is then that of 128 rows
+  bool fills_quads;         // bytes behind a row's last block, up to a multiple of 4 blocks, are written as 0
+  std::int32_t block_log2;  // columns that share a scale: 5, 6, 7; 31 where the whole row does
+  Offset segment_stride;    // between the experts' parts of a masked tensor
+  Offset row_stride;
+  Offset quad_stride;
+  Offset block_stride;  // negative: 4 bytes times total_num_padded_tokens[0], and 16 of them a quad
 
-  MOE_ACT_HOST_DEVICE std::int64_t row_offset(std::int64_t segment, std::int64_t row) const {
-    const std::int64_t first = segment * segment_stride;
+  MOE_ACT_HOST_DEVICE Offset row_offset(Offset segment, Offset row) const {
+    const Offset first = segment * segment_stride;
     if (!swizzled) return first + row * row_stride;
-    const auto in_tile = static_cast<std::uint32_t>(row) % swizzle_rows;
+    const auto in_tile = static_cast<Offset>(static_cast<std::uint32_t>(row) % swizzle_rows);
     return first + (row >> swizzle_rows_log2) * row_stride + in_tile % 32 * 16 + in_tile / 32 * 4;
   }
-  MOE_ACT_HOST_DEVICE std::int64_t blocks_of(std::int64_t columns) const { return ((columns - 1) >> block_log2) + 1; }
-  MOE_ACT_HOST_DEVICE std::int64_t block_offset(std::int64_t block) const {
-    return block / quad_blocks * quad_stride + block % quad_blocks * block_stride;
+  MOE_ACT_HOST_DEVICE Offset blocks_of(Offset columns) const { return ((columns - 1) >> block_log2) + 1; }
+  MOE_ACT_HOST_DEVICE Offset block_offset(Offset block) const {
+    return (block >> quad_blocks_log2) * quad_stride + (block & (quad_blocks - 1)) * block_stride;
   }
 };
+using ScaleView = BasicScaleView<std::int64_t>;
+// Of tensors that 31 bits suffice to address: a third of the instructions.
+using NarrowScaleView = BasicScaleView<std::int32_t>;
+
+inline NarrowScaleView narrow(const ScaleView& view) {
+  const auto cut = [](std::int64_t stride) { return static_cast<std::int32_t>(stride); };
+  return {view.format,          view.swizzled,         view.fills_quads,      view.block_log2, cut(view.segment_stride),
+          cut(view.row_stride), cut(view.quad_stride), cut(view.block_stride)};
+}
 
 // With the stride that lies on the device, once it is known.
-MOE_ACT_HOST_DEVICE ScaleView resolve(ScaleView view, std::int64_t total_num_padded_tokens) {
+template <typename Offset>
+MOE_ACT_HOST_DEVICE BasicScaleView<Offset> resolve(BasicScaleView<Offset> view, Offset total_num_padded_tokens) {
   if (view.block_stride < 0) {
-    view.block_stride = total_num_padded_tokens * static_cast<std::int64_t>(sizeof(float));
+    view.block_stride = total_num_padded_tokens * static_cast<Offset>(sizeof(float));
     view.quad_stride = quad_blocks * view.block_stride;
   }
   return view;
@@ -56,7 +68,8 @@ MOE_ACT_HOST_DEVICE float load_scale(const void* scale, const ScaleView& view, s
   return *reinterpret_cast<const float*>(place);
 }
 
-MOE_ACT_HOST_DEVICE void store_scale(void* scale, const ScaleView& view, std::int64_t offset, float value) {
+template <typename View>
+MOE_ACT_HOST_DEVICE void store_scale(void* scale, const View& view, std::int64_t offset, float value) {
   auto* place = static_cast<unsigned char*>(scale) + offset;
   if (view.format == Format::ue8m0)
     *place = static_cast<unsigned char>(to_bits(value) >> 23);  // of a power of two, or 0xFF of infinity
