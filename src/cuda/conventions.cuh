@@ -187,7 +187,7 @@ struct ConventionKernel {
   }
 
   static __device__ __forceinline__ LiveRow<Number> find(const KernelArguments& arguments, Number number) {
-    using Search = SegmentSearch<Number, reach != Reach::plain, may_be_64_bit>;
+    using Search = SegmentSearch<Number, reach != Reach::plain, may_be_64_bit, search_for_cta>;
     if constexpr (counts_far) {
       return Search::find(arguments.rows.segment_rule<Number>(), number);
     } else {

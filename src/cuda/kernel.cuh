@@ -11,12 +11,6 @@ namespace moe_act::cuda {
 
 inline constexpr int min_ctas_per_sm = 2;  // of that size: 64 registers a thread
 
-// Registers of a thread of lists: few rows among many entries take fewer waves of CTAs, 3.97 instead of 4.10 us; e4m3
-// has nothing to gain (H100, 2026-11-26, rows/row_to_expert/bf16/256 and e4m3/256).
-constexpr int any_rows_registers(Format input, Schedule schedule, Reach reach) {
-  return schedule == Schedule::list && reach == Reach::plain && !is_scaled(input) ? 48 : 64;
-}
-
 // Registers of general kernels: of 16-bit and fp32 input occupancy is worth more than what spills, of e4m3, 16 columns
 // a lane, it is not. 32768 rows, H 2880 and 2048, bf16: 202, 221, 284 us with 64, 80, 104 registers; e4m3: 217, 183,
 // 165 (H100, 2026-11-26).
@@ -156,9 +150,17 @@ __global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm
 }
 
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors, Reach reach>
-__global__ void __maxnreg__(any_rows_registers(input, schedule, reach))
+__global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm)
     gated_act_quant_of_any_rows(const __grid_constant__ KernelArguments arguments) {
   ConventionKernel<input, output, schedule, columns, vectors, reach>::run(arguments);
+}
+
+// Fewer registers, so that CTAs come in fewer waves where few entries are live: 3.99 instead of 4.10 us, and 4.06 where
+// launch bounds ask for as few; what has scales has nothing to gain, and under __maxnreg__ ptxas lets its segments
+// spill, 302 instead of 275 us (H100, 2026-11-26, rows/row_to_expert/bf16/256, rows/expert_offsets/e4m3/131072).
+template <Format input, OutputKind output, int columns, int vectors>
+__global__ void __maxnreg__(48) gated_act_quant_of_listed_rows(const __grid_constant__ KernelArguments arguments) {
+  ConventionKernel<input, output, Schedule::list, columns, vectors, Reach::plain>::run(arguments);
 }
 
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>

@@ -17,8 +17,9 @@ struct LiveRow {
   Number end;        // numbers at or past this one are no row's
 };
 
-// pads_scales: is scale_row wanted? may_be_64_bit: the index.
-template <typename Number, bool pads_scales, bool may_be_64_bit>
+// pads_scales: is scale_row wanted? may_be_64_bit: the index. for_few_rows: code for masked rows alone, too, which is
+// fewer instructions to go through.
+template <typename Number, bool pads_scales, bool may_be_64_bit, bool for_few_rows>
 class SegmentSearch {
  public:
   using Rule = SegmentRule<Number>;
@@ -33,11 +34,16 @@ class SegmentSearch {
       Number says[experts_per_lane + 1];
       look_up(rule, group + static_cast<Number>(threadIdx.x) * experts_per_lane, says);
       Number sum = 0, scale_sum = 0;
-#pragma unroll
-      for (int i = 0; i < experts_per_lane; ++i) {
-        const Number count = rule.between(says[i], says[i + 1]).rows;
+      const auto add = [&](Number count) {
         sum = sum_within(sum, count, most);
         if constexpr (pads_scales) scale_sum = sum_within(scale_sum, padded(count), most_scale_rows);
+      };
+      if (for_few_rows && rule.kind == RowKind::masked) {  // two instructions each instead of five
+#pragma unroll
+        for (int i = 0; i < experts_per_lane; ++i) add(within(says[i + 1], rule.rows));
+      } else {
+#pragma unroll
+        for (int i = 0; i < experts_per_lane; ++i) add(rule.between(says[i], says[i + 1]).rows);
       }
       const Number sum_here = sum_up_to_lane<lanes>(sum, most);
       const Number scale_sum_here = pads_scales ? sum_up_to_lane<lanes>(scale_sum, most_scale_rows) : 0;
