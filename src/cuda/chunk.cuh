@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cuda/general.cuh"
-#include "cuda/lanes.cuh"
+#include "cuda/lane_values.cuh"
 #include "cuda/row_place.cuh"
 
 namespace moe_act::cuda {

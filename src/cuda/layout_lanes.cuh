@@ -5,7 +5,7 @@
 
 #include <type_traits>
 
-#include "cuda/lanes.cuh"
+#include "cuda/lane_values.cuh"
 #include "cuda/row_place.cuh"
 
 namespace moe_act::cuda {

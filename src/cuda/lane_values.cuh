@@ -1,0 +1,112 @@
+// What a lane does with values that it holds: activation, the largest magnitude among lanes, scaling, stores.
+#pragma once
+
+#include "core/kernel_arguments.hpp"
+#include "core/kernel_key.hpp"
+#include "cuda/activation.cuh"
+#include "cuda/convert.cuh"
+
+namespace moe_act::cuda {
+
+inline constexpr int warp_lanes = 32;
+inline constexpr unsigned all_lanes = 0xffffffffu;
+
+// Fetches the last line of parameters that a row needs, while what says which row is still under way: parameters arrive
+// in lines of 64 bytes, when they are first looked at. The pointer is never null here, but the compiler does not know.
+__device__ __forceinline__ void fetch_parameters(const KernelArguments& arguments) {
+  asm volatile("{.reg .pred missing; setp.eq.u64 missing, %0, 0; @missing exit;}" ::"l"(arguments.out));
+}
+
+// The largest magnitude, 0 if there is none but NaN. A tree: a chain of 16 would take 64 cycles.
+template <int count>
+__device__ __forceinline__ float amax_of(const float (&values)[count]) {
+  if constexpr (count == 1) {
+    return fmaxf(fabsf(values[0]), 0.0f);
+  } else {
+    float largest[count / 2];
+#pragma unroll
+    for (int i = 0; i < count / 2; ++i) largest[i] = fmaxf(fabsf(values[i]), fabsf(values[i + count / 2]));
+    return amax_of(largest);
+  }
+}
+
+// The largest value among groups of `lanes` adjacent lanes. Values are not NaN and not negative.
+template <int lanes>
+__device__ __forceinline__ float max_over_lanes(float value) {
+  if constexpr (lanes == warp_lanes) {
+    // Non-negative floats order like their bits, and one redux replaces five dependent shuffles.
+    return __uint_as_float(__reduce_max_sync(all_lanes, __float_as_uint(value)));
+  } else {
+#pragma unroll
+    for (int distance = lanes / 2; distance > 0; distance /= 2)
+      value = fmaxf(value, __shfl_xor_sync(all_lanes, value, distance));
+    return value;
+  }
+}
+
+// silu(gate) * up of one column, or of two adjacent ones, scaled first where inputs have scales.
+template <bool scaled_input>
+__device__ __forceinline__ void activate(const float (&gate)[1], const float (&up)[1], float gate_scale, float up_scale,
+                                         float* values) {
+  values[0] = scaled_input ? swiglu(gate[0] * gate_scale, up[0] * up_scale) : swiglu(gate[0], up[0]);
+}
+template <bool scaled_input>
+__device__ __forceinline__ void activate(const float (&gate)[2], const float (&up)[2], float gate_scale, float up_scale,
+                                         float* values) {
+  float2 gates = {gate[0], gate[1]}, ups = {up[0], up[1]};
+  if constexpr (scaled_input) {
+    gates = multiply(gates, {gate_scale, gate_scale});
+    ups = multiply(ups, {up_scale, up_scale});
+  }
+  const float2 pair = swiglu(gates, ups);
+  values[0] = pair.x;
+  values[1] = pair.y;
+}
+
+// The same of whole vectors.
+template <bool scaled_input, typename Input, int columns>
+__device__ __forceinline__ void activate(const Input& gate, const Input& up, float gate_scale, float up_scale,
+                                         float (&values)[columns]) {
+#pragma unroll
+  for (int c = 0; c < columns; c += Input::step) {
+    float gate_values[Input::step], up_values[Input::step];
+    gate.decode(c, gate_values);
+    up.decode(c, up_values);
+    activate<scaled_input>(gate_values, up_values, gate_scale, up_scale, &values[c]);
+  }
+}
+
+// values * inverse: codes are products with the reciprocal, inside the contract's interval.
+template <int count>
+__device__ __forceinline__ void scale_by(float (&values)[count], float inverse) {
+  if constexpr (count == 1) {
+    values[0] *= inverse;
+  } else {
+#pragma unroll
+    for (int c = 0; c < count; c += 2) {
+      const float2 pair = multiply({values[c], values[c + 1]}, {inverse, inverse});
+      values[c] = pair.x;
+      values[c + 1] = pair.y;
+    }
+  }
+}
+
+template <Format format, int count>
+__device__ __forceinline__ void store_as(void* out, std::int64_t offset, const float (&values)[count]) {
+  Vector<format, count> vector;
+  vector.encode(values);
+  vector.store(static_cast<typename Vector<format, count>::Bits*>(out) + offset);
+}
+
+template <int count>
+__device__ __forceinline__ void store_plain(void* out, Format format, std::int64_t offset,
+                                            const float (&values)[count]) {
+  if (format == Format::bf16)
+    store_as<Format::bf16>(out, offset, values);
+  else if (format == Format::fp16)
+    store_as<Format::fp16>(out, offset, values);
+  else
+    store_as<Format::fp32>(out, offset, values);
+}
+
+}  // namespace moe_act::cuda
