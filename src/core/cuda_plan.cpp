@@ -85,6 +85,9 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   if (problem.scale_per_row() && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
   if (has_own_entries(key) && choice.entries_per_cta != choice.warps_per_cta / warps_along_row(problem, choice))
     return false;
+  // Layouts' lanes of one vector address scales in 31 bits.
+  const bool far_scales = std::max(problem.x_scale_bytes(), problem.out_scale_bytes()) > INT32_MAX;
+  if (key.reach == Reach::layouts && key.vectors_per_lane == 1 && far_scales) return false;
   if (has_search_for_cta(key) && choice.entries_per_cta != 1) return false;
   // Rows of warps take turns.
   if (choice.schedule == Schedule::segments &&
@@ -188,8 +191,7 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
     launch.grid_y = static_cast<std::int32_t>(std::min(tiles, max_grid_y));
     launch.grid_z = static_cast<std::int32_t>(ceil_div(tiles, std::max<std::int64_t>(launch.grid_y, 1)));
   } else {
-    launch.grid_x =
-        static_cast<std::int32_t>(std::min(ceil_div(units_of(problem, choice), launch.units_per_cta), max_grid_x));
+    launch.grid_x = static_cast<std::int32_t>(ceil_div(units_of(problem, choice), launch.units_per_cta));
     launch.grid_y = choice.schedule == Schedule::sparse ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
     launch.grid_z = 1;
   }

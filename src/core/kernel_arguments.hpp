@@ -22,7 +22,8 @@ MOE_ACT_HOST_DEVICE bool waits_first(Pdl pdl) {
 // In the order of use: a CUDA kernel's parameters arrive in lines of 64 bytes, the first look at each line is a miss,
 // and one miss after the other takes 55 ns (H100, 2026-11-26, bench/NOTES.md). Few rows take 2000 in all.
 struct KernelArguments {
-  // What says which rows there are: one of these, by schedule. CPU kernels and general ones read `rows`, below.
+  // What says which rows there are: one of these, by schedule. CPU kernels read `rows`, below, and general ones do, but
+  // of lists that have a rule.
   union {
     RowSource source;                    // rows, tiles, sparse, loop
     EntryRule entries;                   // list, and what marks rows

@@ -33,8 +33,8 @@ inline constexpr int max_warps_per_cta = 16;
 // What a kernel knows beside rows, each more than the one before it.
 enum class Reach : std::int8_t {
   plain,    // SwiGLU without parameters in the default numerics; fp32 scales at strides, one for 128 columns; e4m3;
-            // whole vectors, int32 indices
-  layouts,  // and every layout and form of scales, e5m2, int64 indices
+            // whole vectors; of lists and segments int32 indices and counts, and strides that the launch knows
+  layouts,  // and every layout and form of scales, e5m2, int64 indices and counts, strides on the device
   models,   // everything, switched at run time: any alignment, experts of tiles, what 32 bits cannot count; plain
             // results too
 };

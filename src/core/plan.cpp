@@ -80,7 +80,8 @@ enum class RowReading { source, entries, segments, addressing };
 RowReading row_reading(const Problem& problem, const CudaLaunch& cuda) {
   if (!problem.on_cuda()) return RowReading::addressing;
   if (cuda.marks_rows || cuda.key.schedule == Schedule::list) return RowReading::entries;
-  return cuda.key.schedule == Schedule::segments ? RowReading::segments : RowReading::source;
+  if (cuda.key.schedule != Schedule::segments) return RowReading::source;
+  return cuda.key.reach == Reach::models ? RowReading::addressing : RowReading::segments;
 }
 
 KernelArguments arguments_without_pointers(const Problem& problem, const CudaLaunch& cuda) {

@@ -232,10 +232,8 @@ Reach Problem::any_rows_reach() const {
   const RowAddressing rows = addressing_of(description_, {});
   const bool counts_far = rows.is_list() ? !has_entry_rule(rows) : !rows.has_small_segments();
   if (counts_far) return Reach::models;
-  const bool far_scales = std::max(x_scale_bytes_, out_scale_bytes_) > INT32_MAX;
   const bool wide = rows.index.is_64_bit || rows.count.is_64_bit || input() == Format::fp32 || stride_on_device();
-  const Reach least = std::max(reach(), wide ? Reach::layouts : Reach::plain);
-  return least == Reach::layouts && far_scales ? Reach::models : least;
+  return std::max(reach(), wide ? Reach::layouts : Reach::plain);
 }
 
 bool Problem::scales_are_plain() const {

@@ -2,9 +2,10 @@
 // scales are fp32 at strides, layout_lanes.cuh's where they lie in any layout, chunk.cuh's for every model, and where a
 // row has one scale.
 //
-// list: a CTA looks at up to 32 entries and shares out the live ones. segments: a CTA searches among the experts for
-// the rows of its share. Both loop over what the grid does not cover, so that the grid may come from a hint. threadIdx:
-// x = lane, y = warp along the row, z = row, of lists; blockIdx: x = rows, y = further along the row.
+// list: a CTA looks at up to 32 entries and shares out the live ones. segments: its warps, or one of them for all,
+// search among the experts for the rows of its share. Both loop over what the grid does not cover, so that the grid may
+// come from a hint. threadIdx: x = lane, y = warp along the row, z = row; blockIdx: x = rows, y = further along the
+// row.
 #pragma once
 
 #include <type_traits>
@@ -103,7 +104,8 @@ struct ConventionKernel {
   // Of each row of warps its own entry. Most of these warps may find that theirs is dead, and what they do until then
   // is most of what the launch does.
   static __device__ __forceinline__ ListedRow own_entry(const KernelArguments& arguments, Number& in_use) {
-    const auto entry = static_cast<Number>(blockIdx.x * blockDim.z + threadIdx.z);
+    const Number entry =
+        static_cast<Number>(blockIdx.x) * static_cast<Number>(blockDim.z) + static_cast<Number>(threadIdx.z);
     // Both are asked for before either is used.
     const Number value = entry < units_of(arguments) ? value_of(arguments, entry) : 0;
     in_use = read_in_use(arguments);

@@ -8,6 +8,7 @@
 
 #include "core/backend.hpp"
 #include "core/error.hpp"
+#include "core/rows.hpp"
 #include "cuda/kernels.hpp"
 #include "cuda/marks.hpp"
 #include "cuda/padding.hpp"
@@ -137,7 +138,8 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
   const dim3 grid(static_cast<unsigned>(launch.grid_x), static_cast<unsigned>(launch.grid_y),
                   static_cast<unsigned>(launch.grid_z));
   const bool pads = plan.problem().pads_with_zero();
-  if (grid.x == 0 || grid.y == 0 || (arguments.rows.rows == 0 && !pads)) return;  // no row to do
+  const bool has_rows = total_rows(plan.problem().description()) > 0;
+  if (grid.x == 0 || grid.y == 0 || (!has_rows && !pads)) return;
   const DeviceGuard guard(plan.problem()->device_id);
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   const dim3 block(32, static_cast<unsigned>(launch.warps_per_row), static_cast<unsigned>(launch.row_warps));

@@ -87,7 +87,7 @@ class SegmentSearch {
   static constexpr unsigned all_lanes = 0xffffffffu;
   static constexpr int experts_per_lane = 8;
   static constexpr int experts_per_look = lanes * experts_per_lane;
-  // Plain kernels find offsets in a range, below.
+  // Plain kernels find offsets in a range.
   static constexpr bool knows_offsets = pads_scales;
   static constexpr Number most_scale_rows = (sizeof(Number) == sizeof(std::int32_t) ? INT32_MAX : INT64_MAX) / 2;
 
@@ -153,20 +153,21 @@ class SegmentSearch {
     }
   }
 
-  // The value `distance` lanes before, 0 where that is none of this group of adjacent lanes. The shuffle says so
-  // itself.
+  // The value `distance` lanes before, 0 where that is none of this group of adjacent lanes. Of 32 bits the shuffle
+  // says so itself.
   template <int group_lanes>
-  static __device__ __forceinline__ std::int32_t from_lane_before(std::int32_t value, int distance) {
-    std::int32_t before;
-    asm volatile(
-        "{.reg .pred is_there; shfl.sync.up.b32 %0|is_there, %1, %2, %3, 0xffffffff; @!is_there mov.s32 %0, 0;}"
-        : "=r"(before)
-        : "r"(value), "r"(distance), "n"((lanes - group_lanes) << 8));
-    return before;
-  }
-  template <int group_lanes>
-  static __device__ __forceinline__ std::int64_t from_lane_before(std::int64_t value, int distance) {
-    const std::int64_t before = __shfl_up_sync(all_lanes, value, static_cast<unsigned>(distance), group_lanes);
+  static __device__ __forceinline__ Number from_lane_before(Number value, int distance) {
+#ifdef __CUDA_ARCH__
+    if constexpr (sizeof(Number) == sizeof(std::int32_t)) {
+      std::int32_t before;
+      asm volatile(
+          "{.reg .pred is_there; shfl.sync.up.b32 %0|is_there, %1, %2, %3, 0xffffffff; @!is_there mov.s32 %0, 0;}"
+          : "=r"(before)
+          : "r"(value), "r"(distance), "n"((lanes - group_lanes) << 8));
+      return before;
+    }
+#endif
+    const Number before = __shfl_up_sync(all_lanes, value, static_cast<unsigned>(distance), group_lanes);
     return static_cast<int>(threadIdx.x % group_lanes) >= distance ? before : 0;
   }
   template <int group_lanes>

@@ -1,4 +1,4 @@
-// Which rows there are to do: one tagged plain struct, passed by value to every kernel.
+// The kinds of rows there are, and the rows to do where they are dense or an int32 map names them.
 #pragma once
 
 #include <cstdint>

@@ -40,8 +40,11 @@ using ScaleView = BasicScaleView<std::int64_t>;
 // Of tensors that 31 bits suffice to address: a third of the instructions.
 using NarrowScaleView = BasicScaleView<std::int32_t>;
 
+// Strides that 32 bits cannot hold are of axes of one element: nothing is ever multiplied by them but 0.
 inline NarrowScaleView narrow(const ScaleView& view) {
-  const auto cut = [](std::int64_t stride) { return static_cast<std::int32_t>(stride); };
+  const auto cut = [](std::int64_t stride) {
+    return static_cast<std::int32_t>(stride < INT32_MAX ? stride : INT32_MAX);
+  };
   return {view.format,          view.swizzled,         view.fills_quads,      view.block_log2, cut(view.segment_stride),
           cut(view.row_stride), cut(view.quad_stride), cut(view.block_stride)};
 }
