@@ -190,8 +190,8 @@ struct RowAddressing {
   // Segments: do 32 bits suffice to count rows, and are the experts' alignments powers of two?
   MOE_ACT_HOST_DEVICE bool has_small_segments() const {
     constexpr std::int64_t most = (std::int64_t{1} << 30) - 4096;  // a sum of two, and a CTA's rows, is an int32, too
-    constexpr std::int64_t most_experts = std::int64_t{1} << 22;  // each may add 127 rows of padding to swizzled scales
-    return most_live_rows() < most && experts < most_experts && parameter <= most &&
+    constexpr std::int64_t most_padding = 127;                     // rows that an expert adds to swizzled scales
+    return experts < most && most_live_rows() + most_padding * experts < most && parameter <= most &&
            (kind != RowKind::expert_ends || parameter_log2 >= 0);
   }
 

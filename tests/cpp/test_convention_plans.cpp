@@ -184,6 +184,44 @@ TEST("general problems take general kernels, plain ones theirs") {
   }
 }
 
+TEST("64-bit values and strides on the device take kernels of all layouts, what 32 bits cannot count general ones") {
+  const auto reach_of = [](const moe_act_problem& problem) { return Problem(problem).any_rows_reach(); };
+  for (const std::int32_t kind :
+       {MOE_ACT_ROWS_VALID_PREFIX, MOE_ACT_ROWS_TILE_LIMITS, MOE_ACT_ROWS_ROW_TO_EXPERT, MOE_ACT_ROWS_SORTED_TOKEN_IDS,
+        MOE_ACT_ROWS_EXPERT_OFFSETS, MOE_ACT_ROWS_EXPERT_ENDS, MOE_ACT_ROWS_MASKED}) {
+    const moe_act_problem plain = with_kind(kind);
+    const std::int64_t beyond = (std::int64_t{1} << 30) - 4096 - 127 * plain.experts;  // padding of swizzled scales
+    CHECK_EQUAL(reach_of(plain), Reach::plain, "kind ", kind);
+    const bool has_count =
+        kind == MOE_ACT_ROWS_VALID_PREFIX || kind == MOE_ACT_ROWS_TILE_LIMITS || kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS;
+    moe_act_problem problem = plain;
+    if (has_count) {
+      problem.count_bits = 64;
+      CHECK_EQUAL(reach_of(problem), Reach::layouts, "kind ", kind);
+    }
+    if (kind != MOE_ACT_ROWS_VALID_PREFIX) {
+      problem = plain;
+      problem.index_bits = 64;
+      CHECK_EQUAL(reach_of(problem), Reach::layouts, "kind ", kind);
+    }
+    if (kind == MOE_ACT_ROWS_MASKED) continue;  // has no strides on the device, and rows of each expert
+    problem = plain;
+    problem.x_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
+    CHECK_EQUAL(reach_of(problem), Reach::layouts, "kind ", kind);
+    problem = plain;
+    problem.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
+    CHECK_EQUAL(reach_of(problem), Reach::layouts, "kind ", kind);
+    for (const std::int64_t count : {beyond - 1, beyond}) {
+      problem = plain;
+      problem.rows = problem.x_scale_stride = problem.out_scale_stride = count;
+      if (kind == MOE_ACT_ROWS_TILE_LIMITS) problem.entries = (count + 63) / 64;
+      if (kind == MOE_ACT_ROWS_ROW_TO_EXPERT) problem.entries = count;
+      if (kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS) problem.entries = problem.num_valid_ids = count;
+      CHECK_EQUAL(reach_of(problem), count < beyond ? Reach::plain : Reach::models, "kind ", kind, ", rows ", count);
+    }
+  }
+}
+
 TEST("general rows go four to a warp only where that leaves every multiprocessor 16 warps") {
   const auto warps_per_multiprocessor = [](std::int64_t few_or_many) {
     moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, few_or_many, 2880);

@@ -1,4 +1,5 @@
 // The scalar maths that everything else trusts: element formats, their encodings, and block scales.
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 #include <cstring>
@@ -10,6 +11,7 @@
 #include "math/encoding.hpp"
 #include "math/formats.hpp"
 #include "math/scale.hpp"
+#include "math/scale_view.hpp"
 
 namespace {
 
@@ -220,6 +222,29 @@ TEST("the device's division by 448 is exact") {
   CHECK_EQUAL(scale_mismatches(smallest - 100'000, smallest + 100'000, 1, device_block_scale), 0);
   CHECK_EQUAL(scale_mismatches(math::infinity_bits - 100'000, math::infinity_bits, 1, device_block_scale), 0);
   CHECK_EQUAL(scale_mismatches(to_bits(1.0f), to_bits(2.0f), 7, device_block_scale), 0);
+}
+
+TEST("strides of scales that 32 bits cannot hold stay positive, and one on the device stays on the device") {
+  constexpr std::int64_t most = INT32_MAX;
+  for (const std::int64_t stride :
+       {std::int64_t{-4}, std::int64_t{0}, std::int64_t{1}, std::int64_t{4096}, most - 1, most, most + 1, most + 4,
+        std::int64_t{1} << 32, std::int64_t{1} << 40, (std::int64_t{1} << 40) + (std::int64_t{1} << 31), INT64_MAX}) {
+    math::ScaleView view{};
+    view.format = Format::ue8m0;
+    view.swizzled = view.fills_quads = true;
+    view.block_log2 = 5;
+    const math::NarrowScaleView others = math::narrow(view);
+    CHECK(others.format == view.format && others.swizzled && others.fills_quads && others.block_log2 == 5);
+    for (const auto member : {&math::ScaleView::segment_stride, &math::ScaleView::row_stride,
+                              &math::ScaleView::quad_stride, &math::ScaleView::block_stride})
+      view.*member = stride;
+    const math::NarrowScaleView narrowed = math::narrow(view);
+    const std::int64_t expected = std::min(stride, most);
+    CHECK_EQUAL(narrowed.segment_stride, expected, stride);
+    CHECK_EQUAL(narrowed.row_stride, expected, stride);
+    CHECK_EQUAL(narrowed.quad_stride, expected, stride);
+    CHECK_EQUAL(narrowed.block_stride, expected, stride);
+  }
 }
 
 }  // namespace

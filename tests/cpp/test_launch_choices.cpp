@@ -60,8 +60,19 @@ void check_plan(const moe_act_problem& problem, const Gpu& gpu) {
 }
 
 TEST("every plan does all of its work within the limits of CUDA") {
-  constexpr std::int64_t row_counts[] = {
-      1, 2, 3, 31, 128, 1000, 4096, 65536, 1 << 20, (std::int64_t{1} << 31) + 7, std::int64_t{1} << 34};
+  constexpr std::int64_t row_counts[] = {1,
+                                         2,
+                                         3,
+                                         31,
+                                         128,
+                                         1000,
+                                         4096,
+                                         65536,
+                                         1 << 20,
+                                         INT32_MAX,
+                                         std::int64_t{INT32_MAX} + 1,
+                                         (std::int64_t{1} << 31) + 7,
+                                         std::int64_t{1} << 34};
   constexpr std::int64_t column_counts[] = {1, 7, 64, 127, 128, 132, 192, 512, 2048, 2056, 7168, 1 << 20};
   for (const Gpu& gpu : gpus)
     for (const Format input : inputs)
@@ -196,6 +207,15 @@ TEST("a choice that cannot be is refused by name") {
     LaunchChoice choice;
     const char* words;
   };
+  const auto check_refused = [](const Problem& refuses, const Case& c) {
+    try {
+      const Plan plan(refuses, h100.info, c.choice);
+      CHECK(false, c.words);
+    } catch (const Error& error) {
+      CHECK_EQUAL(error.status(), MOE_ACT_INVALID_PROBLEM, c.words);
+      CHECK_CONTAINS(error.what(), c.words);
+    }
+  };
   const Case cases[] = {
       {{Schedule::rows, 16, 2, 3, 0, false}, "warps_per_cta: expected a power of two up to 16, got 3"},
       {{Schedule::rows, 16, 2, 32, 0, false}, "warps_per_cta: expected a power of two up to 16, got 32"},
@@ -206,15 +226,18 @@ TEST("a choice that cannot be is refused by name") {
       {{Schedule::rows, 16, 2, 4, 0, true}, "choice: "},     // nothing to mark
       {{Schedule{0}, 16, 2, 4, 0, false}, "choice: "},
   };
-  for (const Case& c : cases) {
-    try {
-      const Plan plan(problem, h100.info, c.choice);
-      CHECK(false, c.words);
-    } catch (const Error& error) {
-      CHECK_EQUAL(error.status(), MOE_ACT_INVALID_PROBLEM, c.words);
-      CHECK_CONTAINS(error.what(), c.words);
-    }
-  }
+  for (const Case& c : cases) check_refused(problem, c);
+
+  moe_act_problem ends = problem_of(Format::e4m3, Format::e4m3, 100, 2048);
+  ends.row_kind = MOE_ACT_ROWS_EXPERT_ENDS;
+  ends.experts = 4;
+  ends.expert_alignment = 1;
+  const Problem segments(ends);
+  check_refused(segments, {{Schedule::segments, 16, 2, 8, 6, false}, "choice: "});  // four rows of warps take turns
+  check_refused(segments, {{Schedule::segments, 16, 1, 4, 2, false}, "choice: "});  // one vector: one row a CTA
+  for (const LaunchChoice& choice :
+       {LaunchChoice{Schedule::segments, 16, 2, 8, 8, false}, LaunchChoice{Schedule::segments, 16, 1, 4, 1, false}})
+    CHECK_EQUAL(std::ranges::count(launch_choices(segments), choice), 1, choice.entries_per_cta);
 }
 
 TEST("misaligned pointers and odd columns go one column per lane") {

@@ -16,6 +16,7 @@ from refusals import check_refused, ints, ones
 from tensors import DEVICES, get, on_device, put
 
 ROWS, COLUMNS, EXPERTS = 6, 192, 2
+LEAST, MOST, BEYOND = -(2**63), 2**63 - 1, 2**32 + 3  # of int64; the low 32 bits are 0, -1 and 3
 Call = dict[str, Any]
 
 
@@ -29,6 +30,10 @@ def masked() -> Call:
 
 def scaled() -> Call:
     return plain() | {"x": np.full((ROWS, 2 * COLUMNS), 0x38, np.uint8), "x_format": "e4m3"}
+
+
+def far(*values: int) -> np.ndarray:
+    return ints(*values, dtype=np.int64)
 
 
 def aligned(size: int, dtype: Any) -> np.ndarray:
@@ -169,6 +174,13 @@ WRONG_DATA = {
     "ends that decrease": (plain(), ExpertEnds(ints(4, 2)), "expert_ends: entry 1 is 2, expected at least"),
     "a count beyond M": (masked(), Masked(ints(1, 7)), "expert_counts: entry 1 is 7, expected 0 to 6"),
     "a count below 0": (masked(), Masked(ints(-2, 1)), "expert_counts: entry 0 is -2, expected 0 to 6"),
+    "offsets of 64 bits": (
+        plain(), ExpertOffsets(far(LEAST, BEYOND, MOST)), f"expert_offsets: entry 0 is {LEAST}, expected 0 to 6"),
+    "ends of 64 bits": (
+        plain(), ExpertEnds(far(BEYOND, MOST, LEAST)), f"expert_ends: entry 0 is {BEYOND}, expected 0 to 6"),
+    "counts of 64 bits": (masked(), Masked(far(MOST, LEAST)), f"expert_counts: entry 0 is {MOST}, expected 0 to 6"),
+    "a count that 32 bits cut": (
+        masked(), Masked(far(1, BEYOND)), f"expert_counts: entry 1 is {BEYOND}, expected 0 to 6"),
 }  # fmt: skip
 
 
@@ -236,6 +248,7 @@ def test_wrong_data_is_refused_under_validate_and_harmless_without(
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("layout", ["column_major", "swizzled_128x4"])
 @pytest.mark.parametrize("padding", ["skip", "zero"])
 @pytest.mark.parametrize(
     "rows",
@@ -244,22 +257,33 @@ def test_wrong_data_is_refused_under_validate_and_harmless_without(
      ExpertOffsets(ints(0, 1000, 200, 900, *[0, 1280] * 600)), ExpertEnds(ints(5, *[1280, 0] * 600), 4)],
     ids=["offsets", "ends", "offsets late", "ends late", "offsets of many", "ends of many"],
 )  # fmt: skip
-def test_offsets_that_decrease_do_no_more_rows_than_there_are(rows: Any, padding: Any, device: str) -> None:
+def test_offsets_that_decrease_do_no_more_rows_than_there_are(
+    rows: Any, padding: Any, layout: Any, device: str
+) -> None:
     """Each segment's scales begin a tile of their own, for which there is only room where rows are done once."""
     x = np.random.default_rng(0).standard_normal((1280, 2 * COLUMNS), np.float32)
-    call, memory = watched(device, {"x": x}, rows, "swizzled_128x4")
-    moe_act.gated_act_quant(**call, padding=padding)
-    assert memory.around()
-    if padding == "zero":
-        return
-    scale = get(call["out_scale"])
-    dense = moe_act.scales.to_rows(scale, "swizzled_128x4", rows=len(scale), columns=COLUMNS)
-    left, first, done = len(x), 0, np.zeros(len(scale), bool)
+    call, _ = watched(device, {"x": x}, rows, layout)
+    plan = moe_act.plan(**call, padding=padding)
+    done = swizzled_rows_done(rows, len(x), len(call["out_scale"])) if layout == "swizzled_128x4" else None
+    for each in (plan, *plan.alternatives()):
+        call, memory = watched(device, {"x": x}, rows, layout)
+        del call["out_scale_layout"]
+        each.run(**call)
+        assert memory.around(), str(each)
+        if padding == "zero" or done is None:
+            continue
+        dense = moe_act.scales.to_rows(get(call["out_scale"]), layout, rows=len(done), columns=COLUMNS)
+        assert np.isnan(dense[~done]).all() and np.isfinite(dense[done]).all(), str(each)
+
+
+def swizzled_rows_done(rows: Any, left: int, scale_rows: int) -> np.ndarray:
+    """Which rows of the scales belong to live rows, of which there are no more than `left`."""
+    first, done = 0, np.zeros(scale_rows, bool)
     for begin, end in bounds_of(rows):
         count = min(max(end - begin, 0), left)
         done[first : first + count] = True
         first, left = first + -(-count // 128) * 128, left - count
-    assert np.isnan(dense[~done]).all() and np.isfinite(dense[done]).all()
+    return done
 
 
 def test_a_plan_for_other_rows() -> None:

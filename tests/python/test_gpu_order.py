@@ -7,6 +7,7 @@ from typing import Any
 import cases
 import moe_act
 import pytest
+from moe_act.rows import Masked
 
 pytestmark = pytest.mark.gpu
 
@@ -135,23 +136,27 @@ def test_a_workspace_belongs_to_the_stream_of_its_launch(side: bool) -> None:
 
 
 def test_a_launch_of_no_rows_breaks_no_chain() -> None:
-    """Its map says that there is nothing, and it has no result to point to."""
+    """Its map says that there is nothing, or it has no expert, and it has no result to point to."""
     import torch
+
+    def nothing(*shape: int, dtype: Any = torch.float32) -> Any:
+        return torch.empty(*shape, device="cuda", dtype=dtype)
 
     chain = Chain(torch, "map")
     expected = chain.run(torch, None, "off", "off")
-    nothing = torch.empty(0, 512, device="cuda", dtype=torch.bfloat16)
+    x, out = nothing(0, 512, dtype=torch.bfloat16), nothing(0, 256, dtype=torch.float8_e4m3fn)
     entries = torch.full((5000,), -1, dtype=torch.int32, device="cuda")
-    out = torch.empty(0, 256, device="cuda", dtype=torch.float8_e4m3fn)
-    out_scale = torch.empty(2, 0, device="cuda")
-    call = {"expanded_idx_to_permuted_idx": entries, "out": out, "out_scale": out_scale}
-    for pdl in PDL:
-        plan = moe_act.plan(nothing, **call, pdl=pdl)
-        for _ in range(10):
-            for each in chain.codes:
-                each.view(torch.uint8).fill_(0x7F)
-            for i in range(3):
-                moe_act.gated_act_quant(**chain.link(i), pdl="on")
-                plan.run(nothing, **call)
-            assert torch.equal(chain.codes[2].view(torch.uint8), expected[0])
-            assert torch.equal(chain.scales[2], expected[1])
+    by_map = {"x": x, "out": out, "out_scale": nothing(2, 0), "expanded_idx_to_permuted_idx": entries}
+    masked = {"x": x.view(0, 16, 512), "out": out.view(0, 16, 256), "out_scale": nothing(0, 2, 16)}
+    masked |= {"rows": Masked(nothing(0, dtype=torch.int32))}
+    for call, padding in ((by_map, None), (masked, "skip"), (masked, "zero")):
+        for pdl in PDL:
+            plan = moe_act.plan(**call, padding=padding, pdl=pdl)
+            for _ in range(10):
+                for each in chain.codes:
+                    each.view(torch.uint8).fill_(0x7F)
+                for i in range(3):
+                    moe_act.gated_act_quant(**chain.link(i), pdl="on")
+                    plan.run(**call)
+                assert torch.equal(chain.codes[2].view(torch.uint8), expected[0]), str(plan)
+                assert torch.equal(chain.scales[2], expected[1]), str(plan)

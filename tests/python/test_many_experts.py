@@ -19,13 +19,13 @@ FORMS: list[dict[str, Any]] = [
 ]
 
 
-def case(kind: str, experts: int) -> tuple[np.ndarray, Any, np.ndarray]:
-    """x, NaN where it is dead, the rows, and which are live."""
+def case(kind: str, experts: int, most: int = 4) -> tuple[np.ndarray, Any, np.ndarray]:
+    """x, NaN where it is dead, the rows, fewer than `most` of each expert, and which are live."""
     rng = np.random.default_rng(experts)
-    counts = rng.integers(0, 4, experts) * (rng.random(experts) < 0.5)
+    counts = rng.integers(0, most, experts) * (rng.random(experts) < 0.5)
     counts[[0, experts // 2, -1]] = (2, 3, 3)  # the last expert is reached
     if kind == "masked":
-        live = np.arange(4) < counts[:, None]
+        live = np.arange(most) < counts[:, None]
         rows: Any = Masked(counts.astype(np.int64))
     else:
         step = 4 if kind == "ends" else 1
@@ -63,14 +63,37 @@ def test_many_experts(kind: str, experts: int, form: dict[str, Any], device: str
         assert np.count_nonzero(out != cpu_out) <= 2 + out.size // 500
 
 
+def exact_values(shape: tuple[int, ...]) -> np.ndarray:
+    """Gates whose silu is the gate itself, and blocks whose scales are powers of two: no step rounds but the last."""
+    rng = np.random.default_rng(0)
+    gate, up = rng.integers(32, 65, (*shape, COLUMNS)), rng.integers(-6, 7, (*shape, COLUMNS))
+    gate[..., ::32], up[..., ::32] = 64, 7  # the largest product of every block, a power of two times 448
+    return np.concatenate([up << rng.integers(0, 4, (*shape, 1)), gate], axis=-1).astype(np.float32)
+
+
 @pytest.mark.gpu
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("input", ["fp32", "bf16"])  # bf16 beside indices of 32 bits: what plain kernels take
 @pytest.mark.parametrize("kind", ["offsets", "ends", "masked"])
-def test_every_plan_for_many_experts(kind: str) -> None:
-    x, rows, _ = case(kind, 1100)
+def test_every_plan_for_many_experts(kind: str, input: str, form: dict[str, Any]) -> None:
+    """The CPU's bits, by several rows of warps in a CTA that take several turns, and behind the grid, too."""
+    _, rows, live = case(kind, 1100, most=40)
+    x = exact_values(live.shape)
+    x[~live] = np.nan
+    options = form | {"x_format": input}
+    if input == "bf16":
+        x = (x.view(np.uint32) >> 16).astype(np.uint16)  # exact
+        rows = Masked(rows.expert_counts.astype(np.int32)) if kind == "masked" else rows
+    expected = [tensor.tobytes() for tensor in moe_act.gated_act_quant(x, rows=rows, **options)]
     call: dict[str, Any] = {"x": put(x, "cuda"), "rows": on_device(rows, "cuda")}
-    plan = moe_act.plan(**call, **FORMS[1])
-    expected = [get(tensor).tobytes() for tensor in plan.run(**call)]
+    plan = moe_act.plan(**call, **options)
     plans = plan.alternatives()
     assert {each.schedule for each in plans} == {"segments"} and len(plans) > 4
-    for each in plans:
+    row_warps = [each.threads_per_cta // 32 // each.warps_per_row for each in plans]
+    turns = [each.units_per_cta // warps for each, warps in zip(plans, row_warps, strict=True)]
+    if "out_scaling" not in form:  # else all warps of a CTA work on one row
+        assert any(warps > 1 and turn > 1 for warps, turn in zip(row_warps, turns, strict=True))
+    assert max(turns) > 1
+    assert any(each.grid[0] * each.units_per_cta < live.sum() for each in plans)
+    for each in (plan, *plans):
         assert [get(tensor).tobytes() for tensor in each.run(**call)] == expected, str(each)
