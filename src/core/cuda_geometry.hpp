@@ -55,7 +55,14 @@ inline std::int32_t warps_along_row(const Problem& problem, const LaunchChoice& 
 
 // Rows that are expected to be done, where only the device knows how many there are.
 inline std::int64_t expected_units(const Problem& problem) {
-  return problem->expected_rows >= 0 ? std::min(problem->expected_rows, problem.units()) : problem.units();
+  // A map names no row twice, however many entries it has.
+  const std::int64_t most = problem.has_map() ? std::min(problem.units(), problem->rows) : problem.units();
+  return problem->expected_rows >= 0 ? std::min(problem->expected_rows, most) : most;
+}
+
+// Entries of a map or a list to look at until one is expected to be live.
+inline std::int64_t entries_per_live_row(const Problem& problem) {
+  return std::max<std::int64_t>(problem.units() / std::max<std::int64_t>(expected_units(problem), 1), 1);
 }
 
 inline double outputs_per_multiprocessor(const Problem& problem, const DeviceInfo& device) {

@@ -18,10 +18,7 @@ struct Rows {
 };
 
 Rows rows_of(const Problem& problem) {
-  if (!problem.has_map()) return {problem.units(), problem.units()};
-  // A map names no row twice, however many entries it has.
-  const std::int64_t capacity = std::min(problem.units(), problem->rows);
-  return {problem.units(), problem->expected_rows >= 0 ? std::min(problem->expected_rows, capacity) : capacity};
+  return {problem.units(), problem.has_map() ? expected_units(problem) : problem.units()};
 }
 
 // Where few of a list's entries are live, as many as make about one live row, and many CTAs for each multiprocessor:
@@ -46,8 +43,7 @@ struct AnyRows {
   bool has_index = row_index_name(problem->row_kind) != nullptr;
   double outputs_per_sm = outputs_per_multiprocessor(problem, device);
   // CTAs are started for every entry of a list, live or not.
-  std::int64_t entries_per_live_row =
-      counts_live_rows(problem) ? 1 : problem.units() / std::max<std::int64_t>(expected_units(problem), 1);
+  std::int64_t entries_per_live_row = counts_live_rows(problem) ? 1 : moe_act::entries_per_live_row(problem);
 
   // Narrow lanes are for few rows, as below: 256 live of 2048 rows took 6.9 us instead of 3.75 (H100, 2026-11-26,
   // rows/row_to_expert/bf16/256); for a few more where every CTA has a live row.
@@ -173,27 +169,21 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   const double possible_outputs_per_sm = per_sm(rows.units);
   std::vector<LaunchChoice> preferred;
 
-  const std::int64_t entries_per_live_row = rows.units / std::max<std::int64_t>(rows.live, 1);
+  const std::int64_t entries_per_live_row = moe_act::entries_per_live_row(problem);
   // Worth it where starting a CTA for every entry would take long.
   const bool few_live = problem.has_map() && entries_per_live_row >= 4 && possible_outputs_per_sm >= 40'000;
   // Does memory deliver faster than instructions are issued? 25 GB/s for each multiprocessor of an H100, 36 of an H200.
   const bool fast_memory = device.memory_gigabytes_per_second / device.multiprocessors >= 30;
   // The rows' own order saves what lies between L1 and L2; where instructions are the limit, it costs more than it
   // saves.
-  const double worth_marking = few_live ? 60'000 : fast_memory ? std::numeric_limits<double>::infinity() : 1'000'000;
+  const double worth_marking = few_live ? 150'000 : fast_memory ? std::numeric_limits<double>::infinity() : 1'000'000;
   // Marked rows are gone through one by one, live or not: a buffer with room for far more is left to its map.
   if (problem.has_map() && outputs_per_sm >= worth_marking && problem->rows / 4 <= rows.live)
     preferred.push_back({Schedule::rows, width, 2, 4, 0, true});
   if (few_live) {
-    // About one live row for each CTA, and a few CTAs for each multiprocessor.
-    const std::int64_t wanted = std::min(entries_per_live_row, rows.units / (std::int64_t{4} * device.multiprocessors));
-    // One in 32 live: 16 at least, 2.87 instead of 2.99 us hot (H100, 2026-11-26, parallel-32/512).
-    const std::int64_t fewest = entries_per_live_row >= 16 ? 16 : 8;
-    const auto bounded =
-        static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, fewest, max_entries_per_cta(Schedule::sparse)));
-    const auto entries = static_cast<std::int32_t>(std::bit_ceil(bounded));
-    const bool many_ctas = rows.units / entries > 16 * std::int64_t{device.multiprocessors};
-    preferred.push_back({Schedule::sparse, width, 2, many_ctas ? 4 : 8, entries, false});
+    // CTAs of two rows in hand, 5.9 instead of 6.3 us with one or four; the more entries they share the more even is
+    // what falls to each (H100, 2026-11-26, parallel-8/1024 and every other of parallel-*).
+    preferred.push_back({Schedule::sparse, width, 2, 4, max_entries_per_cta(Schedule::sparse), false});
   }
   // Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
   // many warps. Many outputs: as many independent full-width loads per lane as registers allow.

@@ -75,7 +75,9 @@ struct Kernel {
   }
 
   // sparse: few map entries are live. A CTA looks at up to 64 of them, each warp at all of these, so that no barrier is
-  // needed; the warps then share out the live rows, y = chunk of the row, z = row.
+  // needed; the warps then share out the live rows, y = chunk of the row, z = row, and so do the CTAs of the grid's z,
+  // which look at the same entries: as many as make two rows after one another rare. Those would be the end of the
+  // launch, 4.5 instead of 4.1 us (H100, 2026-11-26, parallel-8/512).
   static __device__ __forceinline__ void run_sparse(const KernelArguments& arguments) {
     constexpr int groups = 2;
     const auto lane = static_cast<int>(threadIdx.x);
@@ -96,7 +98,8 @@ struct Kernel {
       live[group] = __ballot_sync(all_lanes, arguments.source.is_live(entry[group]));
     const Strides strides(arguments, total);
     const std::uint32_t step = Work::chunk_columns * blockDim.y;
-    for (int rank = static_cast<int>(threadIdx.z);; rank += static_cast<int>(blockDim.z)) {
+    for (auto rank = static_cast<int>(blockIdx.z * blockDim.z + threadIdx.z);;
+         rank += static_cast<int>(gridDim.z * blockDim.z)) {
       const int in_first = __popc(live[0]);
       const bool second = rank >= in_first;
       const unsigned candidates = second ? live[1] : live[0];

@@ -1,5 +1,6 @@
 // What the planner decides for row conventions and layouts that only the list and segments schedules know.
 #include <cstdint>
+#include <utility>
 
 #include "gpus.hpp"
 
@@ -115,6 +116,23 @@ TEST("few live rows among many entries: CTAs that look at 32, and at all there a
     CHECK(std::int64_t{few.grid_x} * 2 * 32 >= rows, few.grid_x, ", kind ", kind);
   }
   CHECK(plan_of(MOE_ACT_ROWS_VALID_PREFIX, 100).units_per_cta < 32);  // the live rows are one after the other
+}
+
+TEST("CTAs side by side look at entries of a list that lie apart, about one live row among as many") {
+  const auto planned = [](std::int32_t kind, std::int64_t expected_rows) {
+    moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, 2048, columns);
+    problem.row_kind = kind;
+    problem.entries = kind == MOE_ACT_ROWS_ROW_TO_EXPERT ? 2048 : 0;
+    problem.expected_rows = expected_rows;
+    return info_of(problem, h100);
+  };
+  for (const auto& [expected, apart] : {std::pair{2048, 1}, {1024, 2}, {300, 8}, {256, 8}, {200, 16}, {1, 2048}}) {
+    const moe_act_plan_info info = planned(MOE_ACT_ROWS_ROW_TO_EXPERT, expected);
+    CHECK_EQUAL(info.grid_z, apart, expected);
+    CHECK(std::int64_t{info.grid_x} * info.grid_z * info.units_per_cta >= 2048, expected);
+  }
+  CHECK_EQUAL(planned(MOE_ACT_ROWS_ROW_TO_EXPERT, -1).grid_z, 1);
+  CHECK_EQUAL(planned(MOE_ACT_ROWS_VALID_PREFIX, 256).grid_z, 1);  // its live rows come first
 }
 
 TEST("one scale for a row: all warps of a CTA are side by side, and no second CTA goes on") {

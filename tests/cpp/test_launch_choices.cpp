@@ -32,11 +32,15 @@ void check_launch(const Plan& plan, const std::string& name) {
   CHECK(list == !has_row_source(problem.units(), problem->rows) || marks, name);
   CHECK(sparse || list || info.units_per_cta == info.rows_per_cta, name);
   CHECK(info.units_per_cta >= 1 && info.units_per_cta <= (sparse ? 64 : 128), name);
+  CHECK(tiles || sparse || list || info.grid_z == 1, name);
+  CHECK(!sparse || info.grid_z * info.rows_per_cta < info.units_per_cta + info.rows_per_cta, name,
+        ": CTAs for nothing");
   CHECK(info.workspace_bytes <= problem->workspace_limit, name);
   CHECK(!marks || (problem.has_map() && info.workspace_bytes >= problem->rows), name);
 
   const std::int64_t units = tiles || marks ? problem->rows : problem.units();
-  const std::int64_t ctas_of_rows = tiles ? std::int64_t{info.grid_y} * info.grid_z : info.grid_x;
+  // Sparse: the CTAs of a grid's z look at the same entries. List: at entries that lie as far apart.
+  const std::int64_t ctas_of_rows = (tiles ? info.grid_y : info.grid_x) * std::int64_t{sparse ? 1 : info.grid_z};
   const std::int64_t ctas_of_columns = tiles ? info.grid_x : info.grid_y;
   const std::int64_t columns_per_cta =
       info.warps_per_row * (tiles ? 128 : std::int64_t{32} * info.columns_per_lane * info.vectors_per_lane);
@@ -44,7 +48,7 @@ void check_launch(const Plan& plan, const std::string& name) {
   CHECK(info.units_per_cta * ctas_of_rows >= units || (list && info.grid_x == max_grid_x), name);
   CHECK(sparse || list || columns_per_cta * ctas_of_columns >= problem->columns || (loops && info.grid_y == max_grid_y),
         name);
-  const std::int64_t last_z = tiles ? info.grid_y : 1;
+  const std::int64_t last_z = tiles ? info.grid_y : list ? info.grid_z : 1;
   CHECK(info.units_per_cta * (ctas_of_rows - last_z) < units, name, ": CTAs without rows");
   CHECK(columns_per_cta * (ctas_of_columns - 1) < problem->columns, name, ": CTAs without columns");
 

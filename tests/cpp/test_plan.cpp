@@ -102,6 +102,25 @@ TEST("few live rows among many entries take CTAs that look at many, not a CTA fo
   CHECK_EQUAL(info_of(dense, h100).grid_x, without_hint.grid_x);
 }
 
+TEST("CTAs share out the live rows of the same entries: few find more than they have in hand") {
+  const auto planned = [](std::int64_t entries, std::int64_t expected_rows) {
+    auto problem = with_map(problem_of(Format::e4m3, Format::e4m3, entries, 2048), entries);
+    problem.expected_rows = expected_rows;
+    return info_of(problem, h100);
+  };
+  for (const std::int64_t entries : {4096, 8192, 32768})
+    for (const std::int64_t one_in : {4, 8, 32, 1000}) {
+      const moe_act_plan_info info = planned(entries, entries / one_in);
+      CHECK_EQUAL(info.schedule, MOE_ACT_SCHEDULE_SPARSE, entries, ", one in ", one_in);
+      const std::int64_t in_hand = std::int64_t{info.grid_z} * info.rows_per_cta;
+      CHECK(in_hand >= info.units_per_cta / one_in, entries, ", one in ", one_in);
+      CHECK(in_hand < 2 * info.units_per_cta / one_in + 8, entries, ", one in ", one_in);
+      CHECK(std::int64_t{info.grid_x} * info.grid_z <= 33 * 132, entries, ", one in ", one_in);
+    }
+  // A hint of nothing, and so many entries that each look is a CTA's alone.
+  CHECK(planned(1 << 20, 0).grid_z == 1 && planned(1 << 20, 1).grid_z == 1);
+}
+
 TEST("the same input gives the same plan") {
   for (const Gpu& gpu : gpus) {
     const moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 4096, 2048), 4096);
