@@ -32,6 +32,9 @@ std::int32_t entries_of_list(const Problem& problem, const DeviceInfo& device, s
       std::bit_ceil(static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, rows_per_cta, warp_lanes))));
 }
 
+// Outputs per multiprocessor: at twice as many, whole vectors are as fast (H100, 2026-11-26, routed/64).
+constexpr double most_for_half_lanes = 5'000;
+
 // Rows, layouts and models that only the list and segments schedules know, as their tuning sees them.
 struct AnyRows {
   const Problem& problem;
@@ -51,6 +54,12 @@ struct AnyRows {
     const double started = outputs_per_sm * static_cast<double>(std::max<std::int64_t>(entries_per_live_row / 4, 1));
     const bool more = reach == Reach::plain && counts_live_rows(problem) && (!problem.has_x_scale() || !has_index);
     return started <= (more ? 5'000 : 3'000);
+  }
+
+  // And lanes of half a vector, between the two: 3.39 instead of 3.43 us (H100, 2026-11-26,
+  // rows/expert_offsets/e4m3/256).
+  bool takes_half_lanes() const {
+    return segments && reach == Reach::plain && problem.has_x_scale() && outputs_per_sm <= most_for_half_lanes;
   }
 
   // Fewer CTAs start sooner where all of them have a row: 3.27 instead of 3.29 us with 16 warps, of segments 4.38
@@ -138,6 +147,7 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   const auto vectors = static_cast<std::int8_t>(one_vector ? 1 : 2);
   std::vector<LaunchChoice> preferred;
   if (rows.takes_narrow_lanes()) preferred.push_back({schedule, 4, 1, rows.narrow_warps(), 0, false});
+  if (rows.takes_half_lanes()) preferred.push_back({schedule, 8, 1, 8, 0, false});
   preferred.push_back({schedule, full_width(problem), vectors, 4, 0, false});
   if (!rows.general) preferred.push_back({schedule, full_width(problem), 2, 4, 0, false});
   preferred.push_back({schedule, 1, 4, 4, 0, false});  // any alignment
@@ -181,9 +191,12 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   if (problem.has_map() && outputs_per_sm >= worth_marking && problem->rows / 4 <= rows.live)
     preferred.push_back({Schedule::rows, width, 2, 4, 0, true});
   if (few_live) {
-    // CTAs of two rows in hand, 5.9 instead of 6.3 us with one or four; the more entries they share the more even is
-    // what falls to each (H100, 2026-11-26, parallel-8/1024 and every other of parallel-*).
-    preferred.push_back({Schedule::sparse, width, 2, 4, max_entries_per_cta(Schedule::sparse), false});
+    // Four warps, one row in hand or two: 5.8 us as against 5.9 with twice or half as many. The more entries CTAs share
+    // the more even is what falls to each. One vector a lane for few rows, 4.2 instead of 4.4 us; no kernel has it for
+    // plain results (H100, 2026-11-26, parallel-8/1024 and parallel-8/512).
+    constexpr std::int32_t entries = max_entries_per_cta(Schedule::sparse);
+    if (outputs_per_sm <= 20'000) preferred.push_back({Schedule::sparse, width, 1, 4, entries, false});
+    preferred.push_back({Schedule::sparse, width, 2, 4, entries, false});
   }
   // Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
   // many warps. Many outputs: as many independent full-width loads per lane as registers allow.
@@ -203,6 +216,8 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
     if (started <= 1'000 || (several_rows && chained)) narrow.warps_per_cta = started <= 200 && chained ? 2 : 4;
     preferred.push_back(narrow);
   }
+  if (started <= most_for_half_lanes && !slow_starts && problem.has_x_scale() && problem.pdl() == Pdl::off)
+    preferred.push_back({Schedule::rows, 8, 1, 8, 0, false});
   const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,
                           false};
   // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.

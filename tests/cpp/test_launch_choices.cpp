@@ -226,7 +226,7 @@ TEST("a choice that cannot be is refused by name") {
       {{Schedule::rows, 16, 2, 4, 8, false}, "entries_per_cta: expected 0 for this schedule, got 8"},
       {{Schedule::sparse, 16, 2, 4, 65, false}, "entries_per_cta: expected 1 to 64, got 65"},
       {{Schedule::sparse, 16, 2, 4, 8, false}, "choice: "},  // no map
-      {{Schedule::rows, 8, 1, 4, 0, false}, "choice: "},     // no such kernel
+      {{Schedule::rows, 8, 2, 4, 0, false}, "choice: "},     // no such kernel
       {{Schedule::rows, 16, 2, 4, 0, true}, "choice: "},     // nothing to mark
       {{Schedule{0}, 16, 2, 4, 0, false}, "choice: "},
   };

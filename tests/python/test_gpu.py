@@ -15,7 +15,7 @@ from cases import Case
 pytestmark = pytest.mark.gpu
 
 
-def _kernels(input: str, row_kind: str) -> set[tuple[str, int, int]]:
+def _kernels(input: str, output: str, row_kind: str) -> set[tuple[str, int, int]]:
     """(schedule, columns_per_lane, vectors_per_lane) of the kernels that can run an aligned problem, and of the one
     that runs any."""
     width = {"e4m3": 16, "bf16": 8, "fp16": 8, "fp32": 4}[input]
@@ -24,6 +24,9 @@ def _kernels(input: str, row_kind: str) -> set[tuple[str, int, int]]:
         kernels.add(("tiles", width, 2))
     if row_kind == "map":
         kernels.add(("sparse", width, 2))
+    if output in ("block", "tensor"):  # lanes for few rows
+        kernels |= {("rows", 8, 1)} if input == "e4m3" else set()
+        kernels |= {("sparse", width, 1)} if row_kind == "map" else set()
     return kernels
 
 
@@ -53,7 +56,7 @@ def test_every_kernel_gives_the_same_bytes(input: str, output: str, row_kind: st
             got = tuple(b"" if array is None else np.ascontiguousarray(array).tobytes() for array in result)
             expected = expected or got
             assert got == expected, f"{plan} differs"
-    assert kernels == _kernels(input, row_kind)
+    assert kernels == _kernels(input, output, row_kind)
     assert marked == ({kernel[0] for kernel in kernels} - {"sparse"} if row_kind == "map" else set())
 
 
