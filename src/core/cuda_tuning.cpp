@@ -164,6 +164,33 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for any alignment");
 }
 
+// Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
+// many warps. Many outputs: as many independent full-width loads per lane as registers allow. Figures: H100,
+// 2026-11-26.
+void prefer_for_few_rows(const Problem& problem, double started, std::vector<LaunchChoice>& preferred) {
+  const bool chained = problem.pdl() != Pdl::off;
+  LaunchChoice narrow{Schedule::rows, 4, 1, max_warps_per_cta, 0, false};
+  const LaunchChoice half{Schedule::rows, 8, 1, 8, 0, false};
+  const bool short_rows = warps_along_row(problem, narrow) < max_warps_per_cta;
+  const bool takes_half = problem.has_x_scale() && started <= most_for_half_lanes;
+  // Short rows: 2.2 instead of 2.3 us hot; under programmatic dependent launch 1.5 instead of 1.8, as CTAs of narrow
+  // lanes have several of them or are many (columns/192).
+  if (takes_half && short_rows && started > 1'000) preferred.push_back(half);
+  if (started <= 3'000) {
+    // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot, for 8 tokens eight, 1.10 instead of 1.27 (routed/1
+    // and routed/8, metadata read early); without dependent launch four and for 16 tokens eight, 2.57 instead of 2.61
+    // cold (routed/16).
+    if (chained && started <= 200)
+      narrow.warps_per_cta = 2;
+    else if (chained ? short_rows : started <= 1'000)
+      narrow.warps_per_cta = 4;
+    else if (!short_rows)
+      narrow.warps_per_cta = 8;
+    preferred.push_back(narrow);
+  }
+  if (takes_half) preferred.push_back(half);
+}
+
 }  // namespace
 
 // Thresholds are outputs (rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its workloads,
@@ -192,14 +219,14 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
     preferred.push_back({Schedule::rows, width, 2, 4, 0, true});
   if (few_live) {
     // Four warps, one row in hand or two: 5.8 us as against 5.9 with twice or half as many. The more entries CTAs share
-    // the more even is what falls to each. One vector a lane for few rows, 4.2 instead of 4.4 us; no kernel has it for
-    // plain results (H100, 2026-11-26, parallel-8/1024 and parallel-8/512).
+    // the more even is what falls to each (H100, 2026-11-26, parallel-8/1024). One vector a lane for few rows, 4.2
+    // instead of 4.4 us (parallel-8/512), but among many entries there are CTAs enough, 6.1 instead of 6.5
+    // (parallel-32/4096), and no kernel has it for plain results.
     constexpr std::int32_t entries = max_entries_per_cta(Schedule::sparse);
-    if (outputs_per_sm <= 20'000) preferred.push_back({Schedule::sparse, width, 1, 4, entries, false});
+    if (outputs_per_sm <= 20'000 && possible_outputs_per_sm <= 200'000)
+      preferred.push_back({Schedule::sparse, width, 1, 4, entries, false});
     preferred.push_back({Schedule::sparse, width, 2, 4, entries, false});
   }
-  // Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
-  // many warps. Many outputs: as many independent full-width loads per lane as registers allow.
   // A CTA is started for every entry, live or not: few of them may be for nothing.
   const double started = std::max(outputs_per_sm, possible_outputs_per_sm / 4);
   // Many CTAs, most of them for nothing: fewer with wide lanes take less. Under programmatic dependent launch, where
@@ -207,17 +234,7 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   // 2026-11-26, parallel-8/32 and parallel-8/64).
   const double most_for_nothing = problem.pdl() == Pdl::off ? 6'000 : 2'000;
   const bool slow_starts = entries_per_live_row >= 4 && possible_outputs_per_sm >= most_for_nothing;
-  if (started <= 3'000 && !slow_starts) {
-    LaunchChoice narrow{Schedule::rows, 4, 1, max_warps_per_cta, 0, false};
-    // Under programmatic dependent launch not several short rows in a CTA, 2.1 instead of 2.5 us cold, and for a token
-    // CTAs of two warps, 1.09 instead of 1.18 us hot (H100, 2026-11-26, columns/192 and routed/1, metadata read early).
-    const bool chained = problem.pdl() != Pdl::off;
-    const bool several_rows = warps_along_row(problem, narrow) < max_warps_per_cta;
-    if (started <= 1'000 || (several_rows && chained)) narrow.warps_per_cta = started <= 200 && chained ? 2 : 4;
-    preferred.push_back(narrow);
-  }
-  if (started <= most_for_half_lanes && !slow_starts && problem.has_x_scale() && problem.pdl() == Pdl::off)
-    preferred.push_back({Schedule::rows, 8, 1, 8, 0, false});
+  if (!slow_starts) prefer_for_few_rows(problem, started, preferred);
   const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,
                           false};
   // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.
