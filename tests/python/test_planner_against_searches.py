@@ -15,6 +15,8 @@ SEARCHES = Path(__file__).parents[2] / "bench" / "results" / "search"
 GIGABYTES_PER_SECOND = {"h100": 3352, "h200": 4915}  # what clock and bus width allow
 DTYPES = {"e4m3": torch.float8_e4m3fn, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 MOST = 1.10  # times the fastest of all plans
+# Kernels younger than a search, or not what they were then: nothing is known of these plans.
+YOUNGER = {"h200": ("rows 8 x 1", "sparse")}
 
 
 def measured(gpu: str) -> tuple[moe_act.DeviceInfo, list[dict[str, Any]]]:
@@ -53,7 +55,7 @@ def chosen(workload: dict[str, Any], device: moe_act.DeviceInfo, pdl: str) -> st
     ("gpu", "contender", "pdl", "least"),
     [
         ("h100", "search", "off", 80),
-        ("h200", "search", "off", 60),
+        ("h200", "search", "off", 50),
         ("h100", "search_pdl", "metadata_ready", 20),
     ],
 )
@@ -69,8 +71,10 @@ def test_no_choice_is_far_from_the_fastest(gpu: str, contender: str, pdl: str, l
                     times[timing["geometry"]] = min(timing[cache], times.get(timing["geometry"], timing[cache]))
             if not times:
                 continue
-            compared += 1
             choice = chosen(workload, device, pdl)
+            if choice.startswith(YOUNGER.get(gpu, ())):
+                continue
+            compared += 1
             ratio = times[choice] / min(times.values())
             if ratio > MOST:
                 far.append(f"{workload['name']}, {cache}: {choice} takes {ratio:.3f} of the fastest")
