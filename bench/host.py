@@ -4,18 +4,22 @@
 
 Nanoseconds per call of a prepared plan in C, and in Python of a reusable plan, of one with its tensors bound, and of
 the direct function, with torch tensors. Calls are timed in batches that fit into the launch queue, which is empty when
-a batch begins: none waits for the GPU. Figures are medians of batches; the calls take turns. With `--device cpu` the
-tensors are torch's on the CPU, the map names no row while calls are timed, and there is no bare launch to subtract.
+a batch begins: none waits for the GPU. Figures are medians of batches; the calls take turns. What is subtracted is the
+bare launch of the same process, as one and the same launch takes a quarter more or less from process to process. With
+`--device cpu` the tensors are torch's on the CPU, the map names no row while calls are timed, and there is no bare
+launch to subtract.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import statistics
 import subprocess
 import tempfile
 import timeit
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +32,7 @@ ROWS, COLUMNS, TOKENS, TOP_K = 64, 2048, 1, 8  # one token; each of its experts 
 CALLS_PER_BATCH = 500  # the launch queue holds 1024
 WARM_UP_BATCHES, BATCHES = 20, 301
 PROCESSES = 5  # of the program in C
+BARE = "bare launch in this process"
 
 
 class Call(NamedTuple):
@@ -94,16 +99,39 @@ def check(values: dict[str, Any]) -> None:
         torch.testing.assert_close(given, wanted, rtol=1e-5, atol=0, msg=f"{name}: out_scale")
 
 
-def measure(values: dict[str, Any], synchronize: Any) -> dict[str, float]:
-    """Nanoseconds per call."""
-    timers = {name: timeit.Timer(call.statement, globals=values) for name, call in CALLS.items()}
-    samples: dict[str, list[float]] = {name: [] for name in CALLS}
-    for batch in range(-WARM_UP_BATCHES, BATCHES):
-        for name, timer in timers.items():
+def bare_launch(library: Path, plan: moe_act.Plan) -> Callable[[], float]:
+    """A batch of launches of an empty kernel with the plan's grid, on the stream that torch's calls go to: nanoseconds
+    per call."""
+    function = ctypes.CDLL(str(library)).moe_act_bench_bare_launch
+    function.restype = ctypes.c_double
+    threes = ctypes.c_uint * 3
+    grid, block = threes(*plan.grid), threes(32, plan.threads_per_cta // 32, 1)
+    stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+
+    def batch() -> float:
+        nanoseconds = float(function(grid, block, stream, CALLS_PER_BATCH))
+        if nanoseconds < 0:
+            raise RuntimeError("CUDA refused a bare launch")
+        return nanoseconds
+
+    return batch
+
+
+def measure(values: dict[str, Any], batches: dict[str, Callable[[], float]], synchronize: Any) -> dict[str, float]:
+    """Nanoseconds per call: of the calls, and before them of what is to take turns with them."""
+
+    def batch_of(statement: str) -> Callable[[], float]:
+        timer = timeit.Timer(statement, globals=values)
+        return lambda: timer.timeit(CALLS_PER_BATCH) / CALLS_PER_BATCH * 1e9
+
+    batches = batches | {name: batch_of(call.statement) for name, call in CALLS.items()}
+    samples: dict[str, list[float]] = {name: [] for name in batches}
+    for number in range(-WARM_UP_BATCHES, BATCHES):
+        for name, batch in batches.items():
             synchronize()
-            seconds = timer.timeit(CALLS_PER_BATCH)
-            if batch >= 0:
-                samples[name].append(seconds / CALLS_PER_BATCH * 1e9)
+            nanoseconds = batch()
+            if number >= 0:
+                samples[name].append(nanoseconds)
     synchronize()
     return {name: statistics.median(of_call) for name, of_call in samples.items()}
 
@@ -135,10 +163,13 @@ def main() -> None:
     if not on_cuda:
         values["map"].fill_(-1)
     results = run_program(options.program) if on_cuda else []
-    bare = results[0]["nanoseconds"] if on_cuda else None
-    for name, nanoseconds in measure(values, torch.cuda.synchronize if on_cuda else lambda: None).items():
-        beyond = None if bare is None else round(nanoseconds - bare, 1)
-        goal = CALLS[name].goal_nanoseconds
+    bare = (
+        {BARE: bare_launch(options.program.parent / "libmoe_act_bench_bare.so", values["plan_five"])} if on_cuda else {}
+    )
+    measured = measure(values, bare, torch.cuda.synchronize if on_cuda else lambda: None)
+    for name, nanoseconds in measured.items():
+        beyond = round(nanoseconds - measured[BARE], 1) if on_cuda else None
+        goal = CALLS[name].goal_nanoseconds if name in CALLS else None
         figures = {"nanoseconds": round(nanoseconds, 1), "beyond_bare_nanoseconds": beyond, "goal_nanoseconds": goal}
         results.append({"call": name, **figures})
     for result in results:

@@ -5,18 +5,18 @@
 //
 // Both have the same grid and parameters of the same size. Calls are timed in batches that fit into the launch queue,
 // which is empty when a batch begins: none waits for the GPU. Figures are medians of batches; the two take turns.
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "core/kernel_arguments.hpp"
+#include "bare.hpp"
 #include "device_data.hpp"
 #include "environment.hpp"
 #include "json.hpp"
@@ -31,8 +31,6 @@ constexpr int calls_per_batch = 500;  // the launch queue holds 1024
 constexpr int warm_up_batches = 20;
 constexpr int batches = 301;
 constexpr double goal_nanoseconds = 500;  // beyond the bare launch
-
-__global__ void empty_kernel(moe_act::KernelArguments) {}
 
 void check(moe_act_status status) {
   if (status != MOE_ACT_OK) throw std::runtime_error(moe_act_last_error());
@@ -72,26 +70,22 @@ class Launches {
     moe_act_plan_info info{};
     info.struct_size = sizeof(info);
     check(moe_act_plan_get_info(plan_.get(), &info));
-    config_.gridDim = dim3(static_cast<unsigned>(info.grid_x), static_cast<unsigned>(info.grid_y));
-    config_.blockDim = dim3(32, static_cast<unsigned>(info.warps_per_row), static_cast<unsigned>(info.rows_per_cta));
-    config_.stream = stream_.get();
+    bare_.emplace(dim3(static_cast<unsigned>(info.grid_x), static_cast<unsigned>(info.grid_y),
+                       static_cast<unsigned>(info.grid_z)),
+                  dim3(32, static_cast<unsigned>(info.warps_per_row), static_cast<unsigned>(info.rows_per_cta)),
+                  stream_.get());
   }
 
-  void bare() {
-    void* pointers[] = {&arguments_};
-    require(cudaLaunchKernelExC(&config_, reinterpret_cast<const void*>(&empty_kernel), pointers),
-            "cudaLaunchKernelEx");
-  }
+  void bare() { require((*bare_)(), "cudaLaunchKernelEx"); }
   void prepared() const { check(moe_act_launch(plan_.get(), &buffers_, nullptr, stream_.get())); }
 
+  // Of a batch that begins and ends with an empty launch queue.
   template <typename Launch>
-  double nanoseconds_per_call(Launch launch) const {
+  double time(Launch launch) const {
     stream_.synchronize();
-    const auto begin = std::chrono::steady_clock::now();
-    for (int i = 0; i < calls_per_batch; ++i) launch();
-    const std::chrono::duration<double, std::nano> elapsed = std::chrono::steady_clock::now() - begin;
+    const double nanoseconds = nanoseconds_per_call(calls_per_batch, launch);
     stream_.synchronize();
-    return elapsed.count() / calls_per_batch;
+    return nanoseconds;
   }
 
  private:
@@ -99,8 +93,7 @@ class Launches {
   DeviceData data_;
   PlanHandle plan_;
   moe_act_buffers buffers_{};
-  moe_act::KernelArguments arguments_{};
-  cudaLaunchConfig_t config_{};
+  std::optional<BareLaunch> bare_;
 };
 
 std::string result_json(const char* call, double nanoseconds, const std::string& beyond_bare, const std::string& goal) {
@@ -115,8 +108,8 @@ void run(const std::string& path) {
   Launches launches(all_workloads().front(), device);
   std::vector<double> bare, prepared;
   for (int batch = -warm_up_batches; batch < batches; ++batch) {
-    const double of_bare = launches.nanoseconds_per_call([&] { launches.bare(); });
-    const double of_prepared = launches.nanoseconds_per_call([&] { launches.prepared(); });
+    const double of_bare = launches.time([&] { launches.bare(); });
+    const double of_prepared = launches.time([&] { launches.prepared(); });
     if (batch < 0) continue;
     bare.push_back(of_bare);
     prepared.push_back(of_prepared);
