@@ -56,7 +56,9 @@ class Plan:
 
     @property
     def units_per_cta(self) -> int:
-        """Rows or map entries that a CTA answers for."""
+        """
+        Rows or map entries that a CTA answers for; "sparse": that the CTAs of the grid's z share.
+        """
 
     @property
     def warps_per_row(self) -> int: ...
@@ -163,9 +165,10 @@ def function(name: str) -> object:
     A function of the public face by its name, without what its declaration says of it.
     """
 
-def operator_kernels(count_writes: Callable[[list[Any]], None], gradients_are_on: Callable[[], bool]) -> tuple[Any, Any]:
+def operator_kernels(count_writes: Callable[[list[Any]], None], gradients_are_on: Callable[[], bool]) -> tuple[Any, Any, Any, Any]:
     """
-    What the operators of moe_act.torch run: the one that allocates its results, and the one that is given them.
+    What the operators of moe_act.torch run: the one that allocates its results, the one that is given them, and both
+    again for a few arguments, by position.
 
     Args:
         count_writes: is told which tensors were written.

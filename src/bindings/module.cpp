@@ -145,7 +145,7 @@ NB_MODULE(_core, module) {
           "Rows that a CTA has in hand at once.")
       .def_prop_ro(
           "units_per_cta", [](const Plan& self) { return self.info().units_per_cta; },
-          "Rows or map entries that a CTA answers for.")
+          "Rows or map entries that a CTA answers for; \"sparse\": that the CTAs of the grid's z share.")
       .def_prop_ro("warps_per_row", [](const Plan& self) { return self.info().warps_per_row; })
       .def_prop_ro("threads_per_cta", [](const Plan& self) { return self.info().threads_per_cta; })
       .def_prop_ro("columns_per_lane", [](const Plan& self) { return self.info().columns_per_lane; })
@@ -188,8 +188,10 @@ stream than that of its making is under way, and as long as a CUDA graph that ca
   module.def(
       "operator_kernels", &operator_kernels, nb::arg("count_writes"), nb::arg("gradients_are_on"),
       nb::sig("def operator_kernels(count_writes: collections.abc.Callable[[list[typing.Any]], None], "
-              "gradients_are_on: collections.abc.Callable[[], bool]) -> tuple[typing.Any, typing.Any]"),
-      R"(What the operators of moe_act.torch run: the one that allocates its results, and the one that is given them.
+              "gradients_are_on: collections.abc.Callable[[], bool]) "
+              "-> tuple[typing.Any, typing.Any, typing.Any, typing.Any]"),
+      R"(What the operators of moe_act.torch run: the one that allocates its results, the one that is given them, and both
+again for a few arguments, by position.
 
 Args:
     count_writes: is told which tensors were written.

@@ -7,8 +7,8 @@ namespace moe_act::python {
 
 namespace nb = nanobind;
 
-// (functional, out): functions that take the operators' arguments and return what these return. count_writes is called
-// with a list of the tensors that were given to be written, gradients_are_on without arguments.
+// (functional, out, plain, plain_out): functions that take the operators' arguments and return what these return.
+// count_writes is called with a list of the tensors that were given to be written, gradients_are_on without arguments.
 nb::tuple operator_kernels(nb::object count_writes, nb::object gradients_are_on);
 
 }  // namespace moe_act::python
