@@ -293,7 +293,7 @@ typedef struct moe_act_device_info {
 typedef enum moe_act_schedule {
   MOE_ACT_SCHEDULE_ROWS = 1,    /* a warp does one chunk of one row */
   MOE_ACT_SCHEDULE_TILES = 2,   /* a warp does one block of several consecutive rows */
-  MOE_ACT_SCHEDULE_SPARSE = 3,  /* a CTA shares out the few live rows among many map entries */
+  MOE_ACT_SCHEDULE_SPARSE = 3,  /* CTAs share out the few live rows among many map entries */
   MOE_ACT_SCHEDULE_LOOP = 4,    /* as ROWS, for any alignment and number of columns */
   MOE_ACT_SCHEDULE_LIST = 5,    /* CTAs look at entries that name rows, or rows that may be live; any layout */
   MOE_ACT_SCHEDULE_SEGMENTS = 6 /* CTAs count the experts' rows and share them out; any layout */
@@ -322,7 +322,8 @@ typedef struct moe_act_plan_info {
   int32_t grid_z;
   int32_t warps_per_row; /* of a CTA, side by side along the row */
   int32_t rows_per_cta;  /* that a CTA has in hand at once */
-  int32_t units_per_cta; /* rows or entries that a CTA answers for; LIST and SEGMENTS go on behind the grid */
+  int32_t units_per_cta; /* rows or entries that a CTA answers for, in SPARSE all those of grid_z together; LIST and
+                            SEGMENTS go on behind the grid */
   int32_t threads_per_cta;
   int32_t columns_per_lane;
   int32_t vectors_per_lane;

@@ -55,6 +55,7 @@ inline std::int32_t warps_along_row(const Problem& problem, const LaunchChoice& 
 
 // Rows that are expected to be done, where only the device knows how many there are.
 inline std::int64_t expected_units(const Problem& problem) {
+  if (problem->row_kind == MOE_ACT_ROWS_DENSE) return problem.units();  // all live, whatever the hint says
   // A map names no row twice, however many entries it has.
   const std::int64_t most = problem.has_map() ? std::min(problem.units(), problem->rows) : problem.units();
   return problem->expected_rows >= 0 ? std::min(problem->expected_rows, most) : most;

@@ -161,12 +161,15 @@ std::int32_t grid_for_any_rows(const Problem& problem, const CudaLaunch& launch,
   return static_cast<std::int32_t>(std::min(std::min(needed, most), max_grid_x));
 }
 
-// How far apart the entries of a list lie that CTAs side by side look at: about one of so many is live.
-std::int32_t entries_apart(const Problem& problem) {
+// How many CTAs apart the entries of a list lie that CTAs side by side look at: about one live row for as many. At most
+// an eighth more CTAs than there is work for.
+std::int32_t ctas_apart(const Problem& problem, const CudaLaunch& launch) {
   if (counts_live_rows(problem)) return 1;
   constexpr std::int64_t most = 1 << 15;  // a power of two that the grid's z takes
-  return static_cast<std::int32_t>(
-      std::bit_ceil(static_cast<std::uint64_t>(std::min(entries_per_live_row(problem), most))));
+  const auto entries = static_cast<std::uint32_t>(std::min(entries_per_live_row(problem), most));
+  const auto wanted = static_cast<std::int32_t>(std::bit_ceil(entries)) / launch.row_warps;
+  const auto at_most = static_cast<std::int32_t>(std::bit_floor(static_cast<std::uint32_t>(launch.grid_x / 8)));
+  return std::clamp(wanted, 1, std::max(at_most, 1));
 }
 
 // CTAs that look at the same entries of a map: as many as nearly always have all live ones in hand at once, 8 rows
@@ -207,7 +210,7 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
     launch.looks_once = choice.schedule == Schedule::list && launch.units_per_cta == launch.row_warps &&
                         std::int64_t{launch.grid_x} * launch.units_per_cta >= problem.units();
     if (launch.looks_once) {
-      launch.grid_z = entries_apart(problem);
+      launch.grid_z = ctas_apart(problem, launch);
       launch.grid_x = static_cast<std::int32_t>(ceil_div(launch.grid_x, launch.grid_z));
     }
   } else if (choice.schedule == Schedule::tiles) {

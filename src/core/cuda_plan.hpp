@@ -38,7 +38,7 @@ struct CudaLaunch {
   std::int32_t warps_per_row;  // of a CTA, side by side along the row
   std::int32_t row_warps;      // of a CTA, on different rows
   std::int32_t rows_per_cta;   // rows that a CTA has in hand at once
-  std::int32_t units_per_cta;  // rows or map entries that a CTA answers for
+  std::int32_t units_per_cta;  // rows or entries that a CTA answers for; sparse: that the CTAs of grid z share
   bool looks_once;             // list: the grid covers all entries, one for each row of warps
   bool marks_rows;
   std::int64_t workspace_bytes;

@@ -18,7 +18,7 @@ struct Rows {
 };
 
 Rows rows_of(const Problem& problem) {
-  return {problem.units(), problem.has_map() ? expected_units(problem) : problem.units()};
+  return {problem.units(), expected_units(problem)};
 }
 
 // Where few of a list's entries are live, as many as make about one live row, and many CTAs for each multiprocessor:

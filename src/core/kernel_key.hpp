@@ -22,7 +22,7 @@ enum class OutputKind : std::int8_t {
 enum class Schedule : std::int8_t {
   rows = 1,      // a warp does one chunk of one row, all there are or those a map names
   tiles = 2,     // a warp does one block of several consecutive rows
-  sparse = 3,    // a CTA shares out the few live rows among many map entries
+  sparse = 3,    // CTAs share out the few live rows among many map entries
   loop = 4,      // as rows, for any alignment and any number of columns
   list = 5,      // CTAs look at entries that name rows, or rows that may be live
   segments = 6,  // CTAs count the experts' rows and share them out

@@ -101,9 +101,9 @@ struct ConventionKernel {
     Number row;  // negative: none
   };
 
-  // Of each row of warps its own entry. CTAs that start side by side look at entries gridDim.z apart: live ones come in
-  // runs, the first rows of every tile, and would fall to a few of the multiprocessors, 3.90 instead of 3.62 us (H100,
-  // 2026-11-26, rows/row_to_expert/e4m3/256).
+  // Of each row of warps its own entry. CTAs that start side by side look at entries gridDim.z CTAs' worth apart: live
+  // ones come in runs, the first rows of every tile, and would fall to a few of the multiprocessors, 3.90 instead
+  // of 3.62 us (H100, 2026-11-26, rows/row_to_expert/e4m3/256).
   static __device__ __forceinline__ ListedRow own_entry(const KernelArguments& arguments, Number& in_use) {
     const auto cta = static_cast<Number>(blockIdx.x) * static_cast<Number>(gridDim.z) + static_cast<Number>(blockIdx.z);
     const Number entry = cta * static_cast<Number>(blockDim.z) + static_cast<Number>(threadIdx.z);

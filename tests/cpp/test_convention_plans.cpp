@@ -126,10 +126,11 @@ TEST("CTAs side by side look at entries of a list that lie apart, about one live
     problem.expected_rows = expected_rows;
     return info_of(problem, h100);
   };
-  for (const auto& [expected, apart] : {std::pair{2048, 1}, {1024, 2}, {300, 8}, {256, 8}, {200, 16}, {1, 2048}}) {
+  for (const auto& [expected, apart] : {std::pair{2048, 1}, {1024, 2}, {300, 8}, {256, 8}, {200, 16}, {1, 256}}) {
     const moe_act_plan_info info = planned(MOE_ACT_ROWS_ROW_TO_EXPERT, expected);
     CHECK_EQUAL(info.grid_z, apart, expected);
-    CHECK(std::int64_t{info.grid_x} * info.grid_z * info.units_per_cta >= 2048, expected);
+    const std::int64_t entries = std::int64_t{info.grid_x} * info.grid_z * info.units_per_cta;
+    CHECK(entries >= 2048 && entries < 2048 + 2048 / 8, expected);
   }
   CHECK_EQUAL(planned(MOE_ACT_ROWS_ROW_TO_EXPERT, -1).grid_z, 1);
   CHECK_EQUAL(planned(MOE_ACT_ROWS_VALID_PREFIX, 256).grid_z, 1);  // its live rows come first

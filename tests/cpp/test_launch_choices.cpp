@@ -134,7 +134,15 @@ TEST("the planner's own choice is one of them for every row kind and layout, too
             const std::string name = text(problem, h100);
             for (const Gpu& gpu : gpus)
               CHECK_EQUAL(std::ranges::count(choices, choose_launch(validated, gpu.info)), 1, name);
-            for (const LaunchChoice& choice : choices) CHECK_EQUAL(std::ranges::count(choices, choice), 1, name);
+            for (const LaunchChoice& choice : choices) {
+              CHECK_EQUAL(std::ranges::count(choices, choice), 1, name);
+              // A list that is looked at once: every entry by somebody, and an eighth at most by nobody.
+              const CudaLaunch launch = cover(validated, choice, h100.info);
+              if (!launch.looks_once) continue;
+              const std::int64_t looked_at = std::int64_t{launch.grid_x} * launch.grid_z * launch.row_warps;
+              CHECK(looked_at >= validated.units(), name);
+              CHECK(looked_at <= validated.units() * 9 / 8 + launch.row_warps, name);
+            }
           }
 }
 

@@ -96,10 +96,17 @@ TEST("few live rows among many entries take CTAs that look at many, not a CTA fo
   problem.expected_rows = 131072;
   CHECK_EQUAL(info_of(problem, h100).schedule, MOE_ACT_SCHEDULE_ROWS);
   // Dense rows are all live, whatever the hint says.
-  auto dense = problem_of(Format::e4m3, Format::e4m3, 131072, 2048);
-  const moe_act_plan_info without_hint = info_of(dense, h100);
-  dense.expected_rows = 8;
-  CHECK_EQUAL(info_of(dense, h100).grid_x, without_hint.grid_x);
+  for (const Gpu& gpu : gpus)
+    for (const Format input : inputs)
+      for (const std::int32_t block : {64, 128})
+        for (const std::int64_t rows : {300, 131072}) {
+          auto dense = problem_of(input, Format::e4m3, rows, 2048);
+          dense.out_block = block;
+          const moe_act_plan_info without_hint = info_of(dense, gpu);
+          dense.expected_rows = 8;
+          const moe_act_plan_info with_hint = info_of(dense, gpu);
+          CHECK_EQUAL(std::memcmp(&with_hint, &without_hint, sizeof(with_hint)), 0, text(dense, gpu));
+        }
 }
 
 TEST("CTAs share out the live rows of the same entries: few find more than they have in hand") {

@@ -107,6 +107,26 @@ def test_few_live_rows_among_many_entries_under_every_plan() -> None:
                 assert torch.equal(got.view(torch.uint8)[::2], want[::2]), str(each)
 
 
+@pytest.mark.parametrize("expected_rows", [1, 64, 512])
+def test_more_live_rows_than_the_ctas_of_a_share_have_in_hand(expected_rows: int) -> None:
+    """All entries of a map are live, where few were expected: the CTAs that share entries take turns."""
+    import torch
+
+    rows, columns = 4096, 2048
+    generator = torch.Generator(device="cuda").manual_seed(0)
+    x = torch.randn(rows, 2 * columns, device="cuda", generator=generator).bfloat16()
+    entries = torch.randperm(rows, device="cuda", generator=generator).int()
+    dense = [tensor.view(torch.uint8) for tensor in moe_act.gated_act_quant(x, out_scale_layout="row_major")]
+    plan = moe_act.plan(
+        x, expanded_idx_to_permuted_idx=entries, expected_rows=expected_rows, out_scale_layout="row_major"
+    )
+    assert plan.schedule == "sparse" and plan.grid[2] > 1
+    assert plan.grid[2] * plan.rows_per_cta < plan.units_per_cta
+    for each in (plan, *plan.alternatives()):
+        for got, want in zip(each.run(x, expanded_idx_to_permuted_idx=entries), dense, strict=True):
+            assert torch.equal(got.view(torch.uint8), want), str(each)
+
+
 def test_a_workspace_may_hold_anything_and_be_used_again() -> None:
     """Marks of a launch before, whose map named other rows, are no marks."""
     import torch

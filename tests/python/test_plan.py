@@ -110,7 +110,8 @@ def _covers(plan: moe_act.Plan, rows: int, columns: int) -> None:
     assert plan.threads_per_cta <= 512 and plan.threads_per_cta % (32 * plan.warps_per_row) == 0
     assert x <= 2**31 - 1 and (rows == 0 or 1 <= y <= 65535) and z <= 65535
     columns_per_warp = 128 if plan.schedule == "tiles" else 32 * plan.columns_per_lane * plan.vectors_per_lane
-    ctas_of_rows, ctas_of_columns = (y * z, x) if plan.schedule == "tiles" else (x, y)
+    ctas_of_rows, ctas_of_columns = (y * z, x) if plan.schedule == "tiles" else (x * z, y)
+    ctas_of_rows = x if plan.schedule == "sparse" else ctas_of_rows  # those of z look at the same entries
     assert ctas_of_rows * plan.units_per_cta >= rows
     assert plan.schedule == "sparse" or ctas_of_columns * plan.warps_per_row * columns_per_warp >= columns
 
