@@ -79,7 +79,8 @@ def readme_sections(results: Path) -> Iterator[str]:
     )
     yield from section(
         "Host overhead",
-        "Nanoseconds that a call takes on the host; the bare launch is that of an empty kernel in the same run.",
+        "Nanoseconds that a call takes on the host, and beyond the bare launch of an empty kernel: of the program in C "
+        "for the launch in C, of the same process for Python's calls (on the H200, of the program in C).",
         results / "host",
         host.overhead,
     )
