@@ -319,7 +319,7 @@ typedef struct moe_act_plan_info {
   int32_t schedule; /* moe_act_schedule */
   int32_t grid_x;
   int32_t grid_y;
-  int32_t grid_z;
+  int32_t grid_z;        /* LIST: CTAs side by side look at entries so many CTAs apart */
   int32_t warps_per_row; /* of a CTA, side by side along the row */
   int32_t rows_per_cta;  /* that a CTA has in hand at once */
   int32_t units_per_cta; /* rows or entries that a CTA answers for, in SPARSE all those of grid_z together; LIST and
