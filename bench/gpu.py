@@ -7,7 +7,7 @@ and writes DIRECTORY/<gpu>.json (of two GPUs <gpu>-x2.json) with everything that
 to contenders.json, conventions.json, frameworks.json, models.json, host.json, interop.json and, where transformers is
 installed, experts.json beside it; search.json, of every plan there could be, on demand. --wheel FILE: what Python runs
 comes from a wheel built elsewhere. Exit status 1 if anything failed. Nothing is fetched: torch and what
-`pip install ".[test]"` brings have to be there. It takes 7.4 minutes on 16 cores that nobody else wants. MOE_ACT_COMMIT
+`pip install ".[test]"` brings have to be there. It takes 8.8 minutes on 16 cores that nobody else wants. MOE_ACT_COMMIT
 names the commit where git does not.
 """
 

@@ -77,7 +77,7 @@ struct Kernel {
   // sparse: few map entries are live. A CTA looks at up to 64 of them, each warp at all of these, so that no barrier is
   // needed; the warps then share out the live rows, y = chunk of the row, z = row, and so do the CTAs of the grid's z,
   // which look at the same entries: as many as make two rows after one another rare. Those would be the end of the
-  // launch, 4.5 instead of 4.1 us (H100, 2026-11-26, parallel-8/512).
+  // launch, 4.8 instead of 4.4 us (H100, 2026-11-26, parallel-8/512).
   static __device__ __forceinline__ void run_sparse(const KernelArguments& arguments) {
     constexpr int groups = 2;
     const auto lane = static_cast<int>(threadIdx.x);

@@ -103,6 +103,19 @@ def test_the_plain_overloads_have_some_of_the_arguments() -> None:
             assert not argument.kwarg_only
 
 
+def test_kernels_by_position_take_nothing_else() -> None:
+    """Nor more arguments than there are, nor none: torch does not call them so, but a kernel must not read past any."""
+    *_, run_plain, run_plain_out = moe_act._core.operator_kernels(lambda written: None, torch.is_grad_enabled)
+    x = make_x("cpu")
+    for kernel, most in ((run_plain, 6), (run_plain_out, 8)):
+        for given, names in (((), {}), ((x,) * (most + 1), {}), ((x,), {"x_scale": None})):
+            with pytest.raises(TypeError, match=f"expected 1 to {most} arguments, by position"):
+                kernel(*given, **names)
+    out, out_scale = run_plain(x, None, None, None, "row_major")
+    expected = moe_act.gated_act_quant(x, out_scale_layout="row_major")
+    assert torch.equal(codes(out), codes(expected.out)) and torch.equal(out_scale, expected.out_scale)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_calls_of_a_few_arguments_take_the_plain_overloads(device: str) -> None:
     """And those of others do not."""
