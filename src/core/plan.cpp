@@ -84,6 +84,12 @@ RowReading row_reading(const Problem& problem, const CudaLaunch& cuda) {
   return cuda.key.reach == Reach::models ? RowReading::addressing : RowReading::segments;
 }
 
+// Rows that nothing is looked up for, in a kernel that waits for no other.
+bool starts_at_once(const Problem& problem, const CudaLaunch& cuda) {
+  return cuda.key.schedule == Schedule::rows && problem->row_kind == MOE_ACT_ROWS_DENSE && !cuda.marks_rows &&
+         !problem.pads_with_zero() && !problem.stride_on_device() && problem.pdl() == Pdl::off;
+}
+
 KernelArguments arguments_without_pointers(const Problem& problem, const CudaLaunch& cuda) {
   const bool gate_first = problem->gate != MOE_ACT_GATE_SECOND_HALF || !is_gated(problem.description());
   KernelArguments arguments{};
@@ -96,7 +102,7 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   arguments.out_scale_strides = scale_strides(problem->out_scale_layout, problem->out_scale_stride);
   arguments.out_format = problem.output();
   arguments.pdl = problem.pdl();
-  arguments.entries_per_cta = cuda.looks_once ? 0 : cuda.units_per_cta;
+  arguments.entries_per_cta = cuda.looks_once || starts_at_once(problem, cuda) ? 0 : cuda.units_per_cta;
   arguments.rows = addressing_of(problem.description(), {});
   switch (row_reading(problem, cuda)) {
     case RowReading::source:

@@ -193,4 +193,15 @@ TEST("what kernels switch at run time") {
   }
 }
 
+// Those that wait for nothing have code of their own, seen above.
+TEST("dense rows that wait for another kernel") {
+  for (const Format input : {Format::e4m3, Format::bf16})
+    for (const bool tensor_scale : {false, true})
+      for (const moe_act::Pdl pdl : {moe_act::Pdl::on, moe_act::Pdl::metadata_ready}) {
+        Case test{input, Format::e4m3, tensor_scale, false};
+        test.pdl = pdl;
+        every_kernel(test);
+      }
+}
+
 }  // namespace
