@@ -32,8 +32,9 @@ std::int32_t entries_of_list(const Problem& problem, const DeviceInfo& device, s
       std::bit_ceil(static_cast<std::uint32_t>(std::clamp<std::int64_t>(wanted, rows_per_cta, warp_lanes))));
 }
 
-// Outputs per multiprocessor: at twice as many, whole vectors are as fast (H100, 2026-11-26, routed/64).
-constexpr double most_for_half_lanes = 5'000;
+// Outputs per multiprocessor: 3.47 instead of 3.61 us for 64 tokens, at twice as many whole vectors are faster, 3.38
+// instead of 3.6 in L2 (H100, 2026-11-27, routed/64 cold and routed/128).
+constexpr double most_for_half_lanes = 8'000;
 
 // Rows, layouts and models that only the list and segments schedules know, as their tuning sees them.
 struct AnyRows {
@@ -59,7 +60,7 @@ struct AnyRows {
   // And lanes of half a vector, between the two: 3.39 instead of 3.43 us (H100, 2026-11-26,
   // rows/expert_offsets/e4m3/256).
   bool takes_half_lanes() const {
-    return segments && reach == Reach::plain && problem.has_x_scale() && outputs_per_sm <= most_for_half_lanes;
+    return segments && reach == Reach::plain && problem.has_x_scale() && outputs_per_sm <= 5'000;
   }
 
   // Fewer CTAs start sooner where all of them have a row: 3.27 instead of 3.29 us with 16 warps, of segments 4.38
@@ -170,21 +171,23 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
 void prefer_for_few_rows(const Problem& problem, double started, std::vector<LaunchChoice>& preferred) {
   const bool chained = problem.pdl() != Pdl::off;
   LaunchChoice narrow{Schedule::rows, 4, 1, max_warps_per_cta, 0, false};
-  const LaunchChoice half{Schedule::rows, 8, 1, 8, 0, false};
+  LaunchChoice half{Schedule::rows, 8, 1, 8, 0, false};
   const bool short_rows = warps_along_row(problem, narrow) < max_warps_per_cta;
   const bool takes_half = problem.has_x_scale() && started <= most_for_half_lanes;
   // Short rows: 2.2 instead of 2.3 us hot; under programmatic dependent launch 1.5 instead of 1.8, as CTAs of narrow
-  // lanes have several of them or are many (columns/192).
+  // lanes have several of them or are many, with four warps a CTA 1.46 instead of 1.56 with eight (columns/192).
+  if (chained && short_rows) half.warps_per_cta = 4;
   if (takes_half && short_rows && started > 1'000) preferred.push_back(half);
   if (started <= 3'000) {
-    // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot, for 8 tokens eight, 1.10 instead of 1.27 (routed/1
-    // and routed/8, metadata read early); without dependent launch four and for 16 tokens eight, 2.57 instead of 2.61
-    // cold (routed/16).
+    // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot, for 8 tokens eight, 1.10 instead of 1.27, for 16
+    // sixteen, 1.16 instead of 1.4 (routed/1, routed/8, routed/16, metadata read early); without dependent launch four
+    // and for 16 tokens eight, 2.57 instead of 2.61 cold (routed/16), and for rows without a map eight, 2.13 instead of
+    // 2.20 (bf16/32).
     if (chained && started <= 200)
       narrow.warps_per_cta = 2;
-    else if (chained ? short_rows : started <= 1'000)
+    else if (chained ? short_rows : problem.has_map() && started <= 1'000)
       narrow.warps_per_cta = 4;
-    else if (!short_rows)
+    else if (!short_rows && !(chained && started > 1'500))
       narrow.warps_per_cta = 8;
     preferred.push_back(narrow);
   }
@@ -232,14 +235,23 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   // Many CTAs, most of them for nothing: fewer with wide lanes take less. Under programmatic dependent launch, where
   // they start slowly, 1.4 instead of 1.9 us from 256 entries on, without it 2.2 instead of 3.0 us from 512 (H100,
   // 2026-11-26, parallel-8/32 and parallel-8/64).
-  const double most_for_nothing = problem.pdl() == Pdl::off ? 6'000 : 2'000;
+  const bool chained = problem.pdl() != Pdl::off;
+  const double most_for_nothing = chained ? 2'000 : 6'000;
   const bool slow_starts = entries_per_live_row >= 4 && possible_outputs_per_sm >= most_for_nothing;
   if (!slow_starts) prefer_for_few_rows(problem, started, preferred);
+  // Between the two: 2.48 instead of 2.61 us cold, under programmatic dependent launch 1.73 instead of 1.85, but not
+  // where hardly any row is live (H100, 2026-11-27, parallel-8/64; parallel-32/64 in L2, 1.34 instead of 1.28).
+  if (slow_starts && problem.has_x_scale() && possible_outputs_per_sm <= 10'000 &&
+      (!chained || entries_per_live_row < 16))
+    preferred.push_back({Schedule::rows, 8, 1, chained ? max_warps_per_cta : 4, 0, false});
   const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,
                           false};
   // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.
   const std::int64_t chunks = ceil_div(problem->columns, chunk_columns(wide));
   const bool idle_lanes = 10 * chunks * chunk_columns(wide) >= 11 * problem->columns;
+  // Half lanes leave fewer of them: 4.1 instead of 4.5 us (H100, 2026-11-27, columns/768 cold).
+  if (!problem.has_map() && idle_lanes && !fast_memory && problem.has_x_scale() && outputs_per_sm <= 15'000)
+    preferred.push_back({Schedule::rows, 8, 1, 4, 0, false});
   if (!problem.has_map() && outputs_per_sm >= 8'000 && (idle_lanes || (!fast_memory && outputs_per_sm >= 150'000)))
     preferred.push_back({Schedule::tiles, width, 2, 2, 0, false});
   preferred.push_back(wide);
@@ -248,8 +260,8 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   // their warps then wait for nobody's end. Not under programmatic dependent launch, which starts CTAs more slowly:
   // 16384 tokens took 318 instead of 228 us (H200, 2026-11-23).
   if (entries_per_live_row >= 4)
-    preferred.back().warps_per_cta = problem.pdl() == Pdl::off ? 8 : 16;
-  else if (fast_memory && problem.has_x_scale() && problem.pdl() == Pdl::off && outputs_per_sm >= 40'000)
+    preferred.back().warps_per_cta = chained ? 16 : 8;
+  else if (fast_memory && problem.has_x_scale() && !chained && outputs_per_sm >= 40'000)
     preferred.back().warps_per_cta = 1;
   preferred.push_back({Schedule::rows, 4, 1, 4, 0, false});
   for (const LaunchChoice& choice : preferred)
