@@ -35,6 +35,7 @@ std::int32_t entries_of_list(const Problem& problem, const DeviceInfo& device, s
 // Outputs per multiprocessor: 3.47 instead of 3.61 us for 64 tokens, at twice as many whole vectors are faster, 3.38
 // instead of 3.6 in L2 (H100, 2026-11-27, routed/64 cold and routed/128).
 constexpr double most_for_half_lanes = 8'000;
+constexpr double most_for_half_lanes_of_segments = 5'000;
 
 // Rows, layouts and models that only the list and segments schedules know, as their tuning sees them.
 struct AnyRows {
@@ -60,7 +61,8 @@ struct AnyRows {
   // And lanes of half a vector, between the two: 3.39 instead of 3.43 us (H100, 2026-11-26,
   // rows/expert_offsets/e4m3/256).
   bool takes_half_lanes() const {
-    return segments && reach == Reach::plain && problem.has_x_scale() && outputs_per_sm <= 5'000;
+    return segments && reach == Reach::plain && problem.has_x_scale() &&
+           outputs_per_sm <= most_for_half_lanes_of_segments;
   }
 
   // Fewer CTAs start sooner where all of them have a row: 3.27 instead of 3.29 us with 16 warps, of segments 4.38
@@ -185,7 +187,7 @@ void prefer_for_few_rows(const Problem& problem, double started, std::vector<Lau
     // 2.20 (bf16/32).
     if (chained && started <= 200)
       narrow.warps_per_cta = 2;
-    else if (chained ? short_rows : problem.has_map() && started <= 1'000)
+    else if (chained ? short_rows : (problem.has_map() || short_rows) && started <= 1'000)
       narrow.warps_per_cta = 4;
     else if (!short_rows && !(chained && started > 1'500))
       narrow.warps_per_cta = 8;
@@ -197,7 +199,8 @@ void prefer_for_few_rows(const Problem& problem, double started, std::vector<Lau
 }  // namespace
 
 // Thresholds are outputs (rows x H) per multiprocessor, from the exhaustive search of bench/gpu over its workloads,
-// e4m3 and bf16, on an H100 and an H200, 2026-11-23; since then held against bench/results/search by a test.
+// e4m3 and bf16, on an H100 and an H200, 2026-11-23; since then held against bench/results/search by a test. Rules of a
+// later date were measured on an H100 alone, and are taken to hold for other GPUs.
 LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   if (!problem.is_simple()) return choose_for_any_rows(problem, device);
   const Rows rows = rows_of(problem);
@@ -247,11 +250,16 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,
                           false};
   // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.
-  const std::int64_t chunks = ceil_div(problem->columns, chunk_columns(wide));
-  const bool idle_lanes = 10 * chunks * chunk_columns(wide) >= 11 * problem->columns;
-  // Half lanes leave fewer of them: 4.1 instead of 4.5 us (H100, 2026-11-27, columns/768 cold).
-  if (!problem.has_map() && idle_lanes && !fast_memory && problem.has_x_scale() && outputs_per_sm <= 15'000)
-    preferred.push_back({Schedule::rows, 8, 1, 4, 0, false});
+  const auto leaves_lanes_idle = [&](const LaunchChoice& choice) {
+    const std::int64_t covered = ceil_div(problem->columns, chunk_columns(choice)) * chunk_columns(choice);
+    return 10 * covered >= 11 * problem->columns;
+  };
+  const bool idle_lanes = leaves_lanes_idle(wide);
+  // Half lanes may leave none, either: 4.1 instead of 4.5 us (H100, 2026-11-27, columns/768 cold).
+  const LaunchChoice half{Schedule::rows, 8, 1, 4, 0, false};
+  if (!problem.has_map() && idle_lanes && !leaves_lanes_idle(half) && !fast_memory && !chained &&
+      problem.has_x_scale() && outputs_per_sm <= 15'000)
+    preferred.push_back(half);
   if (!problem.has_map() && outputs_per_sm >= 8'000 && (idle_lanes || (!fast_memory && outputs_per_sm >= 150'000)))
     preferred.push_back({Schedule::tiles, width, 2, 2, 0, false});
   preferred.push_back(wide);

@@ -199,4 +199,36 @@ TEST("on the CPU nothing is decided and the device is not looked at") {
   CHECK_EQUAL(std::memcmp(&info, &expected, sizeof(info)), 0);
 }
 
+// What the kernels for rows tell by: 0 entries a CTA.
+TEST("only dense rows that wait for no kernel start at once") {
+  const auto starts_at_once = [](const moe_act_problem& problem) {
+    const Plan plan(Problem(problem), h100.info);
+    CHECK_EQUAL(static_cast<int>(plan.cuda().key.schedule), static_cast<int>(Schedule::rows));
+    return plan.arguments(moe_act_buffers{}).entries_per_cta == 0;
+  };
+  for (const Format input : inputs)
+    for (const std::int64_t rows : {1, 256, 2048}) {
+      moe_act_problem problem = problem_of(input, Format::e4m3, rows, 2048);
+      CHECK(starts_at_once(problem), text(problem, h100));
+      for (const std::int32_t pdl : {MOE_ACT_PDL_ON, MOE_ACT_PDL_METADATA_READY}) {
+        problem.pdl = pdl;
+        CHECK(!starts_at_once(problem), text(problem, h100));
+      }
+      problem.pdl = MOE_ACT_PDL_OFF;
+      CHECK(!starts_at_once(with_map(problem, rows)), text(problem, h100));
+      problem.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
+      CHECK(!starts_at_once(problem), text(problem, h100));
+    }
+  moe_act_problem marked = with_map(problem_of(Format::e4m3, Format::e4m3, 147072, 2048), 131072);
+  marked.workspace_limit = std::int64_t{1} << 20;
+  CHECK(Plan(Problem(marked), h100.info).cuda().marks_rows);
+  CHECK(!starts_at_once(marked));
+}
+
+TEST("short rows are shared out to the multiprocessors, and leave no lanes idle that blocks of rows would use") {
+  CHECK_EQUAL(info_of(problem_of(Format::bf16, Format::e4m3, 256, 512), h100).threads_per_cta, 4 * 32);
+  CHECK_EQUAL(info_of(problem_of(Format::e4m3, Format::e4m3, 2048, 768), h100).columns_per_lane, 8);
+  CHECK_EQUAL(info_of(problem_of(Format::e4m3, Format::e4m3, 12000, 128), h100).schedule, MOE_ACT_SCHEDULE_TILES);
+}
+
 }  // namespace
