@@ -5,6 +5,7 @@
 #include "core/cuda_geometry.hpp"
 #include "core/error.hpp"
 #include "core/options.hpp"
+#include "core/text.hpp"
 
 namespace moe_act {
 namespace {
@@ -128,16 +129,16 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
 void require_choice(const Problem& problem, const LaunchChoice& choice) {
   const auto warps = static_cast<std::uint32_t>(choice.warps_per_cta);
   if (choice.warps_per_cta < 1 || choice.warps_per_cta > max_warps_per_cta || !std::has_single_bit(warps))
-    invalid("warps_per_cta", "expected a power of two up to " + std::to_string(max_warps_per_cta) + ", got " +
-                                 std::to_string(choice.warps_per_cta));
+    invalid("warps_per_cta",
+            "expected a power of two up to " + number(max_warps_per_cta) + ", got " + number(choice.warps_per_cta));
   const std::int32_t most = max_entries_per_cta(choice.schedule);
   if (choice.entries_per_cta < (most > 0 ? 1 : 0) || choice.entries_per_cta > most)
-    invalid("entries_per_cta", "expected " + (most > 0 ? "1 to " + std::to_string(most) : "0 for this schedule") +
-                                   ", got " + std::to_string(choice.entries_per_cta));
+    invalid("entries_per_cta", "expected " + (most > 0 ? "1 to " + number(most) : "0 for this schedule") + ", got " +
+                                   number(choice.entries_per_cta));
   if (!possible(problem, choice))
-    invalid("choice", "schedule " + std::to_string(static_cast<int>(choice.schedule)) + " with " +
-                          std::to_string(choice.columns_per_lane) + " columns x " +
-                          std::to_string(choice.vectors_per_lane) + " vectors per lane cannot run this problem");
+    invalid("choice", "schedule " + number(static_cast<int>(choice.schedule)) + " with " +
+                          number(choice.columns_per_lane) + " columns x " + number(choice.vectors_per_lane) +
+                          " vectors per lane cannot run this problem");
 }
 
 namespace {

@@ -1,6 +1,5 @@
 #include "core/model.hpp"
 
-#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -89,16 +88,6 @@ void require_activation(const moe_act_problem& problem) {
   require_parameter({"limit", problem.limit_from, problem.limit, takes_limit(problem)}, problem, &is_limit, limit_text);
   require_bound("gate_bound", problem.gate_bound, is_situ(problem));
   require_bound("up_bound", problem.up_bound, is_situ(problem));
-}
-
-void require_alignment(const char* name, std::int32_t alignment, Format format, std::int64_t stride) {
-  const int least = bytes_per_element(format);
-  if (alignment < least || !std::has_single_bit(static_cast<std::uint32_t>(alignment)))
-    invalid(name, "expected an alignment that is a power of two of at least " + number(least) + " bytes, got " +
-                      number(alignment));
-  if (stride % (alignment / least) != 0)
-    invalid(name, "the promised alignment of " + number(alignment) + " bytes does not hold " + number(stride) +
-                      " elements further on");
 }
 
 void require_experts(const moe_act_problem& problem) {

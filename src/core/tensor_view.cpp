@@ -1,6 +1,7 @@
 #include "core/tensor_view.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
@@ -163,6 +164,16 @@ std::int32_t alignment_bytes(const void* data, std::int64_t row_stride, int elem
   const auto row_bytes = static_cast<std::uintptr_t>(row_stride) * static_cast<std::uintptr_t>(element_bytes);
   const std::uintptr_t bits = reinterpret_cast<std::uintptr_t>(data) | row_bytes | 16u;
   return static_cast<std::int32_t>(bits & -bits);
+}
+
+void require_alignment(const char* argument, std::int32_t alignment, Format format, std::int64_t stride) {
+  const int least = bytes_per_element(format);
+  if (alignment < least || !std::has_single_bit(static_cast<std::uint32_t>(alignment)))
+    invalid(argument, "expected an alignment that is a power of two of at least " + number(least) + " bytes, got " +
+                          number(alignment));
+  if (stride % (alignment / least) != 0)
+    invalid(argument, "the promised alignment of " + number(alignment) + " bytes does not hold " + number(stride) +
+                          " elements apart");
 }
 
 }  // namespace moe_act

@@ -72,4 +72,7 @@ inline std::optional<TensorView> view(const char* name, const moe_act_tensor* te
 // The largest power of two, 16 at most, that divides the address and the distance between rows.
 std::int32_t alignment_bytes(const void* data, std::int64_t row_stride, int element_bytes);
 
+// Throws Error unless a problem may promise so many bytes: of an address, and so many elements further on; 0: nowhere.
+void require_alignment(const char* argument, std::int32_t alignment, Format format, std::int64_t stride);
+
 }  // namespace moe_act

@@ -24,17 +24,18 @@ struct LayoutLanes {
   // 280 instead of 275 us, for no reason that was found (H100, 2026-11-26, x_scale/packed_ue8m0-128/256 and /131072).
   using Offset = std::conditional_t<vectors == 1, std::int32_t, std::int64_t>;
   using View = math::BasicScaleView<Offset>;
-  static __device__ __forceinline__ const View& x_scale_view(const KernelArguments& arguments) {
+  static __device__ __forceinline__ const View& view_of(const math::NarrowScaleView& narrow,
+                                                        const math::ScaleView& wide) {
     if constexpr (vectors == 1)
-      return arguments.x_scale_layout;
+      return narrow;
     else
-      return arguments.x_scale_view;
+      return wide;
+  }
+  static __device__ __forceinline__ const View& x_scale_view(const KernelArguments& arguments) {
+    return view_of(arguments.x_scale_layout, arguments.x_scale_view);
   }
   static __device__ __forceinline__ const View& out_scale_view(const KernelArguments& arguments) {
-    if constexpr (vectors == 1)
-      return arguments.out_scale_layout;
-    else
-      return arguments.out_scale_view;
+    return view_of(arguments.out_scale_layout, arguments.out_scale_view);
   }
 
   static __device__ __forceinline__ Row row_at(const KernelArguments& arguments, std::int64_t part, std::int64_t row,

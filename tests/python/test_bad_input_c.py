@@ -59,7 +59,7 @@ PROBLEMS = [
     ({"x_alignment": 0}, INVALID, "x: expected an alignment that is a power of two of at least 1 bytes, got 0"),
     ({"x_alignment": 24}, INVALID, "x: expected an alignment that is a power of two"),
     ({"x_alignment": -(2**31)}, INVALID, "x: expected an alignment that is a power of two"),
-    ({"x_alignment": 256}, INVALID, "x: the promised alignment of 256 bytes does not hold for rows 384 elements apart"),
+    ({"x_alignment": 256}, INVALID, "x: the promised alignment of 256 bytes does not hold 384 elements apart"),
     ({"out_alignment": -16}, INVALID, "out: expected an alignment that is a power of two"),
     ({"device_type": 0}, UNSUPPORTED, "device: expected CPU (1) or CUDA (2), got DLPack device type 0"),
     ({"device_id": -1}, INVALID, "device: expected at least 0, got -1"),

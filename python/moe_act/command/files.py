@@ -13,12 +13,12 @@ import numpy as np
 import moe_act
 
 from .measure import Measurement
-from .table import Report
+from .table import Findings
 
 MEASURED, HOT, LIMIT = "#1f5fa8", "#8fb4dc", "#c2402a"
 
 
-def write_json(path: str, report: Report, arguments: list[str]) -> None:
+def write_json(path: str, report: Findings, arguments: list[str]) -> None:
     """Times are seconds, rates bytes per second."""
     rate = report.rate
     figures = {
@@ -72,7 +72,7 @@ def _commit() -> str | None:
         return None
 
 
-def plot(path: str, report: Report) -> None:
+def plot(path: str, report: Findings) -> None:
     """Time against rows, both logarithmic, and the time that moving the bytes alone would take."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter

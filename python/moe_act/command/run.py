@@ -19,7 +19,7 @@ from .files import plot, write_json
 from .inputs import UsageError, load
 from .measure import measure
 from .progress import Progress
-from .table import Report
+from .table import Findings
 
 TOKENS = (1, 32, 256, 1024, 4096, 16384)
 CPU_SECONDS = 60.0  # the default sizes end about here on a CPU
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace, progress: Progress) -> int:
     progress.step("looking for a device")
     runtime, note = pick(options.device, options.runtime)
     progress.step("measuring the memory")
-    report = Report(title, runtime, runtime.stream_rate(), note)
+    report = Findings(title, runtime, runtime.stream_rate(), note)
     progress.clear()
     report.begin()
 

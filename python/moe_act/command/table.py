@@ -19,7 +19,7 @@ COLUMNS = {
 
 
 @dataclass
-class Report:
+class Findings:
     """All that a run found out. title: what is run; note: why a GPU is left idle, if one is."""
 
     title: str
