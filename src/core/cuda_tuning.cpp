@@ -181,10 +181,10 @@ void prefer_for_few_rows(const Problem& problem, double started, std::vector<Lau
   if (chained && short_rows) half.warps_per_cta = 4;
   if (takes_half && short_rows && started > 1'000) preferred.push_back(half);
   if (started <= 3'000) {
-    // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot, for 8 tokens eight, 1.10 instead of 1.27, for 16
-    // sixteen, 1.16 instead of 1.4 (routed/1, routed/8, routed/16, metadata read early); without dependent launch four
-    // and for 16 tokens eight, 2.57 instead of 2.61 cold (routed/16), and for rows without a map eight, 2.13 instead of
-    // 2.20 (bf16/32).
+    // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot, for 8 tokens eight, 1.10 instead of 1.27 (routed/1
+    // and routed/8, metadata read early). For 16 sixteen: 1.16 instead of 1.44 in the search, though in the run after
+    // it either took 1.38 (routed/16, 2026-11-27). Without dependent launch four, for 16 tokens eight, 2.57 instead
+    // of 2.61 cold (routed/16), and for rows without a map eight, 2.13 instead of 2.20 cold (bf16/32, 2026-11-27).
     if (chained && started <= 200)
       narrow.warps_per_cta = 2;
     else if (chained ? short_rows : (problem.has_map() || short_rows) && started <= 1'000)
@@ -242,8 +242,9 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   const double most_for_nothing = chained ? 2'000 : 6'000;
   const bool slow_starts = entries_per_live_row >= 4 && possible_outputs_per_sm >= most_for_nothing;
   if (!slow_starts) prefer_for_few_rows(problem, started, preferred);
-  // Between the two: 2.48 instead of 2.61 us cold, under programmatic dependent launch 1.73 instead of 1.85, but not
-  // where hardly any row is live (H100, 2026-11-27, parallel-8/64; parallel-32/64 in L2, 1.34 instead of 1.28).
+  // Where they are not that many, half lanes: 2.48 instead of 2.61 us cold, under programmatic dependent launch 1.73
+  // instead of 1.85, but not if hardly any row is live (H100, 2026-11-27, parallel-8/64; parallel-32/64 in L2, 1.34
+  // instead of 1.28).
   if (slow_starts && problem.has_x_scale() && possible_outputs_per_sm <= 10'000 &&
       (!chained || entries_per_live_row < 16))
     preferred.push_back({Schedule::rows, 8, 1, chained ? max_warps_per_cta : 4, 0, false});

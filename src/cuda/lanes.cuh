@@ -104,8 +104,8 @@ struct Lanes {
         : column(first + threadIdx.x * columns),
           gate(static_cast<const Bits*>(arguments.x) + (arguments.gate_offset + column)),
           up(static_cast<const Bits*>(arguments.x) + (arguments.up_offset + column)) {}
-    // Fetches parameters, too. What uses the row comes behind this, and so behind what is worked out here: 2.19 instead
-    // of 2.25 us (H100, 2026-11-26, routed/32 in L2).
+    // Fetches parameters, too. What uses the row comes behind this, and so behind what is worked out here: 2.22 instead
+    // of 2.31 us (H100, 2026-11-26, routed/32 in L2).
     __device__ __forceinline__ void fetch(const KernelArguments& arguments) {
       asm volatile("" : "+l"(gate), "+l"(up));
       fetch_parameters(arguments, low_word(gate), low_word(up));
