@@ -27,12 +27,31 @@ struct PlainRowWork {
     return start;
   }
 
+  // What a row's first chunk loads is worked out before the row is known, where that is fast.
+  using FirstRow = typename Lane::FirstRow;
+  static __device__ __forceinline__ void run_first_chunk(const KernelArguments& arguments, std::uint32_t row,
+                                                         const FirstRow& first_row)
+    requires(Lane::is_for_few_rows)
+  {
+    Lane::run(arguments, typename Lane::OnlyVector(arguments, Strides(arguments), row, first_row));
+  }
+
   static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row, std::int32_t) {
+    run_row_from(arguments, row, first_column());
+  }
+
+  // The warp's first chunk of a row, then the others.
+  static __device__ __forceinline__ std::uint32_t first_column() {
+    return Lane::chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
+  }
+  static __device__ __forceinline__ std::uint32_t columns_apart() {
+    return Lane::chunk_columns * blockDim.y * gridDim.y;
+  }
+  static __device__ __forceinline__ void run_row_from(const KernelArguments& arguments, const Row& row,
+                                                      std::uint32_t first) {
     const Strides strides(arguments);
-    const std::uint32_t step = Lane::chunk_columns * blockDim.y * gridDim.y;
-    for (std::uint32_t first = Lane::chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y); first < arguments.columns;
-         first += step)
-      Lane::run_chunk(arguments, strides, row, first);
+    const std::uint32_t step = columns_apart();
+    for (; first < arguments.columns; first += step) Lane::run_chunk(arguments, strides, row, first);
   }
 };
 
