@@ -48,12 +48,15 @@ struct ConventionKernel {
 
   // Under metadata_ready, indices and counts are read before; nothing else is.
   static __device__ __forceinline__ void metadata_is_read(const KernelArguments& arguments) {
-    // Lists have looked at the first line alone: 2.82 instead of 2.86 us (H100, 2026-11-26, rows/tile_limits/e4m3/256
-    // in L2). What searches has looked at more.
-    if constexpr (schedule == Schedule::list)
-      fetch_parameters(arguments, low_word(arguments.x), 0);
-    else
+    // Lists have looked at the first line alone, what searches at more: 2.82 instead of 2.86 us. Two vectors' column is
+    // worked out, too, 2.59 instead of 2.63; one's would take 3.0 instead of 2.8 (H100, 2026-11-27, in L2,
+    // rows/tile_limits/e4m3/256, rows/sorted_token_ids_by_id/bf16/256).
+    if constexpr (schedule != Schedule::list)
       fetch_parameters(arguments);
+    else if constexpr (vectors > 1 && requires { Work::first_column(); })
+      fetch_parameters(arguments, low_word(arguments.x), Work::first_column());
+    else
+      fetch_parameters(arguments, low_word(arguments.x), 0);
     if constexpr (vectors == 1 && requires { Work::fetch_layouts(arguments); }) Work::fetch_layouts(arguments);
     start_if_metadata_is_ready(arguments);
   }
@@ -69,7 +72,6 @@ struct ConventionKernel {
   using List = Entries<reach>;
   using Number = typename List::Number;
   static constexpr bool counts_far = List::counts_far;
-  static constexpr bool may_be_64_bit = List::may_be_64_bit;
 
   // Not negative here: two instructions fewer for each offset than of a signed number.
   static __device__ __forceinline__ std::int64_t wide(Number row) {
@@ -172,7 +174,7 @@ struct ConventionKernel {
     }
   }
 
-  using Search = SegmentSearch<Number, reach != Reach::plain, may_be_64_bit, search_for_cta>;
+  using Search = SegmentSearch<Number, reach != Reach::plain, List::may_be_64_bit, search_for_cta>;
 
   // Offsets, but where every expert's scales are padded.
   static __device__ __forceinline__ bool is_one_range(const KernelArguments& arguments) {
@@ -230,7 +232,7 @@ struct ConventionKernel {
       const std::uint32_t first = Work::first_column();
       typename Work::FirstRow first_row(arguments, first);
       first_row.fetch(arguments);
-      asm volatile("" : "+r"(range.begin), "+r"(range.end));
+      asm volatile("" : "+r"(range.begin), "+r"(range.end));  // not used ahead of this
       start_if_metadata_is_ready(arguments);
       LiveRow<Number> live = range.find(arguments.segments, static_cast<Number>(blockIdx.x));
       if (live.left <= 0 || first >= arguments.columns) return;
@@ -250,10 +252,8 @@ struct ConventionKernel {
     }
   }
 
-  // One load of shared memory.
-  struct alignas(4 * sizeof(Number)) FoundRow {
-    Number expert, row, scale_row;
-    Number end;  // 0: there is no such row
+  struct alignas(4 * sizeof(Number)) FoundRow {  // one load of shared memory
+    Number expert, row, scale_row, end;          // end = 0: there is no such row
   };
 
   // A CTA takes one live row, found by one of its warps, 3.2 instead of 3.55 us (H100, 2026-11-26,
