@@ -10,7 +10,7 @@
 namespace moe_act {
 namespace {
 
-using Pointers = std::array<const void*, std::tuple_size_v<BufferRules>>;
+using Pointers = std::array<const void*, all_buffers>;
 
 // In the order of the rules.
 Pointers pointers_of(const moe_act_buffers& buffers) {
@@ -43,51 +43,65 @@ BufferRule parameter_rule(const char* name, const Problem& problem, std::int32_t
   return {name, problem->parameter_experts * 4, 4, from == MOE_ACT_PARAMETER_PER_EXPERT, false};
 }
 
+std::uintptr_t remainder_mask(const BufferRule& rule) {
+  return static_cast<std::uintptr_t>(rule.alignment) - 1;
+}
+
 void check_rule(const BufferRule& rule, const void* data) {
   if (rule.needed && rule.bytes > 0 && data == nullptr && !rule.may_be_null)
     invalid(rule.name, "expected data, got null");
   if (!rule.needed && data != nullptr) invalid(rule.name, "the plan has no use for it, expected null");
   const auto address = reinterpret_cast<std::uintptr_t>(data);
-  const auto remainder_mask = static_cast<std::uintptr_t>(rule.alignment) - 1;
-  if ((address & remainder_mask) != 0)
+  if ((address & remainder_mask(rule)) != 0)
     invalid(rule.name, "the plan was promised data aligned to " + number(rule.alignment) + " bytes, got address ..." +
                            number(address % 16) + " modulo 16");
 }
 
-// Memory that a launch reads or writes.
+// Memory that a launch reads or writes; from 0 to 0 where it is not there.
 struct Extent {
   const char* name;
   std::uintptr_t begin, end;
 };
 
-void require_apart(const Extent& written, const Extent& other) {
-  if (written.begin < other.end && other.begin < written.end)
-    invalid(written.name, std::string("overlaps ") + other.name + ", expected memory of its own");
+[[noreturn]] void refuse_overlap(const char* written, const char* other) {
+  invalid(written, std::string("overlaps ") + other + ", expected memory of its own");
 }
 
-// The extents of a launch, those that are there, in the order of the rules.
+void require_apart(const Extent& written, const Extent& other) {
+  if (written.begin < other.end && other.begin < written.end) refuse_overlap(written.name, other.name);
+}
+
+// The extents of a launch, in the order of the rules.
 class Extents {
  public:
-  Extents(const BufferRules& rules, const Pointers& pointers) {
-    for (std::size_t i = 0; i < rules.size(); ++i) {
-      if (i == input_buffers) inputs_ = count_;
-      if (!rules[i].needed || rules[i].bytes == 0 || pointers[i] == nullptr) continue;
-      const auto begin = reinterpret_cast<std::uintptr_t>(pointers[i]);
-      extents_[count_++] = {rules[i].name, begin, begin + static_cast<std::uintptr_t>(rules[i].bytes)};
+  Extents(const BufferRules& rules, const Pointers& pointers) : inputs_(rules.used_inputs), count_(rules.used_buffers) {
+    for (std::size_t i = 0; i < count_; ++i) {
+      const UsedBuffer& used = rules.used[i];
+      const auto address = reinterpret_cast<std::uintptr_t>(pointers[used.rule]);
+      extents_[i] = {used.name, address, address == 0 ? 0 : address + static_cast<std::uintptr_t>(used.bytes)};
+      complete_ &= address != 0;
     }
   }
   const Extent* begin() const { return extents_.data(); }
   const Extent* results() const { return extents_.data() + inputs_; }
   const Extent* end() const { return extents_.data() + count_; }
+  bool complete() const { return complete_; }  // are all there?
 
  private:
-  std::array<Extent, std::tuple_size_v<BufferRules>> extents_;
-  std::size_t inputs_ = 0, count_ = 0;
+  std::array<Extent, all_buffers> extents_;
+  std::size_t inputs_, count_;
+  bool complete_ = true;
 };
 
-}  // namespace
+// Does any pointer have bits that its rule refuses?
+bool has_refused_bits(const BufferRules& rules, const Pointers& pointers) {
+  std::uintptr_t refused = 0;
+  for (std::size_t i = 0; i < all_buffers; ++i)
+    refused |= reinterpret_cast<std::uintptr_t>(pointers[i]) & rules.refused_bits[i];
+  return refused != 0;
+}
 
-BufferRules buffer_rules(const Problem& problem) {
+std::array<BufferRule, all_buffers> rules_of(const Problem& problem) {
   const char* count = row_count_name(problem->row_kind);
   return {{
       {"x", problem.x_bytes(), problem->x_alignment, true, false},
@@ -117,10 +131,26 @@ BufferRules buffer_rules(const Problem& problem) {
   }};
 }
 
+}  // namespace
+
+BufferRules buffer_rules(const Problem& problem) {
+  BufferRules rules{};
+  rules.of_each = rules_of(problem);
+  for (std::size_t i = 0; i < all_buffers; ++i) {
+    const BufferRule& rule = rules.of_each[i];
+    rules.refused_bits[i] = rule.needed ? remainder_mask(rule) : ~std::uintptr_t{0};
+    if (!rule.needed || rule.bytes == 0) continue;
+    rules.used[rules.used_buffers++] = {i, rule.bytes, rule.name};
+    if (i < input_buffers) rules.used_inputs = rules.used_buffers;
+  }
+  return rules;
+}
+
 void check_buffers(const BufferRules& rules, const moe_act_buffers& buffers) {
   const Pointers pointers = pointers_of(buffers);
-  for (std::size_t i = 0; i < rules.size(); ++i) check_rule(rules[i], pointers[i]);
   const Extents extents(rules, pointers);
+  if (!extents.complete() || has_refused_bits(rules, pointers))
+    for (std::size_t i = 0; i < all_buffers; ++i) check_rule(rules.of_each[i], pointers[i]);
   for (const Extent* result = extents.results(); result != extents.end(); ++result)
     for (const Extent* input = extents.begin(); input != extents.results(); ++input) require_apart(*result, *input);
   for (const Extent* result = extents.results(); result != extents.end(); ++result)

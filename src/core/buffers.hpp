@@ -21,7 +21,22 @@ struct BufferRule {
 
 // Of every pointer of moe_act_buffers, in an order of their own: inputs, then results.
 inline constexpr std::size_t input_buffers = 13, result_buffers = 3;
-using BufferRules = std::array<BufferRule, input_buffers + result_buffers>;
+inline constexpr std::size_t all_buffers = input_buffers + result_buffers;
+
+// Memory that a launch reads or writes where the pointer of this rule is not null.
+struct UsedBuffer {
+  std::size_t rule;
+  std::int64_t bytes;
+  const char* name;
+};
+
+struct BufferRules {
+  std::array<BufferRule, all_buffers> of_each;
+  // What the usual launch, which breaks none of them, is told by.
+  std::array<std::uintptr_t, all_buffers> refused_bits;  // of each address: all of them where it must be null
+  std::array<UsedBuffer, all_buffers> used;              // in the order of the rules
+  std::size_t used_inputs, used_buffers;
+};
 
 BufferRules buffer_rules(const Problem& problem);
 

@@ -53,8 +53,10 @@ std::uint64_t stated_size(const char* argument, const Struct* given) {
 // A caller's struct as this library knows it: fields that the caller's lacks are 0.
 template <typename Struct>
 Struct accept(const char* argument, const Struct* given) {
+  const std::uint64_t size = stated_size(argument, given);
+  if (size == sizeof(Struct)) return *given;
   Struct known{};
-  std::memcpy(&known, given, stated_size(argument, given));
+  std::memcpy(&known, given, size);
   return known;
 }
 
