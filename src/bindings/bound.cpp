@@ -27,7 +27,7 @@ namespace {
 // Plan.bind, as Python calls it.
 PyObject* bind_method(PyObject* self, PyObject* const* given, Py_ssize_t given_by_position, PyObject* given_names) {
   return answer([=] {
-    static const Parameters<Arguments::names.size()> parameters("bind", 2, Arguments::names);
+    static Parameters<Arguments::names.size()> parameters("bind", 2, Arguments::names);
     plan_of(self);
     const auto tensors = parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
     return nb::cast(new BoundLaunch(self, tensors), nb::rv_policy::take_ownership);
@@ -37,7 +37,7 @@ PyObject* bind_method(PyObject* self, PyObject* const* given, Py_ssize_t given_b
 // BoundLaunch.run, as Python calls it.
 PyObject* run_method(PyObject* self, PyObject* const* given, Py_ssize_t given_by_position, PyObject* given_names) {
   return answer([=] {
-    static const Parameters<2> parameters("run", 0, std::array{"stream", "validate"});
+    static Parameters<2> parameters("run", 0, std::array{"stream", "validate"});
     if (!nb::inst_ready(self)) raise(PyExc_TypeError, "self", "expected a bound launch that Plan.bind made");
     const auto [stream, validate] = parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
     return nb::inst_ptr<BoundLaunch>(self)->run(stream, truth(validate));

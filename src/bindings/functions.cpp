@@ -48,8 +48,8 @@ std::size_t positional(std::size_t given_by_position) {
 PyObject* call_gated_act_quant(PyObject*, PyObject* const* given, std::size_t given_by_position,
                                PyObject* given_names) {
   return answer([=] {
-    static const Parameters<shared + 2> parameters("gated_act_quant", 2, Arguments::names, OptionNames::names,
-                                                   std::array{"stream", "validate"});
+    static Parameters<shared + 2> parameters("gated_act_quant", 2, Arguments::names, OptionNames::names,
+                                             std::array{"stream", "validate"});
     const auto values = parameters.parse(given, positional(given_by_position), given_names);
     return gated_act_quant(Request(values), values[shared], values[shared + 1]);
   });
@@ -57,8 +57,7 @@ PyObject* call_gated_act_quant(PyObject*, PyObject* const* given, std::size_t gi
 
 PyObject* call_plan(PyObject*, PyObject* const* given, std::size_t given_by_position, PyObject* given_names) {
   return answer([=] {
-    static const Parameters<shared + 1> parameters("plan", 2, Arguments::names, OptionNames::names,
-                                                   std::array{"device"});
+    static Parameters<shared + 1> parameters("plan", 2, Arguments::names, OptionNames::names, std::array{"device"});
     const auto values = parameters.parse(given, positional(given_by_position), given_names);
     return nb::cast(make_reusable_plan(Request(values), values[shared]));
   });

@@ -25,8 +25,8 @@ using Values = std::array<nb::handle, validate_at + 1>;
 
 // Frameworks leave out what is at its default.
 Values values_of(PyObject* const* given, Py_ssize_t given_by_position, PyObject* given_names) {
-  static const Parameters<validate_at + 1> parameters("gated_act_quant", 2, Arguments::names, OptionNames::names,
-                                                      FlatArguments::names, std::array{"validate"});
+  static Parameters<validate_at + 1> parameters("gated_act_quant", 2, Arguments::names, OptionNames::names,
+                                                FlatArguments::names, std::array{"validate"});
   return parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
 }
 

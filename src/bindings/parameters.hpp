@@ -29,27 +29,38 @@ class Parameters {
   }
 
   // As a vectorcall gives them: values by position, then those whose names the tuple (null: none) holds.
-  Values parse(PyObject* const* given, std::size_t given_by_position, PyObject* given_names) const {
-    Values values{};
-    if (given_by_position > 0 && positional_ == 0) refuse("%s() takes no positional arguments");
-    if (given_by_position > positional_)
-      refuse("%s() takes from 1 to %zu positional arguments but %zu were given", positional_, given_by_position);
+  Values parse(PyObject* const* given, std::size_t given_by_position, PyObject* given_names) {
+    if (given_names != known_names_ || given_by_position != known_by_position_) learn(given_by_position, given_names);
+    Values values;
+    values.fill(nb::handle(Py_None));
     std::copy_n(given, given_by_position, values.begin());
-    const std::size_t named = given_names == nullptr ? 0 : static_cast<std::size_t>(PyTuple_Size(given_names));
-    for (std::size_t i = 0; i < named; ++i) {
-      PyObject* name = PyTuple_GetItem(given_names, static_cast<Py_ssize_t>(i));
-      nb::handle& value = values[index_of(name)];
-      if (value.is_valid()) refuse("%s() got multiple values for argument '%U'", name);
-      value = given[given_by_position + i];
-    }
-    if (positional_ > 0 && !values[0].is_valid())
-      refuse("%s() missing 1 required positional argument: '%U'", names_[0]);
-    for (nb::handle& value : values)
-      if (!value.is_valid()) value = Py_None;
+    for (std::size_t i = 0; i < known_named_; ++i) values[known_places_[i]] = given[given_by_position + i];
     return values;
   }
 
  private:
+  // Where the values of calls like this one belong. A line of code gives the same tuple in each of its calls.
+  void learn(std::size_t given_by_position, PyObject* given_names) {
+    if (given_by_position > 0 && positional_ == 0) refuse("%s() takes no positional arguments");
+    if (given_by_position > positional_)
+      refuse("%s() takes from 1 to %zu positional arguments but %zu were given", positional_, given_by_position);
+    std::array<bool, count> is_given{};
+    std::fill_n(is_given.begin(), given_by_position, true);
+    const std::size_t named = given_names == nullptr ? 0 : static_cast<std::size_t>(PyTuple_Size(given_names));
+    Places places{};
+    for (std::size_t i = 0; i < named; ++i) {
+      PyObject* name = PyTuple_GetItem(given_names, static_cast<Py_ssize_t>(i));
+      const std::size_t place = index_of(name);
+      if (std::exchange(is_given[place], true)) refuse("%s() got multiple values for argument '%U'", name);
+      places[i] = place;
+    }
+    if (positional_ > 0 && !is_given[0]) refuse("%s() missing 1 required positional argument: '%U'", names_[0]);
+    known_places_ = places;
+    known_named_ = named;
+    known_by_position_ = given_by_position;
+    const nb::object released = nb::steal(std::exchange(known_names_, nb::borrow(given_names).release().ptr()));
+  }
+
   std::size_t index_of(PyObject* name) const {
     auto found = std::find(names_.begin(), names_.end(), name);  // names in code are interned: the same object
     if (found == names_.end())
@@ -68,6 +79,12 @@ class Parameters {
   const char* function_;
   std::size_t positional_;
   std::array<PyObject*, count> names_;
+
+  // The last call's: its names, held, so that their address stays their own, and the place of each one's value.
+  using Places = std::array<std::size_t, count>;
+  PyObject* known_names_ = nullptr;
+  std::size_t known_by_position_ = count + 1, known_named_ = 0;  // none yet
+  Places known_places_{};
 };
 
 template <typename Struct, std::size_t first, std::size_t count, std::size_t... members>

@@ -31,7 +31,7 @@ Result run(const Plan& plan, const Arguments& arguments, nb::handle stream, nb::
 PyObject* run_method(PyObject* self, PyObject* const* given, Py_ssize_t given_by_position, PyObject* given_names) {
   return answer([=] {
     constexpr std::size_t tensors = Arguments::names.size();
-    static const Parameters<tensors + 2> parameters("run", 2, Arguments::names, std::array{"stream", "validate"});
+    static Parameters<tensors + 2> parameters("run", 2, Arguments::names, std::array{"stream", "validate"});
     const Plan& plan = plan_of(self);
     const auto values = parameters.parse(given, static_cast<std::size_t>(given_by_position), given_names);
     return run(plan, part<Arguments>(values), values[tensors], values[tensors + 1]);

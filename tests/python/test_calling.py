@@ -46,6 +46,21 @@ def test_refused(name: str) -> None:
             CALLABLES[name](*positional, **named)
 
 
+@pytest.mark.parametrize("name", ["gated_act_quant", "run"])
+def test_the_names_of_the_call_before(name: str) -> None:
+    """The same names, even the same tuple of them, as calls in one function share it, after others by position."""
+    function = CALLABLES[name]
+    out, other = function(X).out, function(X).out
+    for _ in range(2):
+        assert function(X, out=out).out is out
+        assert function(X, None, out=other).out is other
+        with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
+            function(out=out)
+        assert function(X, x_scale=None).out is not out
+        with pytest.raises(TypeError, match="got multiple values for argument 'x_scale'"):
+            function(X, None, x_scale=None)
+
+
 def test_a_plan_that_none_is() -> None:
     with pytest.raises(TypeError, match=r"^self: expected a plan that moe_act\.plan made$"):
         moe_act.Plan.__new__(moe_act.Plan).run(X)
