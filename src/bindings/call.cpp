@@ -1,9 +1,7 @@
 #include "bindings/call.hpp"
 
-#include <algorithm>
 #include <limits>
 
-#include "bindings/description_key.hpp"
 #include "bindings/errors.hpp"
 #include "bindings/fact_of_type.hpp"
 #include "bindings/frameworks.hpp"
@@ -37,28 +35,6 @@ void* resolve_stream(nb::handle x, dlpack::Device device, nb::handle stream) {
   return reinterpret_cast<void*>(handle);
 }
 
-moe_act_buffers buffers_of(const moe_act_tensors& tensors) {
-  const auto data = [](const moe_act_tensor* tensor) { return tensor != nullptr ? tensor->data : nullptr; };
-  auto buffers = sized<moe_act_buffers>();
-  buffers.x = data(tensors.x);
-  buffers.x_scale = data(tensors.x_scale);
-  buffers.out = data(tensors.out);
-  buffers.out_scale = data(tensors.out_scale);
-  buffers.static_scale = static_cast<const float*>(data(tensors.static_scale));
-  buffers.row_index = data(tensors.row_index);
-  buffers.total_num_padded_tokens = static_cast<const std::int32_t*>(data(tensors.total_num_padded_tokens));
-  buffers.row_count = data(tensors.row_count);
-  buffers.bias = data(tensors.bias);
-  buffers.alpha = static_cast<const float*>(data(tensors.alpha));
-  buffers.beta = static_cast<const float*>(data(tensors.beta));
-  buffers.limit = static_cast<const float*>(data(tensors.limit));
-  buffers.weight = static_cast<const float*>(data(tensors.weight));
-  buffers.tile_to_expert = data(tensors.tile_to_expert);
-  buffers.permuted_to_expanded = data(tensors.permuted_to_expanded);
-  buffers.out_unquantized = data(tensors.out_unquantized);
-  return buffers;
-}
-
 }  // namespace
 
 std::int64_t workspace_limit_of(nb::handle x) {
@@ -69,78 +45,34 @@ std::int64_t workspace_limit_of(nb::handle x) {
 
 Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stream) : arguments_(arguments) {
   // The device of x says which stream is current, and the stream how a producer makes its data ready.
-  const bool imported = x_.import_by_exchange_api("x", arguments_.x);
-  stream_ = resolve_stream(arguments_.x, imported ? x_.device() : device_of("x", arguments_.x), stream);
-  if (!imported) x_.import("x", arguments_.x, stream_);
-  x_scale_.import("x_scale", arguments_.x_scale, stream_);
-  out_.import("out", arguments_.out, stream_);
-  out_scale_.import("out_scale", arguments_.out_scale, stream_);
-  static_scale_.import("static_scale", arguments_.static_scale, stream_);
-  if (rows.index.is_valid()) row_index_.import(rows.index_name, rows.index, stream_);
-  total_.import("total_num_padded_tokens", arguments_.total_num_padded_tokens, stream_);
-  if (rows.count.is_valid()) row_count_.import(rows.count_name, rows.count, stream_);
-  bias_.import("bias", arguments_.bias, stream_);
-  const auto import_parameter = [&](Tensor& tensor, const char* name, nb::handle value) {
-    if (!is_number(value)) tensor.import(name, value, stream_);
+  const bool imported = tensors_.import_by_exchange_api(Place::x, "x", arguments_.x);
+  stream_ = resolve_stream(arguments_.x, imported ? tensors_.device() : device_of("x", arguments_.x), stream);
+  const auto import = [&](Place place, const char* name, nb::handle value) {
+    if (value.is_valid() && !value.is_none()) tensors_.import(place, name, value, stream_);
   };
-  import_parameter(alpha_, "alpha", arguments_.alpha);
-  import_parameter(beta_, "beta", arguments_.beta);
-  import_parameter(limit_, "limit", arguments_.limit);
-  weight_.import("weight", arguments_.weight, stream_);
-  out_unquantized_.import("out_unquantized", arguments_.out_unquantized, stream_);
-  if (rows.tile_to_expert.is_valid()) tile_to_expert_.import("tile_to_expert", rows.tile_to_expert, stream_);
-  if (rows.permuted_to_expanded.is_valid())
-    permuted_to_expanded_.import("permuted_to_expanded", rows.permuted_to_expanded, stream_);
-}
-
-std::array<Tensor*, 16> Call::imported() {
-  return {&x_,
-          &x_scale_,
-          &out_,
-          &out_scale_,
-          &static_scale_,
-          &row_index_,
-          &total_,
-          &row_count_,
-          &bias_,
-          &alpha_,
-          &beta_,
-          &limit_,
-          &weight_,
-          &tile_to_expert_,
-          &permuted_to_expanded_,
-          &out_unquantized_};
-}
-
-bool Call::requires_grad() {
-  const auto tensors = imported();
-  return std::any_of(tensors.begin(), tensors.end(), [](const Tensor* tensor) { return tensor->has_gradient(); });
-}
-
-void Call::ignore_gradients() {
-  for (Tensor* tensor : imported()) tensor->ignore_gradient();
+  const auto import_parameter = [&](Place place, const char* name, nb::handle value) {
+    if (!value.is_none() && !is_number(value)) tensors_.import(place, name, value, stream_);
+  };
+  if (!imported) import(Place::x, "x", arguments_.x);
+  import(Place::x_scale, "x_scale", arguments_.x_scale);
+  import(Place::out, "out", arguments_.out);
+  import(Place::out_scale, "out_scale", arguments_.out_scale);
+  import(Place::static_scale, "static_scale", arguments_.static_scale);
+  import(Place::row_index, rows.index_name, rows.index);
+  import(Place::total_num_padded_tokens, "total_num_padded_tokens", arguments_.total_num_padded_tokens);
+  import(Place::row_count, rows.count_name, rows.count);
+  import(Place::bias, "bias", arguments_.bias);
+  import_parameter(Place::alpha, "alpha", arguments_.alpha);
+  import_parameter(Place::beta, "beta", arguments_.beta);
+  import_parameter(Place::limit, "limit", arguments_.limit);
+  import(Place::weight, "weight", arguments_.weight);
+  import(Place::out_unquantized, "out_unquantized", arguments_.out_unquantized);
+  import(Place::tile_to_expert, "tile_to_expert", rows.tile_to_expert);
+  import(Place::permuted_to_expanded, "permuted_to_expanded", rows.permuted_to_expanded);
+  buffers_ = tensors_.buffers();
 }
 
 moe_act_problem Call::describe(const moe_act_options& options) {
-  auto tensors = sized<moe_act_tensors>();
-  tensors.x = x_.get();
-  tensors.x_scale = x_scale_.get();
-  tensors.out = out_.get();
-  tensors.out_scale = out_scale_.get();
-  tensors.static_scale = static_scale_.get();
-  tensors.row_index = row_index_.get();
-  tensors.total_num_padded_tokens = total_.get();
-  tensors.row_count = row_count_.get();
-  tensors.bias = bias_.get();
-  tensors.alpha = alpha_.get();
-  tensors.beta = beta_.get();
-  tensors.limit = limit_.get();
-  tensors.weight = weight_.get();
-  tensors.tile_to_expert = tile_to_expert_.get();
-  tensors.permuted_to_expanded = permuted_to_expanded_.get();
-  tensors.out_unquantized = out_unquantized_.get();
-  buffers_ = buffers_of(tensors);
-
   // Calls come in long rows of the same: what the last one was found to be need not be found again. A call that
   // allocates asks twice, first without its results.
   struct Known {
@@ -148,13 +80,10 @@ moe_act_problem Call::describe(const moe_act_options& options) {
     moe_act_problem problem;
   };
   static Known last_without_and_with_results[2]{};
-  Known& last = last_without_and_with_results[tensors.out != nullptr ? 1 : 0];
-  if (!last.key.is_of(tensors, options)) {
-    auto problem = sized<moe_act_problem>();
-    auto buffers = sized<moe_act_buffers>();
-    check(moe_act_describe(&tensors, &options, &problem, &buffers));
-    last.key.assign(tensors, options);
-    last.problem = problem;
+  Known& last = last_without_and_with_results[arguments_.out.is_none() ? 0 : 1];
+  if (!is_of(last.key, options)) {
+    last.problem = tensors_.describe(options);
+    last.key = key(options);
   }
   return last.problem;
 }
@@ -172,7 +101,7 @@ bool Call::allocate(const moe_act_problem& problem) {
   const bool per_row = problem.out_scaling == MOE_ACT_SCALING_ROW;
   const bool needs_out = arguments_.out.is_none();
   const bool needs_out_scale = allocates_out_scale(problem);
-  if ((needs_out || needs_out_scale) && PyCapsule_CheckExact(arguments_.x.ptr()) && is_cuda(x_.device()))
+  if ((needs_out || needs_out_scale) && PyCapsule_CheckExact(arguments_.x.ptr()) && is_cuda(tensors_.device()))
     raise(PyExc_TypeError, needs_out ? "out" : "out_scale",
           "expected memory for the result: a DLPack capsule on CUDA has no framework to allocate it");
   const nb::object experts =
@@ -183,7 +112,7 @@ bool Call::allocate(const moe_act_problem& problem) {
     allocated_out_ =
         frameworks().attr("empty_like")(arguments_.x, shape, moe_act_option_name("format", problem.out_format));
     arguments_.out = allocated_out_;
-    out_.import("out", arguments_.out, stream_);
+    tensors_.import(Place::out, "out", arguments_.out, stream_);
   }
   if (needs_out_scale) {
     const bool flat = problem.out_scale_stride == MOE_ACT_STRIDE_ON_DEVICE;
@@ -198,8 +127,9 @@ bool Call::allocate(const moe_act_problem& problem) {
         arguments_.x, layout, moe_act_option_name("scale_format", problem.out_scale_format),
         per_row ? problem.rows : rows, blocks, experts);
     arguments_.out_scale = allocated_out_scale_;
-    out_scale_.import("out_scale", arguments_.out_scale, stream_);
+    tensors_.import(Place::out_scale, "out_scale", arguments_.out_scale, stream_);
   }
+  buffers_ = tensors_.buffers();
   return needs_out || needs_out_scale;
 }
 
@@ -207,13 +137,13 @@ void Call::allocate_workspace(std::int64_t bytes) {
   if (bytes == 0) return;
   allocated_workspace_ =
       frameworks().attr("workspace_like")(arguments_.x, bytes, reinterpret_cast<std::intptr_t>(stream_));
-  Tensor tensor;
-  tensor.import("workspace", allocated_workspace_, stream_);
-  workspace_ = tensor.get()->data;
+  Tensors tensors;
+  tensors.import(Place::x, "workspace", allocated_workspace_, stream_);
+  workspace_ = tensors.data(Place::x);
 }
 
 void* Call::resolve(nb::handle stream) const {
-  return resolve_stream(arguments_.x, x_.device(), stream);
+  return resolve_stream(arguments_.x, tensors_.device(), stream);
 }
 
 void Call::launch(const moe_act_plan* plan, void* stream, bool validate) const {

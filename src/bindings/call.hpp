@@ -34,11 +34,17 @@ class Call {
   // The problem that the tensors and options give. Results that are not given are described as contiguous.
   moe_act_problem describe(const moe_act_options& options);
 
+  // What its description depends on, and is that the same?
+  DescriptionKey key(const moe_act_options& options) const { return {tensors_.facts(), options}; }
+  bool is_of(const DescriptionKey& key, const moe_act_options& options) const {
+    return key.is_of(tensors_.facts(), options);
+  }
+
   // Does a tensor require grad?
-  bool requires_grad();
+  bool requires_grad() { return tensors_.have_gradients(); }
 
   // Where gradients are off, it does not matter which tensors would have one.
-  void ignore_gradients();
+  void ignore_gradients() { tensors_.ignore_gradients(); }
 
   // Are there results that are not given?
   bool allocates(const moe_act_problem& problem) const;
@@ -62,15 +68,13 @@ class Call {
 
  private:
   bool allocates_out_scale(const moe_act_problem& problem) const;
-  std::array<Tensor*, 16> imported();
 
   Arguments arguments_;
   // The workspace is released after the launch: frameworks reuse memory in the order of its stream.
   nb::object allocated_out_, allocated_out_scale_, allocated_workspace_;
   void* stream_ = nullptr;
-  Tensor x_, x_scale_, out_, out_scale_, static_scale_, row_index_, total_, row_count_;
-  Tensor bias_, alpha_, beta_, limit_, weight_, tile_to_expert_, permuted_to_expanded_, out_unquantized_;
-  moe_act_buffers buffers_{};
+  Tensors tensors_;
+  moe_act_buffers buffers_;
   void* workspace_ = nullptr;
 };
 

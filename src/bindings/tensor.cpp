@@ -2,6 +2,8 @@
 
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 
@@ -64,7 +66,7 @@ struct GradQuestion {
     const nb::object answer =
         nb::steal(get(property.ptr(), object.ptr(), reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))));
     if (!answer.is_valid()) throw nb::python_error();
-    return nb::cast<bool>(answer);
+    return !answer.is(nb::handle(Py_False)) && nb::cast<bool>(answer);
   }
 };
 
@@ -82,6 +84,14 @@ bool requires_grad(nb::handle object, dlpack::DataType type) {
   if (type.code == code_int || type.code == code_uint) return false;
   static auto& known = *new FactOfType<GradQuestion>;  // never destroyed: that would be after the interpreter
   return known.get(object, &GradQuestion::of).ask(object);
+}
+
+[[noreturn]] void refuse_rank(const char* name, std::int32_t rank) {
+  raise(PyExc_ValueError, name, "expected at most 8 dimensions, got " + std::to_string(rank));
+}
+
+void require_rank(const char* name, std::int32_t rank) {
+  if (rank > TensorFacts::max_rank) refuse_rank(name, rank);
 }
 
 // What a DLPack capsule holds. It keeps its name: it is only looked at, and its own destructor frees the tensor.
@@ -149,21 +159,20 @@ dlpack::Device device_of(const char* name, nb::handle object) {
   return device;
 }
 
-Tensor::~Tensor() {
-  if (buffer_.obj != nullptr) PyBuffer_Release(&buffer_);
+Tensors::Owner::~Owner() {
+  if (buffer.obj != nullptr) PyBuffer_Release(&buffer);
 }
 
-void Tensor::import(const char* name, nb::handle object, void* stream) {
-  if (object.is_none() || import_by_exchange_api(name, object)) return;
-  if (is_of_numpy(object) && import_buffer(name, object)) return;
-  if (PyCapsule_CheckExact(object.ptr())) {
-    owner_ = nb::borrow(object);
-    return take_capsule(name);
-  }
-  import_dlpack(name, object, stream);
+void Tensors::import(Place place, const char* name, nb::handle object, void* stream) {
+  if (import_by_exchange_api(place, name, object)) return;
+  if (is_of_numpy(object) && import_buffer(place, name, object)) return;
+  if (PyCapsule_CheckExact(object.ptr()))
+    take_capsule(place, name, nb::borrow(object));
+  else
+    import_dlpack(place, name, object, stream);
 }
 
-bool Tensor::import_by_exchange_api(const char* name, nb::handle object) {
+bool Tensors::import_by_exchange_api(Place place, const char* name, nb::handle object) {
   const dlpack::ExchangeApi* api = exchange_api(object);
   if (api == nullptr || api->tensor_from_py_object_no_sync == nullptr) return false;
   dlpack::Tensor tensor{};
@@ -171,45 +180,45 @@ bool Tensor::import_by_exchange_api(const char* name, nb::handle object) {
     nb::python_error error;
     raise_failed(error, name, "DLPack export");
   }
-  take(name, tensor, 0);
-  if (requires_grad(object, tensor.dtype)) tensor_.flags |= MOE_ACT_TENSOR_REQUIRES_GRAD;
+  TensorFacts::Facts& facts = take(place, name, tensor, 0);
+  if (requires_grad(object, tensor.dtype)) facts.flags |= MOE_ACT_TENSOR_REQUIRES_GRAD;
   return true;
 }
 
-bool Tensor::import_buffer(const char* name, nb::handle object) {
+bool Tensors::import_buffer(Place place, const char* name, nb::handle object) {
   const ExtensionDtype* extension = nullptr;
-  owner_ = nb::borrow(object);
-  if (PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_RECORDS_RO) != 0) {
+  Owner& owner = owners_.emplace_front(nb::borrow(object));
+  Py_buffer& buffer = owner.buffer;
+  if (PyObject_GetBuffer(object.ptr(), &buffer, PyBUF_RECORDS_RO) != 0) {
     PyErr_Clear();
     const std::string dtype = nb::cast<std::string>(nb::str(object.attr("dtype").attr("name")));
     for (const ExtensionDtype& known : extension_dtypes)
       if (dtype == known.name) extension = &known;
     if (extension == nullptr) return false;  // a dtype without a buffer format: DLPack's error is the better one
-    owner_ = object.attr("view")(extension->bits == 16 ? "uint16" : "uint8");
-    if (PyObject_GetBuffer(owner_.ptr(), &buffer_, PyBUF_RECORDS_RO) != 0) throw nb::python_error();
+    owner.object = object.attr("view")(extension->bits == 16 ? "uint16" : "uint8");
+    if (PyObject_GetBuffer(owner.object.ptr(), &buffer, PyBUF_RECORDS_RO) != 0) throw nb::python_error();
   }
   // NumPy exports a date as bytes without a shape, whatever was asked for.
-  if (buffer_.ndim > 0 && (buffer_.shape == nullptr || buffer_.strides == nullptr)) return false;
-  if (buffer_.ndim > max_rank)
-    raise(PyExc_ValueError, name, "expected at most 8 dimensions, got " + std::to_string(buffer_.ndim));
-  if (buffer_.itemsize == 0) raise(PyExc_TypeError, name, "expected numbers, got a dtype of no size");
-  for (int axis = 0; axis < buffer_.ndim; ++axis) {
-    shape_[axis] = buffer_.shape[axis];
-    strides_[axis] = buffer_.strides[axis] / buffer_.itemsize;
-    if (buffer_.strides[axis] % buffer_.itemsize != 0)
+  if (buffer.ndim > 0 && (buffer.shape == nullptr || buffer.strides == nullptr)) return false;
+  require_rank(name, buffer.ndim);
+  if (buffer.itemsize == 0) raise(PyExc_TypeError, name, "expected numbers, got a dtype of no size");
+  std::int64_t shape[TensorFacts::max_rank], strides[TensorFacts::max_rank];
+  for (int axis = 0; axis < buffer.ndim; ++axis) {
+    shape[axis] = buffer.shape[axis];
+    strides[axis] = buffer.strides[axis] / buffer.itemsize;
+    if (buffer.strides[axis] % buffer.itemsize != 0)
       raise(PyExc_ValueError, name,
-            "expected strides of whole elements, got one of " + std::to_string(buffer_.strides[axis]) + " bytes");
+            "expected strides of whole elements, got one of " + std::to_string(buffer.strides[axis]) + " bytes");
   }
   const dlpack::DataType type = extension != nullptr
                                     ? dlpack::DataType{extension->code, extension->bits, 1}
-                                    : dtype_of_format(buffer_.format, static_cast<std::size_t>(buffer_.itemsize));
-  tensor_ = {buffer_.buf, MOE_ACT_DEVICE_CPU, 0,      type.code, type.bits,
-             type.lanes,  buffer_.ndim,       shape_, strides_,  buffer_.readonly != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u};
-  present_ = true;
+                                    : dtype_of_format(buffer.format, static_cast<std::size_t>(buffer.itemsize));
+  take(place, name, {buffer.buf, {MOE_ACT_DEVICE_CPU, 0}, buffer.ndim, type, shape, strides, 0},
+       buffer.readonly != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u);
   return true;
 }
 
-void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
+void Tensors::import_dlpack(Place place, const char* name, nb::handle object, void* stream) {
   nb::object method = nb::getattr(object, "__dlpack__", nb::none());
   if (method.is_none())
     raise(PyExc_TypeError, name,
@@ -221,47 +230,61 @@ void Tensor::import_dlpack(const char* name, nb::handle object, void* stream) {
     const auto handle = reinterpret_cast<std::intptr_t>(stream);
     arguments["stream"] = nb::int_(handle == 0 ? 1 : handle);
   }
+  nb::object capsule;
   try {
     try {
-      owner_ = method(**arguments);
+      capsule = method(**arguments);
     } catch (nb::python_error& error) {
       if (!error.matches(PyExc_TypeError)) throw;
       PyObject_DelItemString(arguments.ptr(), "max_version");  // a producer of before DLPack 1.0
-      owner_ = method(**arguments);
+      capsule = method(**arguments);
     }
   } catch (nb::python_error& error) {
     raise_failed(error, name, "__dlpack__");
   }
-  if (!PyCapsule_CheckExact(owner_.ptr()))
-    raise(PyExc_TypeError, name, "its __dlpack__ returned " + type_name_of(owner_) + ", expected a DLPack capsule");
-  take_capsule(name);
-  if (is_jax_array(object)) tensor_.flags |= MOE_ACT_TENSOR_READ_ONLY;
+  if (!PyCapsule_CheckExact(capsule.ptr()))
+    raise(PyExc_TypeError, name, "its __dlpack__ returned " + type_name_of(capsule) + ", expected a DLPack capsule");
+  TensorFacts::Facts& facts = take_capsule(place, name, std::move(capsule));
+  if (is_jax_array(object)) facts.flags |= MOE_ACT_TENSOR_READ_ONLY;
 }
 
-void Tensor::take_capsule(const char* name) {
-  const Unpacked capsule = unpacked(name, owner_);
-  take(name, capsule.tensor, capsule.flags);
+TensorFacts::Facts& Tensors::take_capsule(Place place, const char* name, nb::object capsule) {
+  const Unpacked held = unpacked(name, owners_.emplace_front(std::move(capsule)).object);
+  return take(place, name, held.tensor, (held.flags & dlpack::flag_read_only) != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u);
 }
 
-void Tensor::take(const char* name, const dlpack::Tensor& tensor, std::uint64_t flags) {
-  if (tensor.ndim > max_rank)
-    raise(PyExc_ValueError, name, "expected at most 8 dimensions, got " + std::to_string(tensor.ndim));
-  // Copied: a borrowed tensor's arrays last only until its type's next export.
-  for (int axis = 0; axis < tensor.ndim && tensor.shape != nullptr; ++axis) {
-    shape_[axis] = tensor.shape[axis];
-    if (tensor.strides != nullptr) strides_[axis] = tensor.strides[axis];
-  }
-  tensor_ = {tensor.data == nullptr ? nullptr : static_cast<char*>(tensor.data) + tensor.byte_offset,
-             tensor.device.type,
-             tensor.device.id,
-             tensor.dtype.code,
-             tensor.dtype.bits,
-             tensor.dtype.lanes,
-             tensor.ndim,
-             tensor.shape != nullptr ? shape_ : nullptr,
-             tensor.strides != nullptr ? strides_ : nullptr,
-             (flags & dlpack::flag_read_only) != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u};
-  present_ = true;
+TensorFacts::Facts& Tensors::take(Place place, const char* name, const dlpack::Tensor& tensor, std::uint32_t flags) {
+  require_rank(name, tensor.ndim);
+  void* data = tensor.data == nullptr ? nullptr : static_cast<char*>(tensor.data) + tensor.byte_offset;
+  data_[static_cast<std::size_t>(place)] = data;
+  return facts_.add(place, tensor, data, flags);
+}
+
+moe_act_problem Tensors::describe(const moe_act_options& options) {
+  ByPlace<moe_act_tensor> tensors;
+  ByPlace<const moe_act_tensor*> pointers{};
+  ByPlace<std::array<std::int64_t, TensorFacts::max_rank>> shapes, strides;
+  facts_.for_each([&](const TensorFacts::Facts& facts, auto axes) {
+    const auto place = static_cast<std::size_t>(facts.place);
+    std::ranges::transform(axes, shapes[place].begin(), &TensorFacts::Axis::length);
+    std::ranges::transform(axes, strides[place].begin(), &TensorFacts::Axis::stride);
+    tensors[place] = {data_[place],
+                      facts.device.type,
+                      facts.device.id,
+                      facts.dtype.code,
+                      facts.dtype.bits,
+                      facts.dtype.lanes,
+                      facts.ndim,
+                      facts.has_shape != 0 ? shapes[place].data() : nullptr,
+                      facts.has_strides != 0 ? strides[place].data() : nullptr,
+                      facts.flags};
+    pointers[place] = &tensors[place];
+  });
+  const auto given = struct_of<moe_act_tensors>(pointers);
+  auto problem = sized<moe_act_problem>();
+  auto buffers = sized<moe_act_buffers>();
+  check(moe_act_describe(&given, &options, &problem, &buffers));
+  return problem;
 }
 
 }  // namespace moe_act::python

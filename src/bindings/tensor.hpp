@@ -1,11 +1,15 @@
-// Any Python tensor as the C interface's moe_act_tensor: facts only, nothing is judged here.
+// Any Python tensors as the C interface's: facts only, nothing is judged here.
 #pragma once
 
 #include <nanobind/nanobind.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <forward_list>
+#include <utility>
 
 #include "bindings/dlpack.hpp"
+#include "bindings/tensor_facts.hpp"
 #include "moe_act/c_api.h"
 
 namespace moe_act::python {
@@ -18,40 +22,57 @@ bool is_of_numpy(nb::handle object);
 // The DLPack C exchange API of the object's type, or null.
 const dlpack::ExchangeApi* exchange_api(nb::handle object);
 
-// Holds what keeps the facts alive. Not movable: the facts point into it.
-class Tensor {
+// A call's tensors, and what keeps their memory alive beside the objects themselves.
+class Tensors {
  public:
-  static constexpr int max_rank = 8;
+  Tensors() = default;
+  Tensors(const Tensors&) = delete;
+  Tensors& operator=(const Tensors&) = delete;
 
-  Tensor() { buffer_.obj = nullptr; }
-  ~Tensor();
-  Tensor(const Tensor&) = delete;
-  Tensor& operator=(const Tensor&) = delete;
-
-  // None leaves the tensor absent. stream: what a producer outside the exchange API is told to make its data ready for;
-  // only looked at for CUDA tensors.
-  void import(const char* name, nb::handle object, void* stream);
+  // The object is a tensor, not None. stream: what a producer outside the exchange API is told to make its data ready
+  // for; only looked at for CUDA tensors.
+  void import(Place place, const char* name, nb::handle object, void* stream);
   // Only by the exchange API, which asks for no stream. False: the object's type has none.
-  bool import_by_exchange_api(const char* name, nb::handle object);
+  bool import_by_exchange_api(Place place, const char* name, nb::handle object);
 
-  bool has_gradient() const { return (tensor_.flags & MOE_ACT_TENSOR_REQUIRES_GRAD) != 0; }
-  void ignore_gradient() { tensor_.flags &= ~std::uint32_t{MOE_ACT_TENSOR_REQUIRES_GRAD}; }
+  bool have_gradients() {
+    std::uint32_t flags = 0;
+    facts_.for_each([&](const TensorFacts::Facts& facts, auto) { flags |= facts.flags; });
+    return (flags & MOE_ACT_TENSOR_REQUIRES_GRAD) != 0;
+  }
+  void ignore_gradients() {
+    facts_.for_each(
+        [](TensorFacts::Facts& facts, auto) { facts.flags &= ~std::uint32_t{MOE_ACT_TENSOR_REQUIRES_GRAD}; });
+  }
 
-  const moe_act_tensor* get() const { return present_ ? &tensor_ : nullptr; }
-  dlpack::Device device() const { return {tensor_.device_type, tensor_.device_id}; }
+  const TensorFacts& facts() const { return facts_; }
+  dlpack::Device device() const { return facts_.first().device; }  // of the first
+  void* data(Place place) const { return data_[static_cast<std::size_t>(place)]; }
+  moe_act_buffers buffers() const { return struct_of<moe_act_buffers>(data_); }
+
+  // What the C interface finds of them.
+  moe_act_problem describe(const moe_act_options& options);
 
  private:
-  void import_dlpack(const char* name, nb::handle object, void* stream);
-  bool import_buffer(const char* name, nb::handle object);
-  void take_capsule(const char* name);  // of owner_
-  void take(const char* name, const dlpack::Tensor& tensor, std::uint64_t flags);
+  // What a capsule or a buffer of Python's protocol is held by. Not movable: exporters may know the buffer's address.
+  struct Owner {
+    nb::object object;
+    Py_buffer buffer{};
 
-  bool present_ = false;
-  moe_act_tensor tensor_{};
-  std::int64_t shape_[max_rank];
-  std::int64_t strides_[max_rank];
-  nb::object owner_;
-  Py_buffer buffer_;  // held if its obj is not null
+    explicit Owner(nb::object held) : object(std::move(held)) {}
+    ~Owner();
+    Owner(const Owner&) = delete;
+    Owner& operator=(const Owner&) = delete;
+  };
+
+  void import_dlpack(Place place, const char* name, nb::handle object, void* stream);
+  bool import_buffer(Place place, const char* name, nb::handle object);
+  TensorFacts::Facts& take_capsule(Place place, const char* name, nb::object capsule);
+  TensorFacts::Facts& take(Place place, const char* name, const dlpack::Tensor& tensor, std::uint32_t flags);
+
+  TensorFacts facts_;
+  ByPlace<void*> data_{};
+  std::forward_list<Owner> owners_;
 };
 
 // What __dlpack_device__ says of a tensor, before it is imported. CPU for what has none.

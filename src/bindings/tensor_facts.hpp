@@ -1,0 +1,140 @@
+// What a call's tensors are: all that their description depends on, one after the other in memory that is compared as
+// bytes.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+#include "bindings/dlpack.hpp"
+#include "bindings/structs.hpp"
+#include "moe_act/c_api.h"
+
+namespace moe_act::python {
+
+// A call's tensors, in the order of moe_act_tensors and of moe_act_buffers.
+enum class Place : std::uint8_t {
+  x,
+  x_scale,
+  out,
+  out_scale,
+  static_scale,
+  row_index,
+  total_num_padded_tokens,
+  row_count,
+  bias,
+  alpha,
+  beta,
+  limit,
+  weight,
+  tile_to_expert,
+  permuted_to_expanded,
+  out_unquantized
+};
+inline constexpr std::size_t places = 16;
+
+template <typename Type>
+using ByPlace = std::array<Type, places>;
+
+// moe_act_tensors or moe_act_buffers with these pointers.
+template <typename Struct, typename Pointer>
+Struct struct_of(const ByPlace<Pointer>& pointers) {
+  struct Members {
+    std::uint64_t struct_size;
+    ByPlace<Pointer> pointers;
+  };
+  return std::bit_cast<Struct>(Members{sizeof(Struct), pointers});
+}
+
+class TensorFacts {
+ public:
+  static constexpr std::int32_t max_rank = 8;
+
+  // Tensors of the same facts and lengths differ in their addresses, not modulo 16, and in nothing else.
+  struct Facts {
+    dlpack::Device device;
+    std::int32_t ndim;
+    dlpack::DataType dtype;
+    std::uint32_t flags;
+    Place place;
+    std::uint8_t address_class, has_shape, has_strides;
+  };
+  struct Axis {
+    std::int64_t length, stride;
+  };
+  static_assert(std::has_unique_object_representations_v<Facts>, "its bytes are its fields");
+
+  TensorFacts() {}  // leaves the memory as it is
+  TensorFacts(const TensorFacts& other) { *this = other; }
+  TensorFacts& operator=(const TensorFacts& other) {
+    size_ = other.size_;
+    std::memcpy(memory_, other.memory_, size_);
+    return *this;
+  }
+
+  bool operator==(const TensorFacts& other) const {
+    return size_ == other.size_ && std::memcmp(memory_, other.memory_, size_) == 0;
+  }
+
+  // Of a tensor with at most max_rank axes. data: its first element.
+  Facts& add(Place place, const dlpack::Tensor& tensor, const void* data, std::uint32_t flags) {
+    auto* facts = reinterpret_cast<Facts*>(memory_ + size_);
+    *facts = {tensor.device,
+              tensor.ndim,
+              tensor.dtype,
+              flags,
+              place,
+              address_class(data),
+              tensor.shape != nullptr,
+              tensor.strides != nullptr};
+    static constexpr std::int64_t none[max_rank]{};
+    const std::int64_t* shape = tensor.shape != nullptr ? tensor.shape : none;
+    const std::int64_t* strides = tensor.strides != nullptr ? tensor.strides : none;
+    auto* axes = reinterpret_cast<Axis*>(facts + 1);
+    for (std::int32_t i = 0; i < tensor.ndim; ++i) *axes++ = {shape[i], strides[i]};
+    size_ = static_cast<std::size_t>(reinterpret_cast<std::byte*>(axes) - memory_);
+    return *facts;
+  }
+
+  const Facts& first() const { return *reinterpret_cast<const Facts*>(memory_); }
+
+  // visit(Facts&, its axes)
+  template <typename Visit>
+  void for_each(Visit visit) {
+    for (std::size_t at = 0; at < size_;) {
+      auto* facts = reinterpret_cast<Facts*>(memory_ + at);
+      const std::span axes(reinterpret_cast<const Axis*>(facts + 1),
+                           static_cast<std::size_t>(std::max(facts->ndim, 0)));
+      visit(*facts, axes);
+      at += sizeof(Facts) + axes.size_bytes();
+    }
+  }
+
+ private:
+  // Modulo the largest alignment that a problem promises; that alignment itself for null.
+  static std::uint8_t address_class(const void* data) {
+    constexpr std::uintptr_t largest_alignment = 16;
+    return static_cast<std::uint8_t>(data == nullptr ? largest_alignment
+                                                     : reinterpret_cast<std::uintptr_t>(data) % largest_alignment);
+  }
+
+  std::size_t size_ = 0;
+  alignas(Facts) alignas(Axis) std::byte memory_[places * (sizeof(Facts) + max_rank * sizeof(Axis))];
+};
+
+// All that the description of a call depends on.
+struct DescriptionKey {
+  TensorFacts tensors;
+  moe_act_options options{};
+
+  bool is_of(const TensorFacts& other_tensors, const moe_act_options& other_options) const {
+    return tensors == other_tensors && same(options, other_options);
+  }
+};
+
+}  // namespace moe_act::python
