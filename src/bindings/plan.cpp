@@ -5,12 +5,14 @@
 namespace moe_act::python {
 
 void Plan::prepare(Call& call, const Arguments& arguments, const RowArguments& rows) const {
-  moe_act_options options = options_of(problem_);
+  moe_act_options options = options_;
   parse_parameters(options, arguments);
   rows.apply_to(options);
+  if (call.is_of(accepted_, options)) return;
   moe_act_problem problem = call.describe(options);
   if (call.allocate(problem)) problem = call.describe(options);
   if (!same(problem, problem_)) check(moe_act_plan_accepts(handle(), &problem));
+  accepted_ = call.key(options);
 }
 
 const Plan& plan_of(nb::handle self) {

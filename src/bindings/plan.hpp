@@ -17,7 +17,7 @@ struct DeviceInfo {
 class Plan {
  public:
   Plan(const moe_act_problem& problem, const moe_act_device_info* device, const moe_act_launch_choice* choice = nullptr)
-      : problem_(problem), plan_(make_plan(problem, device, choice)) {
+      : problem_(problem), options_(options_of(problem)), plan_(make_plan(problem, device, choice)) {
     if (device != nullptr) device_ = *device;
     check(moe_act_plan_get_info(plan_.get(), &info_));
   }
@@ -32,9 +32,12 @@ class Plan {
 
  private:
   moe_act_problem problem_;
+  moe_act_options options_;  // of tensors that give this problem
   std::optional<moe_act_device_info> device_;
   moe_act_plan_info info_ = sized<moe_act_plan_info>();
   PlanHandle plan_;
+  // What was accepted last: calls of one plan come in long rows of the same.
+  mutable DescriptionKey accepted_;
 };
 
 // What a method of Plan is called on. Refuses what Python's __new__ alone has made.

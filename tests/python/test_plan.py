@@ -72,6 +72,27 @@ def test_calls_in_turn() -> None:
             moe_act.gated_act_quant(**call, out=result.out, out_scale=result.out_scale)
 
 
+def test_runs_in_turn() -> None:
+    """What one run was accepted with is not believed of the next, not even of the same objects."""
+    x = np.ones((4, 256), np.float32)
+    plan = moe_act.plan(x)
+    out, out_scale = plan.run(x)
+    for _ in range(2):
+        plan.run(x, out=out, out_scale=out_scale)
+        x.resize((2, 512), refcheck=False)
+        with pytest.raises(ValueError, match=r"^(out|rows|columns|x): "):
+            plan.run(x, out=out, out_scale=out_scale)
+        x.resize((4, 256), refcheck=False)
+        plan.run(x, out=out, out_scale=out_scale)
+        with pytest.raises(ValueError, match=r"^limit: "):
+            plan.run(x, out=out, out_scale=out_scale, limit=7.0)
+        out.flags.writeable = False
+        with pytest.raises(ValueError, match=r"^out: expected a writable tensor"):
+            plan.run(x, out=out, out_scale=out_scale)
+        out.flags.writeable = True
+        assert plan.run(x).out is not out
+
+
 def test_a_plan_without_results_promises_contiguous_ones() -> None:
     x = np.ones((4, 256), np.float32)
     problem = moe_act.plan(x).problem
