@@ -10,15 +10,28 @@
 namespace moe_act::python {
 namespace {
 
-// What moe_act.Result(out, out_scale) does, less the Python function in which a named tuple does it.
+// Is there more in a tuple than its items? Since Python 3.14 there is a hash, which only tuple.__new__ clears.
+bool tuples_keep_hashes() {
+  return nb::cast<std::int64_t>(nb::handle(PySys_GetObject("hexversion"))) >= 0x030E0000;
+}
+
+// What moe_act.Result(out, out_scale) does, less the Python function in which a named tuple does it, and where it can
+// be filled in place less the two tuples that tuple.__new__ takes.
 Result make_result(nb::handle out, nb::handle out_scale) {
-  static PyObject* type = nullptr;
-  if (type == nullptr) type = nb::object(frameworks().attr("Result")).release().ptr();
+  static PyObject* result_type = nullptr;
+  if (result_type == nullptr) result_type = nb::object(frameworks().attr("Result")).release().ptr();
   static const auto new_tuple = reinterpret_cast<newfunc>(PyType_GetSlot(&PyTuple_Type, Py_tp_new));
-  const nb::tuple arguments = nb::make_tuple(nb::make_tuple(out, out_scale));
-  PyObject* result = new_tuple(reinterpret_cast<PyTypeObject*>(type), arguments.ptr(), nullptr);
-  if (result == nullptr) throw nb::python_error();
-  return nb::steal<Result>(result);
+  static const bool with_hash = tuples_keep_hashes();
+  auto* type = reinterpret_cast<PyTypeObject*>(result_type);
+  const auto checked = [](PyObject* made) {
+    if (made == nullptr) throw nb::python_error();
+    return nb::steal<Result>(made);
+  };
+  if (with_hash) return checked(new_tuple(type, nb::make_tuple(nb::make_tuple(out, out_scale)).ptr(), nullptr));
+  Result result = checked(PyType_GenericAlloc(type, 2));
+  PyTuple_SetItem(result.ptr(), 0, nb::borrow(out).release().ptr());
+  PyTuple_SetItem(result.ptr(), 1, nb::borrow(out_scale).release().ptr());
+  return result;
 }
 
 void* resolve_stream(nb::handle x, dlpack::Device device, nb::handle stream) {

@@ -61,6 +61,15 @@ def test_the_names_of_the_call_before(name: str) -> None:
             function(X, None, x_scale=None)
 
 
+def test_results_are_named_tuples() -> None:
+    """In everything that Python knows of them, as if the class had been called."""
+    out = np.zeros((4, 128), np.float32).__dlpack__()
+    result = moe_act.gated_act_quant(X, out=out, out_format="fp32")
+    assert type(result) is moe_act.Result and result == moe_act.Result(out, None) == (out, None)
+    assert result.out is out and result.out_scale is None and len(result) == 2
+    assert hash(result) == hash((out, None)) and gc.is_tracked(result)
+
+
 def test_a_plan_that_none_is() -> None:
     with pytest.raises(TypeError, match=r"^self: expected a plan that moe_act\.plan made$"):
         moe_act.Plan.__new__(moe_act.Plan).run(X)
