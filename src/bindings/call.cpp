@@ -196,7 +196,7 @@ std::int64_t workspace_bytes_of(const moe_act_plan* plan) {
 
 std::shared_ptr<const moe_act_plan> recent_plan(const moe_act_problem& problem) {
   static moe_act_problem last_problem{};
-  static std::shared_ptr<const moe_act_plan> last_plan;  // shared: a launch under way in another thread needs its own
+  static std::shared_ptr<const moe_act_plan> last_plan;
   if (last_plan == nullptr || !same(problem, last_problem)) {
     last_plan = make_plan(problem, nullptr);
     last_problem = problem;
