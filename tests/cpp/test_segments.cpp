@@ -197,16 +197,16 @@ void check_row(const Find& find, std::int64_t number, const Row& expected, bool 
 template <typename Number, bool pads_scales, bool may_be_64_bit>
 void check_search(const RowAddressing& rows, const Parts& parts, const Case& c) {
   const auto rule = rows.segment_rule<Number>();
-  using RowsInARow = cuda::SegmentSearch<Number, pads_scales, may_be_64_bit, false>;
-  using RowAlone = cuda::SegmentSearch<Number, pads_scales, may_be_64_bit, true>;
+  using InARow = cuda::SegmentSearch<Number, pads_scales, may_be_64_bit, false>;
+  using Alone = cuda::SegmentSearch<Number, pads_scales, may_be_64_bit, true>;
   // Who wants one row alone is told of the masked rows' counts that it is there, no more.
   const bool is_counted = c.kind == RowKind::masked && !pads_scales;
   for (const std::int64_t number : parts.numbers()) {
     Row expected = parts.row(number);
-    check_row<Number>([&](Number wanted) { return RowsInARow::find(rule, wanted); }, number, expected, pads_scales, c);
+    check_row<Number>([&](Number wanted) { return InARow::find(rule, wanted); }, number, expected, pads_scales, c);
     if (!is_counted && number > 0) continue;  // the same code
     if (is_counted && expected.left > 0) expected.left = 1;
-    check_row<Number>([&](Number wanted) { return RowAlone::find(rule, wanted); }, number, expected, pads_scales, c);
+    check_row<Number>([&](Number wanted) { return Alone::find(rule, wanted); }, number, expected, pads_scales, c);
   }
 }
 
@@ -226,8 +226,7 @@ void check_range(const RowAddressing& rows, const Case& c) {
   const auto check = [&]<typename Search>(Search) {
     const auto rule = rows.segment_rule<typename Search::Number>();
     for (std::int64_t number = 0; number < std::max<std::int64_t>(count, 0) + 3; ++number) {
-      const bool exists = number < count;
-      const Row expected = exists ? Row{0, begin + number, begin + number, count - number, count} : Row{};
+      const Row expected = number < count ? Row{0, begin + number, begin + number, count - number, count} : Row{};
       check_row<typename Search::Number>([&](auto wanted) { return typename Search::Range(rule).find(rule, wanted); },
                                          number, expected, true, c);
     }
