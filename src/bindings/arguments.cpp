@@ -21,12 +21,14 @@ void parse_one(moe_act_options& options, const char* option, nb::handle name) {
   static PyObject* last_name = nullptr;
   static std::int32_t last_value = 0;
   if (name.is_none()) return;
-  if (name.ptr() != last_name) {
-    if (!nb::isinstance<nb::str>(name)) raise(PyExc_TypeError, option, "expected a str, got " + type_name_of(name));
-    check(moe_act_parse_option(option, nb::cast<std::string>(name).c_str(), &last_value));
-    const nb::object released = nb::steal(std::exchange(last_name, nb::borrow(name).release().ptr()));
+  if (name.ptr() == last_name) {
+    options.*field = last_value;
+    return;
   }
-  options.*field = last_value;
+  if (!nb::isinstance<nb::str>(name)) raise(PyExc_TypeError, option, "expected a str, got " + type_name_of(name));
+  check(moe_act_parse_option(option, nb::cast<std::string>(name).c_str(), &(options.*field)));
+  last_value = options.*field;
+  const nb::object released = nb::steal(std::exchange(last_name, nb::borrow(name).release().ptr()));
 }
 
 std::int64_t parse_int(const char* option, nb::handle number) {

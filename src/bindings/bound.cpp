@@ -6,7 +6,7 @@
 
 namespace moe_act::python {
 
-BoundLaunch::BoundLaunch(nb::handle plan, const Tensors& tensors)
+BoundLaunch::BoundLaunch(nb::handle plan, const Given& tensors)
     : plan_(nb::borrow(plan)),
       handle_(plan_of(plan).handle()),
       rows_(part<Arguments>(tensors)),

@@ -11,10 +11,10 @@ namespace moe_act::python {
 // back, unless somebody hangs the launch on a tensor as an attribute.
 class BoundLaunch {
  public:
-  using Tensors = std::array<nb::handle, Arguments::names.size()>;
+  using Given = std::array<nb::handle, Arguments::names.size()>;
 
   // tensors: in the order of Arguments.
-  BoundLaunch(nb::handle plan, const Tensors& tensors);
+  BoundLaunch(nb::handle plan, const Given& tensors);
 
   const nb::object& plan() const { return plan_; }
   const nb::object& result() const { return result_; }

@@ -14,13 +14,14 @@ template <typename Fact>
 class FactOfType {
  public:
   template <typename FindOut>
-  const Fact& get(nb::handle object, FindOut find_out) {
+  Fact get(nb::handle object, FindOut find_out) {
     auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
-    if (type != type_) {
-      fact_ = find_out(nb::handle(type));
-      const nb::object released = nb::steal(std::exchange(type_, nb::borrow(type).release().ptr()));
-    }
-    return fact_;
+    if (type == type_) return fact_;
+    const Fact fact = find_out(nb::handle(type));
+    fact_ = fact;
+    // A type's end may ask about another one.
+    const nb::object released = nb::steal(std::exchange(type_, nb::borrow(type).release().ptr()));
+    return fact;
   }
 
  private:

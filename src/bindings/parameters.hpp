@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <exception>
+#include <limits>
 #include <utility>
 
 namespace moe_act::python {
@@ -30,7 +31,9 @@ class Parameters {
 
   // As a vectorcall gives them: values by position, then those whose names the tuple (null: none) holds.
   Values parse(PyObject* const* given, std::size_t given_by_position, PyObject* given_names) {
-    if (given_names != known_names_ || given_by_position != known_by_position_) learn(given_by_position, given_names);
+    nb::object released;  // dies after the last look at what is known: its end may be a call of this function
+    if (given_names != known_names_ || given_by_position != known_by_position_)
+      released = learn(given_by_position, given_names);
     Values values;
     values.fill(nb::handle(Py_None));
     std::copy_n(given, given_by_position, values.begin());
@@ -39,8 +42,9 @@ class Parameters {
   }
 
  private:
-  // Where the values of calls like this one belong. A line of code gives the same tuple in each of its calls.
-  void learn(std::size_t given_by_position, PyObject* given_names) {
+  // Where the values of calls like this one belong. A line of code gives the same tuple in each of its calls. Returns
+  // the tuple that was known before.
+  nb::object learn(std::size_t given_by_position, PyObject* given_names) {
     if (given_by_position > 0 && positional_ == 0) refuse("%s() takes no positional arguments");
     if (given_by_position > positional_)
       refuse("%s() takes from 1 to %zu positional arguments but %zu were given", positional_, given_by_position);
@@ -58,7 +62,7 @@ class Parameters {
     known_places_ = places;
     known_named_ = named;
     known_by_position_ = given_by_position;
-    const nb::object released = nb::steal(std::exchange(known_names_, nb::borrow(given_names).release().ptr()));
+    return nb::steal(std::exchange(known_names_, nb::borrow(given_names).release().ptr()));
   }
 
   std::size_t index_of(PyObject* name) const {
@@ -83,7 +87,8 @@ class Parameters {
   // The last call's: its names, held, so that their address stays their own, and the place of each one's value.
   using Places = std::array<std::size_t, count>;
   PyObject* known_names_ = nullptr;
-  std::size_t known_by_position_ = count + 1, known_named_ = 0;  // none yet
+  std::size_t known_by_position_ = std::numeric_limits<std::size_t>::max();  // none yet: no call gives as many
+  std::size_t known_named_ = 0;
   Places known_places_{};
 };
 

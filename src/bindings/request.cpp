@@ -21,13 +21,16 @@ Result run(Call& call, moe_act_options& options, bool validate) {
   static Known last{};
   if (!call.is_of(last.key, options)) {
     moe_act_problem problem = call.describe(options);
-    if (call.allocates(problem)) {
+    const bool allocates = call.allocates(problem);
+    if (allocates) {
       options.padding = padding_of(options, problem, call);
       call.allocate(problem);
       problem = call.describe(options);
     }
     const auto plan = recent_plan(problem);
-    last = {call.key(options), plan, workspace_bytes_of(plan.get())};
+    const std::int64_t workspace_bytes = workspace_bytes_of(plan.get());
+    if (allocates) return call.run(plan.get(), workspace_bytes, validate);  // the next one's key has no results, either
+    last = {call.key(options), plan, workspace_bytes};
   }
   const auto plan = last.plan;
   return call.run(plan.get(), last.workspace_bytes, validate);

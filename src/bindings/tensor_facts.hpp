@@ -38,6 +38,24 @@ enum class Place : std::uint8_t {
 };
 inline constexpr std::size_t places = 16;
 
+constexpr std::size_t offset_of(Place place) {
+  return sizeof(std::uint64_t) + static_cast<std::size_t>(place) * sizeof(void*);
+}
+template <typename Struct>
+inline constexpr bool is_in_order =
+    offsetof(Struct, x) == offset_of(Place::x) && offsetof(Struct, x_scale) == offset_of(Place::x_scale) &&
+    offsetof(Struct, out) == offset_of(Place::out) && offsetof(Struct, out_scale) == offset_of(Place::out_scale) &&
+    offsetof(Struct, static_scale) == offset_of(Place::static_scale) &&
+    offsetof(Struct, row_index) == offset_of(Place::row_index) &&
+    offsetof(Struct, total_num_padded_tokens) == offset_of(Place::total_num_padded_tokens) &&
+    offsetof(Struct, row_count) == offset_of(Place::row_count) && offsetof(Struct, bias) == offset_of(Place::bias) &&
+    offsetof(Struct, alpha) == offset_of(Place::alpha) && offsetof(Struct, beta) == offset_of(Place::beta) &&
+    offsetof(Struct, limit) == offset_of(Place::limit) && offsetof(Struct, weight) == offset_of(Place::weight) &&
+    offsetof(Struct, tile_to_expert) == offset_of(Place::tile_to_expert) &&
+    offsetof(Struct, permuted_to_expanded) == offset_of(Place::permuted_to_expanded) &&
+    offsetof(Struct, out_unquantized) == offset_of(Place::out_unquantized);
+static_assert(is_in_order<moe_act_tensors> && is_in_order<moe_act_buffers>);
+
 template <typename Type>
 using ByPlace = std::array<Type, places>;
 

@@ -61,8 +61,8 @@ constexpr bool has_own_entries(const KernelKey& key) {
   return key.schedule == Schedule::list && key.reach != Reach::models && key.vectors_per_lane == 1;
 }
 
-// Segments whose CTAs have one live row in hand, which one of its warps looks for. For few rows, likewise: a search
-// takes as many instructions as a chunk of a row.
+// Segments whose CTAs have one live row in hand, which one of its warps looks for where that takes a search. For few
+// rows, likewise: a search takes as many instructions as a chunk of a row.
 constexpr bool has_search_for_cta(const KernelKey& key) {
   return key.schedule == Schedule::segments && key.reach != Reach::models && key.vectors_per_lane == 1;
 }

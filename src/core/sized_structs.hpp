@@ -54,8 +54,8 @@ std::uint64_t stated_size(const char* argument, const Struct* given) {
 template <typename Struct>
 Struct accept(const char* argument, const Struct* given) {
   const std::uint64_t size = stated_size(argument, given);
-  if (size == sizeof(Struct)) return *given;
-  Struct known{};
+  Struct known;
+  if (size < sizeof(Struct)) known = {};
   std::memcpy(&known, given, size);
   return known;
 }

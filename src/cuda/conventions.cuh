@@ -3,9 +3,9 @@
 // row has one scale.
 //
 // list: a CTA looks at up to 32 entries and shares out the live ones. segments: its warps, or one of them for all,
-// search among the experts for the rows of its share. Both loop over what the grid does not cover, so that the grid may
-// come from a hint. threadIdx: x = lane, y = warp along the row, z = row; blockIdx: x and z = rows, y = further along
-// the row.
+// search among the experts for the rows of its share, unless they are one range. Both loop over what the grid does not
+// cover, so that the grid may come from a hint. threadIdx: x = lane, y = warp along the row, z = row; blockIdx: x and z
+// = rows, y = further along the row.
 #pragma once
 
 #include <type_traits>

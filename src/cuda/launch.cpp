@@ -79,7 +79,7 @@ void start(void (*kernel)(Arguments), dim3 grid, dim3 block, const Arguments& ar
   config.numAttrs = pdl == Pdl::off ? 0 : 1;
   // By address: CUDA makes a copy of its own, and its template for calls by value one more before that.
   void* addresses[] = {const_cast<Arguments*>(&arguments)};
-  check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), addresses), "cudaLaunchKernelEx");
+  check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), addresses), "cudaLaunchKernelExC");
 }
 
 // CTAs of mark_threads for so many items; the kernels loop over what is left.

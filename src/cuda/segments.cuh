@@ -1,6 +1,7 @@
 // Rows of experts, a segment for each: whose is a live row, and where, if those of all experts are numbered one after
-// the other. A warp finds out by itself from what the index says: two looks and two scans, no barrier. Few instructions
-// matter more than anything else here: where rows are few, the first run through the code is the launch.
+// the other. A warp finds out by itself from what the index says, without a barrier: two looks and two scans, one of
+// each where counts alone say it, and of a range its ends. Few instructions matter more than anything else here: where
+// rows are few, the first run through the code is the launch.
 #pragma once
 
 #include "math/row_addressing.hpp"
@@ -17,7 +18,8 @@ struct LiveRow {
   Number end;        // numbers at or past this one are no row's
 };
 
-// pads_scales: is scale_row wanted? may_be_64_bit: the index. row_alone: nobody asks how many rows are left, if any is.
+// pads_scales: is scale_row wanted? may_be_64_bit: the index. row_alone: for who asks for one row, whatever
+// follows it: `left` may be 1 then.
 template <typename Count, bool pads_scales, bool may_be_64_bit, bool row_alone>
 class SegmentSearch {
  public:
@@ -68,11 +70,16 @@ class SegmentSearch {
       Number says[experts_per_lane + 1];
       look_up(rule, group + static_cast<Number>(threadIdx.x) * experts_per_lane, says);
       Number sum = 0, scale_sum = 0;
-#pragma unroll
-      for (int i = 0; i < experts_per_lane; ++i) {
-        const Number count = rule.between(says[i], says[i + 1]).rows;
+      const auto add = [&](Number count) {
         sum = sum_within(sum, count, most);
         if constexpr (pads_scales) scale_sum = sum_within(scale_sum, padded(count), most_scale_rows);
+      };
+      if (row_alone && !knows_counts && rule.kind == RowKind::masked) {  // two instructions each instead of five
+#pragma unroll
+        for (int i = 0; i < experts_per_lane; ++i) add(within(says[i + 1], rule.rows));
+      } else {
+#pragma unroll
+        for (int i = 0; i < experts_per_lane; ++i) add(rule.between(says[i], says[i + 1]).rows);
       }
       const Number sum_here = sum_up_to_lane<lanes>(sum, most);
       const Number scale_sum_here = pads_scales ? sum_up_to_lane<lanes>(scale_sum, most_scale_rows) : 0;

@@ -199,13 +199,12 @@ void check_search(const RowAddressing& rows, const Parts& parts, const Case& c) 
   const auto rule = rows.segment_rule<Number>();
   using InARow = cuda::SegmentSearch<Number, pads_scales, may_be_64_bit, false>;
   using Alone = cuda::SegmentSearch<Number, pads_scales, may_be_64_bit, true>;
-  // Who wants one row alone is told of the masked rows' counts that it is there, no more.
   const bool is_counted = c.kind == RowKind::masked && !pads_scales;
   for (const std::int64_t number : parts.numbers()) {
     Row expected = parts.row(number);
     check_row<Number>([&](Number wanted) { return InARow::find(rule, wanted); }, number, expected, pads_scales, c);
-    if (!is_counted && number > 0) continue;  // the same code
-    if (is_counted && expected.left > 0) expected.left = 1;
+    if (!is_counted && number > 0) continue;                 // the same code
+    if (is_counted && expected.left > 0) expected.left = 1;  // who wants one row alone is told no more
     check_row<Number>([&](Number wanted) { return Alone::find(rule, wanted); }, number, expected, pads_scales, c);
   }
 }

@@ -8,6 +8,8 @@ import inspect
 import pickle
 import pydoc
 import re
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any, Literal, get_type_hints
@@ -44,6 +46,43 @@ def test_refused(name: str) -> None:
     for says, positional, named in refused:
         with pytest.raises(TypeError, match=f"^{re.escape(f'{name}() {says}')}$"):
             CALLABLES[name](*positional, **named)
+
+
+FIRST_CALLS = """
+import inspect, sys
+import moe_act, numpy as np
+x = np.ones((4, 256), np.float32)
+plan = moe_act.plan(x)
+bound = plan.bind(x)
+for function in (moe_act.gated_act_quant, plan.run, plan.bind, bound.run):
+    count = len(inspect.signature(function).parameters) + int(sys.argv[1])
+    try:
+        function(*[x] * count)
+        print(function.__name__, count)
+    except TypeError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("more", range(-1, 4))
+def test_first_calls_with_too_many_values(more: int) -> None:
+    """In a process of its own, where no call came before: whatever stands for none is no number of values."""
+    child = [sys.executable, "-c", FIRST_CALLS, str(more)]
+    done = subprocess.run(child, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_names_that_call_when_they_die() -> None:
+    """Names may be any str: what the end of the last call's does must not be taken for this call."""
+
+    class Name(str):
+        def __del__(self) -> None:
+            moe_act.gated_act_quant(x=X, x_scale=None, out=None, out_scale=None, static_scale=None, out_format="bf16")
+
+    expected = moe_act.gated_act_quant(X).out
+    for _ in range(3):
+        assert same_bytes(moe_act.gated_act_quant(**{Name("x"): X}).out, expected)
+        assert same_bytes(moe_act.gated_act_quant(x=X).out, expected)
 
 
 @pytest.mark.parametrize("name", ["gated_act_quant", "run"])
