@@ -85,6 +85,18 @@ def test_names_that_call_when_they_die() -> None:
         assert same_bytes(moe_act.gated_act_quant(x=X).out, expected)
 
 
+def test_values_that_call_when_they_die() -> None:
+    """Options' values, likewise."""
+
+    class Format(str):
+        def __del__(self) -> None:
+            moe_act.gated_act_quant(X, out_format="fp32")
+
+    for _ in range(3):
+        assert moe_act.gated_act_quant(X, out_format=Format("fp32")).out.dtype == np.float32
+        assert moe_act.gated_act_quant(X, out_format="fp16").out.dtype == np.float16
+
+
 @pytest.mark.parametrize("name", ["gated_act_quant", "run"])
 def test_the_names_of_the_call_before(name: str) -> None:
     """The same names, even the same tuple of them, as calls in one function share it, after others by position."""
