@@ -74,12 +74,16 @@ void parse_numerics(moe_act_options& options, nb::handle numerics) {
   parse_parts(options, parts);
 }
 
-// alpha, beta or limit where it is a number; tensors, which are imported with the others, take the place of a plan's.
-void parse_parameter(const char* name, nb::handle value, std::int32_t& from, float& number) {
-  if (value.is_none()) return;
-  const bool is_scalar = is_number(value);
-  from = is_scalar ? MOE_ACT_PARAMETER_SCALAR : MOE_ACT_PARAMETER_NONE;
-  number = is_scalar ? parse_float(name, value) : 0.0f;
+ParameterOptions::Parameter parse_parameter(const char* name, nb::handle value) {
+  if (value.is_none()) return {};
+  if (!is_number(value)) return {true, MOE_ACT_PARAMETER_NONE, 0.0f};
+  return {true, MOE_ACT_PARAMETER_SCALAR, parse_float(name, value)};
+}
+
+void apply(const ParameterOptions::Parameter& parameter, std::int32_t& from, float& number) {
+  if (!parameter.is_given) return;
+  from = parameter.from;
+  number = parameter.number;
 }
 
 std::int32_t parse_block(const char* option, nb::handle number) {
@@ -110,6 +114,7 @@ bool is_number(nb::handle value) {
 }
 
 bool truth(nb::handle value) {
+  if (value.is_none() || value.is(nb::handle(Py_False))) return false;
   const int answer = PyObject_IsTrue(value.ptr());
   if (answer < 0) throw nb::python_error();
   return answer != 0;
@@ -151,10 +156,23 @@ void parse_parts(moe_act_options& options, const FlatArguments& arguments) {
   options.smallest_scale = parse_float("smallest_scale", arguments.smallest_scale);
 }
 
-void parse_parameters(moe_act_options& options, const Arguments& arguments) {
-  parse_parameter("alpha", arguments.alpha, options.alpha_from, options.alpha);
-  parse_parameter("beta", arguments.beta, options.beta_from, options.beta);
-  parse_parameter("limit", arguments.limit, options.limit_from, options.limit);
+ParameterOptions ParameterOptions::of_some(const Arguments& arguments) {
+  return {parse_parameter("alpha", arguments.alpha), parse_parameter("beta", arguments.beta),
+          parse_parameter("limit", arguments.limit)};
+}
+
+void ParameterOptions::apply_to(moe_act_options& options) const {
+  apply(alpha, options.alpha_from, options.alpha);
+  apply(beta, options.beta_from, options.beta);
+  apply(limit, options.limit_from, options.limit);
+}
+
+void RowOptions::apply_to(moe_act_options& options) const {
+  options.row_kind = kind;
+  options.sorted_rows = sorted_rows;
+  options.tile_tokens = tile_tokens;
+  options.expert_alignment = expert_alignment;
+  options.num_valid_ids = num_valid_ids;
 }
 
 moe_act_options options_of(const moe_act_problem& problem) {
@@ -208,15 +226,15 @@ RowArguments::RowArguments(const Arguments& arguments) {
   said_ = arguments.rows.attr("_said")();
   const nb::object& said = said_;
   const auto text = [&](const char* name) { return nb::cast<const char*>(said.attr(name)); };
-  check(moe_act_parse_option("row_kind", text("kind"), &kind));
-  check(moe_act_parse_option("buffer_row", text("buffer_row"), &sorted_rows));
+  check(moe_act_parse_option("row_kind", text("kind"), &options.kind));
+  check(moe_act_parse_option("buffer_row", text("buffer_row"), &options.sorted_rows));
   index_name = text("index_name");
   count_name = text("count_name");
   index = said.attr("index");
   count = said.attr("count");
-  tile_tokens = parse_int("tile_tokens", said.attr("tile_tokens"));
-  expert_alignment = parse_int("expert_alignment", said.attr("expert_alignment"));
-  num_valid_ids = parse_int("num_valid_ids", said.attr("num_valid_ids"));
+  options.tile_tokens = parse_int("tile_tokens", said.attr("tile_tokens"));
+  options.expert_alignment = parse_int("expert_alignment", said.attr("expert_alignment"));
+  options.num_valid_ids = parse_int("num_valid_ids", said.attr("num_valid_ids"));
   tile_to_expert = said.attr("tile_to_expert");
   permuted_to_expanded = said.attr("permuted_to_expanded");
 }
@@ -236,22 +254,14 @@ RowArguments::RowArguments(const FlatArguments& arguments, nb::handle map) {
   const auto value_of = [](const char* option, nb::handle name, std::int32_t& value) {
     if (!name.is_none()) check(moe_act_parse_option(option, nb::cast<const char*>(name), &value));
   };
-  value_of("row_kind", arguments.row_kind, kind);
-  value_of("buffer_row", arguments.buffer_row, sorted_rows);
+  value_of("row_kind", arguments.row_kind, options.kind);
+  value_of("buffer_row", arguments.buffer_row, options.sorted_rows);
   const auto number = [](const char* name, nb::handle value) { return value.is_none() ? 0 : parse_int(name, value); };
-  tile_tokens = number("tile_tokens", arguments.tile_tokens);
-  expert_alignment = number("expert_alignment", arguments.expert_alignment);
-  num_valid_ids = number("num_valid_ids", arguments.num_valid_ids);
+  options.tile_tokens = number("tile_tokens", arguments.tile_tokens);
+  options.expert_alignment = number("expert_alignment", arguments.expert_alignment);
+  options.num_valid_ids = number("num_valid_ids", arguments.num_valid_ids);
   tile_to_expert = given(arguments.tile_to_expert);
   permuted_to_expanded = given(arguments.permuted_to_expanded);
-}
-
-void RowArguments::apply_to(moe_act_options& options) const {
-  options.row_kind = kind;
-  options.sorted_rows = sorted_rows;
-  options.tile_tokens = tile_tokens;
-  options.expert_alignment = expert_alignment;
-  options.num_valid_ids = num_valid_ids;
 }
 
 }  // namespace moe_act::python

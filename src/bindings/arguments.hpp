@@ -4,6 +4,8 @@
 #include <nanobind/nanobind.h>
 
 #include <array>
+#include <bit>
+#include <cstdint>
 
 #include "moe_act/c_api.h"
 
@@ -12,7 +14,7 @@ namespace moe_act::python {
 namespace nb = nanobind;
 
 // What `if value` does in Python.
-bool truth(nb::handle value);
+[[gnu::hot]] bool truth(nb::handle value);
 
 // Is it a number, and no tensor?
 bool is_number(nb::handle value);
@@ -78,29 +80,57 @@ struct FlatArguments {
                                     "beta_of_expert",   "limit_of_expert"};
 };
 
+// Options that come with the tensors: what a moe_act.rows object says beside its own, ...
+struct RowOptions {
+  std::int32_t kind;  // moe_act_row_kind; 0: dense, or a map's
+  std::int32_t sorted_rows;
+  std::int64_t tile_tokens, expert_alignment, num_valid_ids;
+
+  bool operator==(const RowOptions&) const = default;
+  void apply_to(moe_act_options& options) const;
+};
+
+// ... and those of alpha, beta and limit that are numbers.
+struct ParameterOptions {
+  struct Parameter {
+    bool is_given;
+    std::int32_t from;  // moe_act_parameter_source; a tensor's: NONE, which takes the place of a plan's number
+    float number;
+
+    bool operator==(const Parameter& other) const {  // of the number's bits
+      return is_given == other.is_given && from == other.from &&
+             std::bit_cast<std::uint32_t>(number) == std::bit_cast<std::uint32_t>(other.number);
+    }
+  } alpha, beta, limit;
+
+  static ParameterOptions of(const Arguments& arguments) {
+    if (arguments.alpha.is_none() && arguments.beta.is_none() && arguments.limit.is_none()) return {};
+    return of_some(arguments);
+  }
+  bool operator==(const ParameterOptions&) const = default;
+  void apply_to(moe_act_options& options) const;
+
+ private:
+  static ParameterOptions of_some(const Arguments& arguments);
+};
+
 // What a moe_act.rows object says, or a map, or nothing.
 struct RowArguments {
-  std::int32_t kind = 0;  // moe_act_row_kind; 0: dense, or a map's
-  std::int32_t sorted_rows = 0;
+  RowOptions options{};
   const char *index_name = "expanded_idx_to_permuted_idx", *count_name = "row_count";
   nb::object index, count, tile_to_expert, permuted_to_expanded;  // null: none
-  std::int64_t tile_tokens = 0, expert_alignment = 0, num_valid_ids = 0;
 
-  explicit RowArguments(const Arguments& arguments);
+  [[gnu::hot]] explicit RowArguments(const Arguments& arguments);
   RowArguments(const FlatArguments& arguments, nb::handle map);
-  void apply_to(moe_act_options& options) const;
 
  private:
   nb::object said_;  // holds the names
 };
 
-moe_act_options parse(const OptionNames& names);
+[[gnu::hot]] moe_act_options parse(const OptionNames& names);
 
 // Those parts of numerics that are given.
 void parse_parts(moe_act_options& options, const FlatArguments& arguments);
-
-// Those of alpha, beta and limit that are numbers.
-void parse_parameters(moe_act_options& options, const Arguments& arguments);
 
 // The options under which tensors give this problem again.
 moe_act_options options_of(const moe_act_problem& problem);

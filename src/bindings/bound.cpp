@@ -9,10 +9,11 @@ namespace moe_act::python {
 BoundLaunch::BoundLaunch(nb::handle plan, const Given& tensors)
     : plan_(nb::borrow(plan)),
       handle_(plan_of(plan).handle()),
-      rows_(part<Arguments>(tensors)),
-      call_(part<Arguments>(tensors), rows_, nb::none()) {
+      arguments_(part<Arguments>(tensors)),
+      rows_(arguments_),
+      call_(arguments_, rows_, nb::none()) {
   std::transform(tensors.begin(), tensors.end(), tensors_.begin(), [](nb::handle given) { return nb::borrow(given); });
-  plan_of(plan).prepare(call_, part<Arguments>(tensors), rows_);
+  plan_of(plan).prepare(call_, arguments_, rows_);
   call_.allocate_workspace(plan_of(plan).info().workspace_bytes);
   result_ = call_.result();
 }
@@ -35,7 +36,8 @@ PyObject* bind_method(PyObject* self, PyObject* const* given, Py_ssize_t given_b
 }
 
 // BoundLaunch.run, as Python calls it.
-PyObject* run_method(PyObject* self, PyObject* const* given, Py_ssize_t given_by_position, PyObject* given_names) {
+[[gnu::hot]] PyObject* run_method(PyObject* self, PyObject* const* given, Py_ssize_t given_by_position,
+                                  PyObject* given_names) {
   return answer([=] {
     static Parameters<2> parameters("run", 0, std::array{"stream", "validate"});
     if (!nb::inst_ready(self)) raise(PyExc_TypeError, "self", "expected a bound launch that Plan.bind made");

@@ -20,13 +20,14 @@ class BoundLaunch {
   const nb::object& result() const { return result_; }
 
   // Launches, on what the stream means now.
-  const nb::object& run(nb::handle stream, bool validate) const;
+  [[gnu::hot]] const nb::object& run(nb::handle stream, bool validate) const;
 
  private:
   nb::object plan_;
   const moe_act_plan* handle_;
   // What a framework's exchange API lends lasts for as long as its object.
   std::array<nb::object, Arguments::names.size()> tensors_;
+  Arguments arguments_;
   RowArguments rows_;
   Call call_;
   nb::object result_;  // a Result

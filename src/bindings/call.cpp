@@ -17,7 +17,7 @@ bool tuples_keep_hashes() {
 
 // What moe_act.Result(out, out_scale) does, less the Python function in which a named tuple does it, and where it can
 // be filled in place less the two tuples that tuple.__new__ takes.
-Result make_result(nb::handle out, nb::handle out_scale) {
+[[gnu::hot]] Result make_result(nb::handle out, nb::handle out_scale) {
   static PyObject* result_type = nullptr;
   if (result_type == nullptr) result_type = nb::object(frameworks().attr("Result")).release().ptr();
   static const auto new_tuple = reinterpret_cast<newfunc>(PyType_GetSlot(&PyTuple_Type, Py_tp_new));
@@ -34,7 +34,7 @@ Result make_result(nb::handle out, nb::handle out_scale) {
   return result;
 }
 
-void* resolve_stream(nb::handle x, dlpack::Device device, nb::handle stream) {
+[[gnu::hot]] void* resolve_stream(nb::handle x, dlpack::Device device, nb::handle stream) {
   const bool cuda = is_cuda(device);
   if (stream.is_none()) {
     if (!cuda) return nullptr;
@@ -48,6 +48,34 @@ void* resolve_stream(nb::handle x, dlpack::Device device, nb::handle stream) {
   return reinterpret_cast<void*>(handle);
 }
 
+struct Tensor {
+  Place place;
+  bool may_be_number;
+  const char* name;
+  nb::handle Arguments::* argument;
+};
+
+constexpr Tensor tensors_of_a_call[] = {
+    {Place::x, false, "x", &Arguments::x},
+    {Place::x_scale, false, "x_scale", &Arguments::x_scale},
+    {Place::out, false, "out", &Arguments::out},
+    {Place::out_scale, false, "out_scale", &Arguments::out_scale},
+    {Place::static_scale, false, "static_scale", &Arguments::static_scale},
+    {Place::total_num_padded_tokens, false, "total_num_padded_tokens", &Arguments::total_num_padded_tokens},
+    {Place::bias, false, "bias", &Arguments::bias},
+    {Place::alpha, true, "alpha", &Arguments::alpha},
+    {Place::beta, true, "beta", &Arguments::beta},
+    {Place::limit, true, "limit", &Arguments::limit},
+    {Place::weight, false, "weight", &Arguments::weight},
+    {Place::out_unquantized, false, "out_unquantized", &Arguments::out_unquantized},
+};
+
+struct TensorOfRows {
+  Place place;
+  const char* name;
+  nb::handle value;
+};
+
 }  // namespace
 
 std::int64_t workspace_limit_of(nb::handle x) {
@@ -56,33 +84,26 @@ std::int64_t workspace_limit_of(nb::handle x) {
   return allocates.get(x, ask) ? std::numeric_limits<std::int64_t>::max() : 0;
 }
 
-Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stream) : arguments_(arguments) {
+Call::Call(const Arguments& arguments, const RowArguments& rows, nb::handle stream)
+    : arguments_(arguments), out_(arguments.out), out_scale_(arguments.out_scale) {
   // The device of x says which stream is current, and the stream how a producer makes its data ready.
-  const bool imported = tensors_.import_by_exchange_api(Place::x, "x", arguments_.x);
+  const bool imported = is_exported_as_it_is(arguments_.x);
+  if (imported) tensors_.import(Place::x, "x", arguments_.x, nullptr);
   stream_ = resolve_stream(arguments_.x, imported ? tensors_.device() : device_of("x", arguments_.x), stream);
-  const auto import = [&](Place place, const char* name, nb::handle value) {
-    if (value.is_valid() && !value.is_none()) tensors_.import(place, name, value, stream_);
-  };
-  const auto import_parameter = [&](Place place, const char* name, nb::handle value) {
-    if (!value.is_none() && !is_number(value)) tensors_.import(place, name, value, stream_);
-  };
-  if (!imported) import(Place::x, "x", arguments_.x);
-  import(Place::x_scale, "x_scale", arguments_.x_scale);
-  import(Place::out, "out", arguments_.out);
-  import(Place::out_scale, "out_scale", arguments_.out_scale);
-  import(Place::static_scale, "static_scale", arguments_.static_scale);
-  import(Place::row_index, rows.index_name, rows.index);
-  import(Place::total_num_padded_tokens, "total_num_padded_tokens", arguments_.total_num_padded_tokens);
-  import(Place::row_count, rows.count_name, rows.count);
-  import(Place::bias, "bias", arguments_.bias);
-  import_parameter(Place::alpha, "alpha", arguments_.alpha);
-  import_parameter(Place::beta, "beta", arguments_.beta);
-  import_parameter(Place::limit, "limit", arguments_.limit);
-  import(Place::weight, "weight", arguments_.weight);
-  import(Place::out_unquantized, "out_unquantized", arguments_.out_unquantized);
-  import(Place::tile_to_expert, "tile_to_expert", rows.tile_to_expert);
-  import(Place::permuted_to_expanded, "permuted_to_expanded", rows.permuted_to_expanded);
-  buffers_ = tensors_.buffers();
+  const auto is_given = [](nb::handle value) { return value.is_valid() && !value.is_none(); };
+  // In loops: code that runs once a call is fetched once a call (bench/NOTES.md, "host path").
+  for (const Tensor& tensor : tensors_of_a_call) {
+    const nb::handle value = arguments_.*tensor.argument;
+    if (!is_given(value) || (tensor.may_be_number && is_number(value))) continue;
+    if (tensor.place != Place::x || !imported) tensors_.import(tensor.place, tensor.name, value, stream_);
+  }
+  const TensorOfRows tensors_of_rows[] = {
+      {Place::row_index, rows.index_name, rows.index},
+      {Place::row_count, rows.count_name, rows.count},
+      {Place::tile_to_expert, "tile_to_expert", rows.tile_to_expert},
+      {Place::permuted_to_expanded, "permuted_to_expanded", rows.permuted_to_expanded}};
+  for (const auto& [place, name, value] : tensors_of_rows)
+    if (is_given(value)) tensors_.import(place, name, value, stream_);
 }
 
 moe_act_problem Call::describe(const moe_act_options& options) {
@@ -93,7 +114,7 @@ moe_act_problem Call::describe(const moe_act_options& options) {
     moe_act_problem problem;
   };
   static Known last_without_and_with_results[2]{};
-  Known& last = last_without_and_with_results[arguments_.out.is_none() ? 0 : 1];
+  Known& last = last_without_and_with_results[out_.is_none() ? 0 : 1];
   if (!is_of(last.key, options)) {
     last.problem = tensors_.describe(options);
     last.key = key(options);
@@ -103,16 +124,16 @@ moe_act_problem Call::describe(const moe_act_options& options) {
 
 bool Call::allocates_out_scale(const moe_act_problem& problem) const {
   const bool delivered = problem.out_scaling == MOE_ACT_SCALING_BLOCK || problem.out_scaling == MOE_ACT_SCALING_ROW;
-  return delivered && arguments_.out_scale.is_none();
+  return delivered && out_scale_.is_none();
 }
 
 bool Call::allocates(const moe_act_problem& problem) const {
-  return arguments_.out.is_none() || allocates_out_scale(problem);
+  return out_.is_none() || allocates_out_scale(problem);
 }
 
 bool Call::allocate(const moe_act_problem& problem) {
   const bool per_row = problem.out_scaling == MOE_ACT_SCALING_ROW;
-  const bool needs_out = arguments_.out.is_none();
+  const bool needs_out = out_.is_none();
   const bool needs_out_scale = allocates_out_scale(problem);
   if ((needs_out || needs_out_scale) && PyCapsule_CheckExact(arguments_.x.ptr()) && is_cuda(tensors_.device()))
     raise(PyExc_TypeError, needs_out ? "out" : "out_scale",
@@ -124,8 +145,8 @@ bool Call::allocate(const moe_act_problem& problem) {
                                               : nb::make_tuple(experts, problem.rows, problem.columns);
     allocated_out_ =
         frameworks().attr("empty_like")(arguments_.x, shape, moe_act_option_name("format", problem.out_format));
-    arguments_.out = allocated_out_;
-    tensors_.import(Place::out, "out", arguments_.out, stream_);
+    out_ = allocated_out_;
+    tensors_.import(Place::out, "out", out_, stream_);
   }
   if (needs_out_scale) {
     const bool flat = problem.out_scale_stride == MOE_ACT_STRIDE_ON_DEVICE;
@@ -139,10 +160,9 @@ bool Call::allocate(const moe_act_problem& problem) {
     allocated_out_scale_ = frameworks().attr("empty_scale_like")(
         arguments_.x, layout, moe_act_option_name("scale_format", problem.out_scale_format),
         per_row ? problem.rows : rows, blocks, experts);
-    arguments_.out_scale = allocated_out_scale_;
-    tensors_.import(Place::out_scale, "out_scale", arguments_.out_scale, stream_);
+    out_scale_ = allocated_out_scale_;
+    tensors_.import(Place::out_scale, "out_scale", out_scale_, stream_);
   }
-  buffers_ = tensors_.buffers();
   return needs_out || needs_out_scale;
 }
 
@@ -164,14 +184,14 @@ void Call::launch(const moe_act_plan* plan, void* stream, bool validate) const {
   {
     // A launch waits where the device's queue is full, perhaps for a host function on the stream that needs the GIL.
     nb::gil_scoped_release released;
-    if (validate) status = moe_act_validate(plan, &buffers_, stream);
-    if (status == MOE_ACT_OK) status = moe_act_launch(plan, &buffers_, workspace_, stream);
+    if (validate) status = moe_act_validate(plan, &tensors_.buffers(), stream);
+    if (status == MOE_ACT_OK) status = moe_act_launch(plan, &tensors_.buffers(), workspace_, stream);
   }
   check(status);
 }
 
 Result Call::result() const {
-  return make_result(arguments_.out, arguments_.out_scale);
+  return make_result(out_, out_scale_);
 }
 
 Result Call::run(const moe_act_plan* plan, std::int64_t workspace_bytes, bool validate) {

@@ -12,7 +12,7 @@ namespace moe_act::python {
 namespace nb = nanobind;
 
 // Raises the Python exception that belongs to a status: ValueError, NotImplementedError, RuntimeError or TypeError.
-void check(moe_act_status status);
+[[gnu::hot]] void check(moe_act_status status);
 
 // Raises "name: text".
 [[noreturn]] void raise(PyObject* type, const char* name, const std::string& text);

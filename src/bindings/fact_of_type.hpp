@@ -16,7 +16,12 @@ class FactOfType {
   template <typename FindOut>
   Fact get(nb::handle object, FindOut find_out) {
     auto* type = reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()));
-    if (type == type_) return fact_;
+    return type == type_ ? fact_ : learn(type, find_out);
+  }
+
+ private:
+  template <typename FindOut>
+  [[gnu::noinline]] Fact learn(PyObject* type, FindOut find_out) {
     const Fact fact = find_out(nb::handle(type));
     fact_ = fact;
     // A type's end may ask about another one.
@@ -24,7 +29,6 @@ class FactOfType {
     return fact;
   }
 
- private:
   PyObject* type_ = nullptr;
   Fact fact_{};
 };

@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t shared = Request::parameters;
 
-Result gated_act_quant(Request request, nb::handle stream, nb::handle validate) {
+[[gnu::hot]] Result gated_act_quant(Request request, nb::handle stream, nb::handle validate) {
   Call call(request.arguments, request.row_arguments, stream);
   return run(call, request.options, truth(validate));
 }
@@ -45,8 +45,8 @@ std::size_t positional(std::size_t given_by_position) {
   return static_cast<std::size_t>(PyVectorcall_NARGS(given_by_position));
 }
 
-PyObject* call_gated_act_quant(PyObject*, PyObject* const* given, std::size_t given_by_position,
-                               PyObject* given_names) {
+[[gnu::hot]] PyObject* call_gated_act_quant(PyObject*, PyObject* const* given, std::size_t given_by_position,
+                                            PyObject* given_names) {
   return answer([=] {
     static Parameters<shared + 2> parameters("gated_act_quant", 2, Arguments::names, OptionNames::names,
                                              std::array{"stream", "validate"});

@@ -5,14 +5,15 @@
 namespace moe_act::python {
 
 void Plan::prepare(Call& call, const Arguments& arguments, const RowArguments& rows) const {
+  const auto parameters = ParameterOptions::of(arguments);
+  if (call.is_of(accepted_.tensors) && rows.options == accepted_.rows && parameters == accepted_.parameters) return;
   moe_act_options options = options_;
-  parse_parameters(options, arguments);
-  rows.apply_to(options);
-  if (call.is_of(accepted_, options)) return;
+  parameters.apply_to(options);
+  rows.options.apply_to(options);
   moe_act_problem problem = call.describe(options);
   if (call.allocate(problem)) problem = call.describe(options);
   if (!same(problem, problem_)) check(moe_act_plan_accepts(handle(), &problem));
-  accepted_ = call.key(options);
+  accepted_ = {call.facts(), rows.options, parameters};
 }
 
 const Plan& plan_of(nb::handle self) {
@@ -22,7 +23,7 @@ const Plan& plan_of(nb::handle self) {
 
 namespace {
 
-Result run(const Plan& plan, const Arguments& arguments, nb::handle stream, nb::handle validate) {
+[[gnu::hot]] Result run(const Plan& plan, const Arguments& arguments, nb::handle stream, nb::handle validate) {
   const RowArguments rows(arguments);
   Call call(arguments, rows, stream);
   plan.prepare(call, arguments, rows);
@@ -30,7 +31,8 @@ Result run(const Plan& plan, const Arguments& arguments, nb::handle stream, nb::
 }
 
 // Plan.run, as Python calls it.
-PyObject* run_method(PyObject* self, PyObject* const* given, Py_ssize_t given_by_position, PyObject* given_names) {
+[[gnu::hot]] PyObject* run_method(PyObject* self, PyObject* const* given, Py_ssize_t given_by_position,
+                                  PyObject* given_names) {
   return answer([=] {
     constexpr std::size_t tensors = Arguments::names.size();
     static Parameters<tensors + 2> parameters("run", 2, Arguments::names, std::array{"stream", "validate"});

@@ -28,7 +28,7 @@ class Plan {
   const moe_act_device_info* device() const { return device_ ? &*device_ : nullptr; }  // null: the problem's own
 
   // Makes a call ready to be launched: its results are allocated, and it is of the plan's description, or refused.
-  void prepare(Call& call, const Arguments& arguments, const RowArguments& rows) const;
+  [[gnu::hot]] void prepare(Call& call, const Arguments& arguments, const RowArguments& rows) const;
 
  private:
   moe_act_problem problem_;
@@ -36,12 +36,17 @@ class Plan {
   std::optional<moe_act_device_info> device_;
   moe_act_plan_info info_ = sized<moe_act_plan_info>();
   PlanHandle plan_;
-  // What was accepted last: calls of one plan come in long rows of the same.
-  mutable DescriptionKey accepted_;
+  // What was accepted last, all that its description depends on: calls of one plan come in long rows of the same.
+  struct Accepted {
+    TensorFacts tensors;
+    RowOptions rows;
+    ParameterOptions parameters;
+  };
+  mutable Accepted accepted_{{}, {.kind = -1}, {}};  // nothing yet
 };
 
 // What a method of Plan is called on. Refuses what Python's __new__ alone has made.
-const Plan& plan_of(nb::handle self);
+[[gnu::hot]] const Plan& plan_of(nb::handle self);
 
 // Plan.run, a method of CPython's own kind. Its types are in stubs.txt.
 extern PyMethodDef run_definition;

@@ -40,8 +40,8 @@ struct Request {
 
  private:
   void complete() {
-    parse_parameters(options, arguments);
-    row_arguments.apply_to(options);
+    ParameterOptions::of(arguments).apply_to(options);
+    row_arguments.options.apply_to(options);
     options.workspace_limit = workspace_limit_of(arguments.x);
   }
 };
@@ -50,6 +50,6 @@ struct Request {
 std::int32_t padding_of(const moe_act_options& options, const moe_act_problem& problem, const Call& call);
 
 // Runs the call by the plan of the call before, if it was for the same problem, allocating the results not given.
-Result run(Call& call, moe_act_options& options, bool validate);
+[[gnu::hot]] Result run(Call& call, moe_act_options& options, bool validate);
 
 }  // namespace moe_act::python

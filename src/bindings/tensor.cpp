@@ -49,22 +49,36 @@ dlpack::DataType dtype_of_format(const char* format, std::size_t itemsize) {
   }
 }
 
-// A type's attribute `requires_grad`. Where it is a property written in C, as torch's is, it is called itself: nothing
-// of an object comes before it, so that searching the object and its type by name would find it again.
-struct GradQuestion {
-  nb::object property;
-  descrgetfunc get = nullptr;
+// Of a type of tensors: its DLPack C exchange API, or null, and its attribute `requires_grad`, which that API does not
+// tell, where that is a property written in C, as torch's is. Such a one is called itself: nothing of an object comes
+// before it, so that searching the object and its type by name would find it again. Its type, written in C, too, stays,
+// and so does it.
+struct TypeFacts {
+  const dlpack::ExchangeApi* api;
+  PyObject* gradient;
 
-  static GradQuestion of(nb::handle type) {
-    const nb::object attribute = nb::getattr(type, "requires_grad", nb::none());
-    if (!attribute.type().is(nb::handle(reinterpret_cast<PyObject*>(&PyGetSetDescr_Type)))) return {};
-    return {attribute, reinterpret_cast<descrgetfunc>(PyType_GetSlot(&PyGetSetDescr_Type, Py_tp_descr_get))};
+  static TypeFacts of(nb::handle type) {
+    nb::object capsule = nb::getattr(type, "__dlpack_c_exchange_api__", nb::none());
+    if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) return {};
+    const auto* api =
+        static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+    if (api->header.version.major != 1) return {};
+    nb::object attribute = nb::getattr(type, "requires_grad", nb::none());
+    const bool is_written_in_c = attribute.type().is(nb::handle(reinterpret_cast<PyObject*>(&PyGetSetDescr_Type)));
+    return {api, is_written_in_c ? attribute.release().ptr() : nullptr};
+  }
+  static TypeFacts of_object(nb::handle object) {
+    static FactOfType<TypeFacts> known;
+    return known.get(object, &TypeFacts::of);
   }
 
-  bool ask(nb::handle object) const {
-    if (!property.is_valid()) return nb::cast<bool>(nb::getattr(object, "requires_grad", nb::handle(Py_False)));
+  auto export_function() const { return api != nullptr ? api->tensor_from_py_object_no_sync : nullptr; }
+
+  bool requires_grad(nb::handle object) const {
+    if (gradient == nullptr) return nb::cast<bool>(nb::getattr(object, "requires_grad", nb::handle(Py_False)));
+    static const auto get = reinterpret_cast<descrgetfunc>(PyType_GetSlot(&PyGetSetDescr_Type, Py_tp_descr_get));
     const nb::object answer =
-        nb::steal(get(property.ptr(), object.ptr(), reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))));
+        nb::steal(get(gradient, object.ptr(), reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))));
     if (!answer.is_valid()) throw nb::python_error();
     return !answer.is(nb::handle(Py_False)) && nb::cast<bool>(answer);
   }
@@ -78,12 +92,10 @@ bool is_jax_array(nb::handle object) {
   });
 }
 
-// The exchange API does not say. Integers have no gradient: they need not be asked.
-bool requires_grad(nb::handle object, dlpack::DataType type) {
+// Integers have none: they need not be asked.
+bool can_have_gradient(dlpack::DataType type) {
   constexpr std::uint8_t code_int = 0, code_uint = 1;
-  if (type.code == code_int || type.code == code_uint) return false;
-  static auto& known = *new FactOfType<GradQuestion>;  // never destroyed: that would be after the interpreter
-  return known.get(object, &GradQuestion::of).ask(object);
+  return type.code != code_int && type.code != code_uint;
 }
 
 [[noreturn]] void refuse_rank(const char* name, std::int32_t rank) {
@@ -127,14 +139,11 @@ bool is_of_numpy(nb::handle object) {
 }
 
 const dlpack::ExchangeApi* exchange_api(nb::handle object) {
-  static FactOfType<const dlpack::ExchangeApi*> known;
-  return known.get(object, [](nb::handle type) -> const dlpack::ExchangeApi* {
-    nb::object capsule = nb::getattr(type, "__dlpack_c_exchange_api__", nb::none());
-    if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) return nullptr;
-    const auto* api =
-        static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
-    return api->header.version.major == 1 ? api : nullptr;
-  });
+  return TypeFacts::of_object(object).api;
+}
+
+bool is_exported_as_it_is(nb::handle object) {
+  return TypeFacts::of_object(object).export_function() != nullptr;
 }
 
 dlpack::Device device_of(const char* name, nb::handle object) {
@@ -164,25 +173,26 @@ Tensors::Owner::~Owner() {
 }
 
 void Tensors::import(Place place, const char* name, nb::handle object, void* stream) {
-  if (import_by_exchange_api(place, name, object)) return;
-  if (is_of_numpy(object) && import_buffer(place, name, object)) return;
-  if (PyCapsule_CheckExact(object.ptr()))
-    take_capsule(place, name, nb::borrow(object));
-  else
-    import_dlpack(place, name, object, stream);
-}
-
-bool Tensors::import_by_exchange_api(Place place, const char* name, nb::handle object) {
-  const dlpack::ExchangeApi* api = exchange_api(object);
-  if (api == nullptr || api->tensor_from_py_object_no_sync == nullptr) return false;
-  dlpack::Tensor tensor{};
-  if (api->tensor_from_py_object_no_sync(object.ptr(), &tensor) != 0) {
+  const TypeFacts type = TypeFacts::of_object(object);
+  const auto export_tensor = type.export_function();
+  if (export_tensor == nullptr) return import_otherwise(place, name, object, stream);
+  dlpack::Tensor* tensor = facts_.next();
+  if (export_tensor(object.ptr(), tensor) != 0) {
     nb::python_error error;
     raise_failed(error, name, "DLPack export");
   }
-  TensorFacts::Facts& facts = take(place, name, tensor, 0);
-  if (requires_grad(object, tensor.dtype)) facts.flags |= MOE_ACT_TENSOR_REQUIRES_GRAD;
-  return true;
+  require_rank(name, tensor->ndim);
+  const bool has_gradient = can_have_gradient(tensor->dtype) && type.requires_grad(object);
+  set_pointer(buffers_, place, facts_.take_next(place, has_gradient ? MOE_ACT_TENSOR_REQUIRES_GRAD : 0u));
+}
+
+// What has no exchange API.
+void Tensors::import_otherwise(Place place, const char* name, nb::handle object, void* stream) {
+  if (is_of_numpy(object) && import_buffer(place, name, object)) return;
+  if (PyCapsule_CheckExact(object.ptr()))
+    take_capsule(place, name, nb::borrow(object), 0);
+  else
+    import_dlpack(place, name, object, stream);
 }
 
 bool Tensors::import_buffer(Place place, const char* name, nb::handle object) {
@@ -244,43 +254,43 @@ void Tensors::import_dlpack(Place place, const char* name, nb::handle object, vo
   }
   if (!PyCapsule_CheckExact(capsule.ptr()))
     raise(PyExc_TypeError, name, "its __dlpack__ returned " + type_name_of(capsule) + ", expected a DLPack capsule");
-  TensorFacts::Facts& facts = take_capsule(place, name, std::move(capsule));
-  if (is_jax_array(object)) facts.flags |= MOE_ACT_TENSOR_READ_ONLY;
+  take_capsule(place, name, std::move(capsule), is_jax_array(object) ? MOE_ACT_TENSOR_READ_ONLY : 0u);
 }
 
-TensorFacts::Facts& Tensors::take_capsule(Place place, const char* name, nb::object capsule) {
+void Tensors::take_capsule(Place place, const char* name, nb::object capsule, std::uint32_t flags) {
   const Unpacked held = unpacked(name, owners_.emplace_front(std::move(capsule)).object);
-  return take(place, name, held.tensor, (held.flags & dlpack::flag_read_only) != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u);
+  take(place, name, held.tensor, flags | ((held.flags & dlpack::flag_read_only) != 0 ? MOE_ACT_TENSOR_READ_ONLY : 0u));
 }
 
-TensorFacts::Facts& Tensors::take(Place place, const char* name, const dlpack::Tensor& tensor, std::uint32_t flags) {
+void Tensors::take(Place place, const char* name, const dlpack::Tensor& tensor, std::uint32_t flags) {
   require_rank(name, tensor.ndim);
-  void* data = tensor.data == nullptr ? nullptr : static_cast<char*>(tensor.data) + tensor.byte_offset;
-  data_[static_cast<std::size_t>(place)] = data;
-  return facts_.add(place, tensor, data, flags);
+  *facts_.next() = tensor;
+  set_pointer(buffers_, place, facts_.take_next(place, flags));
 }
 
 moe_act_problem Tensors::describe(const moe_act_options& options) {
-  ByPlace<moe_act_tensor> tensors;
-  ByPlace<const moe_act_tensor*> pointers{};
-  ByPlace<std::array<std::int64_t, TensorFacts::max_rank>> shapes, strides;
+  struct Described {
+    moe_act_tensor tensor;
+    std::int64_t shape[TensorFacts::max_rank], strides[TensorFacts::max_rank];
+  };
+  std::array<Described, places> all;
+  auto given = sized<moe_act_tensors>();
   facts_.for_each([&](const TensorFacts::Facts& facts, auto axes) {
-    const auto place = static_cast<std::size_t>(facts.place);
-    std::ranges::transform(axes, shapes[place].begin(), &TensorFacts::Axis::length);
-    std::ranges::transform(axes, strides[place].begin(), &TensorFacts::Axis::stride);
-    tensors[place] = {data_[place],
-                      facts.device.type,
-                      facts.device.id,
-                      facts.dtype.code,
-                      facts.dtype.bits,
-                      facts.dtype.lanes,
-                      facts.ndim,
-                      facts.has_shape != 0 ? shapes[place].data() : nullptr,
-                      facts.has_strides != 0 ? strides[place].data() : nullptr,
-                      facts.flags};
-    pointers[place] = &tensors[place];
+    Described& described = all[static_cast<std::size_t>(facts.own.place)];
+    std::ranges::transform(axes, described.shape, &TensorFacts::Axis::length);
+    std::ranges::transform(axes, described.strides, &TensorFacts::Axis::stride);
+    described.tensor = {data(facts.own.place),
+                        facts.device.type,
+                        facts.device.id,
+                        facts.dtype.code,
+                        facts.dtype.bits,
+                        facts.dtype.lanes,
+                        facts.ndim,
+                        facts.own.has_shape != 0 ? described.shape : nullptr,
+                        facts.own.has_strides != 0 ? described.strides : nullptr,
+                        facts.own.flags};
+    set_pointer(given, facts.own.place, &described.tensor);
   });
-  const auto given = struct_of<moe_act_tensors>(pointers);
   auto problem = sized<moe_act_problem>();
   auto buffers = sized<moe_act_buffers>();
   check(moe_act_describe(&given, &options, &problem, &buffers));

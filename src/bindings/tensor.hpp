@@ -20,7 +20,10 @@ namespace nb = nanobind;
 bool is_of_numpy(nb::handle object);
 
 // The DLPack C exchange API of the object's type, or null.
-const dlpack::ExchangeApi* exchange_api(nb::handle object);
+[[gnu::hot]] const dlpack::ExchangeApi* exchange_api(nb::handle object);
+
+// Does that API export it, which asks for no stream?
+[[gnu::hot]] bool is_exported_as_it_is(nb::handle object);
 
 // A call's tensors, and what keeps their memory alive beside the objects themselves.
 class Tensors {
@@ -31,24 +34,22 @@ class Tensors {
 
   // The object is a tensor, not None. stream: what a producer outside the exchange API is told to make its data ready
   // for; only looked at for CUDA tensors.
-  void import(Place place, const char* name, nb::handle object, void* stream);
-  // Only by the exchange API, which asks for no stream. False: the object's type has none.
-  bool import_by_exchange_api(Place place, const char* name, nb::handle object);
+  [[gnu::hot]] void import(Place place, const char* name, nb::handle object, void* stream);
 
   bool have_gradients() {
     std::uint32_t flags = 0;
-    facts_.for_each([&](const TensorFacts::Facts& facts, auto) { flags |= facts.flags; });
+    facts_.for_each([&](const TensorFacts::Facts& facts, auto) { flags |= facts.own.flags; });
     return (flags & MOE_ACT_TENSOR_REQUIRES_GRAD) != 0;
   }
   void ignore_gradients() {
     facts_.for_each(
-        [](TensorFacts::Facts& facts, auto) { facts.flags &= ~std::uint32_t{MOE_ACT_TENSOR_REQUIRES_GRAD}; });
+        [](TensorFacts::Facts& facts, auto) { facts.own.flags &= ~std::uint32_t{MOE_ACT_TENSOR_REQUIRES_GRAD}; });
   }
 
   const TensorFacts& facts() const { return facts_; }
   dlpack::Device device() const { return facts_.first().device; }  // of the first
-  void* data(Place place) const { return data_[static_cast<std::size_t>(place)]; }
-  moe_act_buffers buffers() const { return struct_of<moe_act_buffers>(data_); }
+  void* data(Place place) const { return pointer_in(buffers_, place); }
+  const moe_act_buffers& buffers() const { return buffers_; }
 
   // What the C interface finds of them.
   moe_act_problem describe(const moe_act_options& options);
@@ -65,13 +66,14 @@ class Tensors {
     Owner& operator=(const Owner&) = delete;
   };
 
+  void import_otherwise(Place place, const char* name, nb::handle object, void* stream);
   void import_dlpack(Place place, const char* name, nb::handle object, void* stream);
   bool import_buffer(Place place, const char* name, nb::handle object);
-  TensorFacts::Facts& take_capsule(Place place, const char* name, nb::object capsule);
-  TensorFacts::Facts& take(Place place, const char* name, const dlpack::Tensor& tensor, std::uint32_t flags);
+  void take_capsule(Place place, const char* name, nb::object capsule, std::uint32_t flags);
+  void take(Place place, const char* name, const dlpack::Tensor& tensor, std::uint32_t flags);
 
   TensorFacts facts_;
-  ByPlace<void*> data_{};
+  moe_act_buffers buffers_ = sized<moe_act_buffers>();
   std::forward_list<Owner> owners_;
 };
 

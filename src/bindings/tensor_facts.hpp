@@ -3,8 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -54,34 +52,40 @@ inline constexpr bool is_in_order =
     offsetof(Struct, tile_to_expert) == offset_of(Place::tile_to_expert) &&
     offsetof(Struct, permuted_to_expanded) == offset_of(Place::permuted_to_expanded) &&
     offsetof(Struct, out_unquantized) == offset_of(Place::out_unquantized);
-static_assert(is_in_order<moe_act_tensors> && is_in_order<moe_act_buffers>);
 
-template <typename Type>
-using ByPlace = std::array<Type, places>;
-
-// moe_act_tensors or moe_act_buffers with these pointers.
-template <typename Struct, typename Pointer>
-Struct struct_of(const ByPlace<Pointer>& pointers) {
-  struct Members {
-    std::uint64_t struct_size;
-    ByPlace<Pointer> pointers;
-  };
-  return std::bit_cast<Struct>(Members{sizeof(Struct), pointers});
+// Members of moe_act_tensors and moe_act_buffers by their places.
+template <typename Struct>
+void set_pointer(Struct& target, Place place, const void* pointer) {
+  static_assert(is_in_order<Struct>);
+  std::memcpy(reinterpret_cast<std::byte*>(&target) + offset_of(place), &pointer, sizeof(pointer));
+}
+template <typename Struct>
+void* pointer_in(const Struct& source, Place place) {
+  static_assert(is_in_order<Struct>);
+  void* pointer;
+  std::memcpy(&pointer, reinterpret_cast<const std::byte*>(&source) + offset_of(place), sizeof(pointer));
+  return pointer;
 }
 
 class TensorFacts {
  public:
   static constexpr std::int32_t max_rank = 8;
 
-  // Tensors of the same facts and lengths differ in their addresses, not modulo 16, and in nothing else.
+  // Tensors of the same facts and lengths differ in their addresses, not modulo 16, and in nothing else. What an
+  // exporter writes stays where it is, but for the address: what comes in its place is the library's.
   struct Facts {
+    struct InPlaceOfAddress {
+      std::uint32_t flags;
+      Place place;
+      std::uint8_t address_class, has_shape, has_strides;
+    } own;
     dlpack::Device device;
     std::int32_t ndim;
     dlpack::DataType dtype;
-    std::uint32_t flags;
-    Place place;
-    std::uint8_t address_class, has_shape, has_strides;
   };
+  static_assert(offsetof(Facts, device) == offsetof(dlpack::Tensor, device) &&
+                offsetof(Facts, ndim) == offsetof(dlpack::Tensor, ndim) &&
+                offsetof(Facts, dtype) == offsetof(dlpack::Tensor, dtype));
   struct Axis {
     std::int64_t length, stride;
   };
@@ -99,24 +103,26 @@ class TensorFacts {
     return size_ == other.size_ && std::memcmp(memory_, other.memory_, size_) == 0;
   }
 
-  // Of a tensor with at most max_rank axes. data: its first element.
-  Facts& add(Place place, const dlpack::Tensor& tensor, const void* data, std::uint32_t flags) {
-    auto* facts = reinterpret_cast<Facts*>(memory_ + size_);
-    *facts = {tensor.device,
-              tensor.ndim,
-              tensor.dtype,
-              flags,
-              place,
-              address_class(data),
-              tensor.shape != nullptr,
-              tensor.strides != nullptr};
+  // Where the next tensor may be written.
+  dlpack::Tensor* next() { return reinterpret_cast<dlpack::Tensor*>(memory_ + size_); }
+  // Takes what is written there, of at most max_rank axes: its address is returned.
+  void* take_next(Place place, std::uint32_t flags) {
+    std::byte* memory = memory_ + size_;
+    const dlpack::Tensor tensor = *next();
+    void* data = tensor.data == nullptr ? nullptr : static_cast<char*>(tensor.data) + tensor.byte_offset;
+    const Facts::InPlaceOfAddress own{flags, place, address_class(data), tensor.shape != nullptr,
+                                      tensor.strides != nullptr};
+    std::memcpy(memory, &own, sizeof(own));
+    memory += sizeof(Facts);
     static constexpr std::int64_t none[max_rank]{};
     const std::int64_t* shape = tensor.shape != nullptr ? tensor.shape : none;
     const std::int64_t* strides = tensor.strides != nullptr ? tensor.strides : none;
-    auto* axes = reinterpret_cast<Axis*>(facts + 1);
-    for (std::int32_t i = 0; i < tensor.ndim; ++i) *axes++ = {shape[i], strides[i]};
-    size_ = static_cast<std::size_t>(reinterpret_cast<std::byte*>(axes) - memory_);
-    return *facts;
+    for (std::int32_t i = 0; i < tensor.ndim; ++i, memory += sizeof(Axis)) {
+      const Axis axis{shape[i], strides[i]};
+      std::memcpy(memory, &axis, sizeof(axis));
+    }
+    size_ = static_cast<std::size_t>(memory - memory_);
+    return data;
   }
 
   const Facts& first() const { return *reinterpret_cast<const Facts*>(memory_); }

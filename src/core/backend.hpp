@@ -8,7 +8,7 @@
 
 namespace moe_act::cpu {
 
-void launch(const Plan& plan, const KernelArguments& arguments);
+[[gnu::hot]] void launch(const Plan& plan, const KernelArguments& arguments);
 
 // "baseline", "x86-64-v3", "x86-64-v4": the level in use, and the cap on it (null = the best there is).
 const char* level();
@@ -22,7 +22,7 @@ namespace moe_act::cuda {
 const char* build_text();
 int device_count();  // throws Error, and says why, where no device is usable
 DeviceInfo device_info(int device_id);
-void launch(const Plan& plan, const KernelArguments& arguments, void* workspace, void* stream);
+[[gnu::hot]] void launch(const Plan& plan, const KernelArguments& arguments, void* workspace, void* stream);
 
 // Copies to host memory in stream order and waits.
 void copy_to_host(void* host, const void* device, std::size_t bytes, int device_id, void* stream);

@@ -16,12 +16,11 @@ struct BufferRule {
   std::int64_t bytes;
   std::int64_t alignment;  // a power of two
   bool needed;
-  bool may_be_null;
+  bool may_be_null = false;
+  bool is_result = false;
 };
 
-// Of every pointer of moe_act_buffers, in an order of their own: inputs, then results.
-inline constexpr std::size_t input_buffers = 13, result_buffers = 3;
-inline constexpr std::size_t all_buffers = input_buffers + result_buffers;
+inline constexpr std::size_t all_buffers = 16;
 
 // Memory that a launch reads or writes where the pointer of this rule is not null.
 struct UsedBuffer {
@@ -31,20 +30,20 @@ struct UsedBuffer {
 };
 
 struct BufferRules {
-  std::array<BufferRule, all_buffers> of_each;
+  std::array<BufferRule, all_buffers> of_each;  // in the order of moe_act_buffers
   // What the usual launch, which breaks none of them, is told by.
   std::array<std::uintptr_t, all_buffers> refused_bits;  // of each address: all of them where it must be null
-  std::array<UsedBuffer, all_buffers> used;              // in the order of the rules
+  std::array<UsedBuffer, all_buffers> used;              // inputs, then results
   std::size_t used_inputs, used_buffers;
 };
 
 BufferRules buffer_rules(const Problem& problem);
 
 // Throws Error if a pointer is missing, superfluous, misaligned against the promise, or overlaps a result.
-void check_buffers(const BufferRules& rules, const moe_act_buffers& buffers);
+[[gnu::hot]] void check_buffers(const BufferRules& rules, const moe_act_buffers& buffers);
 
 // The same of the workspace, which no buffer may share.
-void check_workspace(const BufferRules& rules, std::int64_t workspace_bytes, const moe_act_buffers& buffers,
-                     const void* workspace);
+[[gnu::hot]] void check_workspace(const BufferRules& rules, std::int64_t workspace_bytes,
+                                  const moe_act_buffers& buffers, const void* workspace);
 
 }  // namespace moe_act

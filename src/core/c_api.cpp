@@ -39,7 +39,7 @@ moe_act_status remember(moe_act_status status, const char* line) {
 }
 
 template <typename Body>
-moe_act_status guarded(Body body) noexcept {
+[[gnu::hot]] moe_act_status guarded(Body body) noexcept {
   try {
     body();
     return MOE_ACT_OK;
@@ -59,8 +59,9 @@ const Plan& plan_of(const moe_act_plan* plan) {
   return plan->plan;
 }
 
-moe_act_buffers checked_buffers(const Plan& plan, const moe_act_buffers* given) {
-  const moe_act_buffers buffers = accept("buffers", given);
+// The caller's, or in `room` what that is for this library.
+const moe_act_buffers& checked_buffers(const Plan& plan, const moe_act_buffers* given, moe_act_buffers& room) {
+  const moe_act_buffers& buffers = accept_in_place("buffers", given, room);
   check_buffers(plan.buffer_rules(), buffers);
   return buffers;
 }
@@ -259,10 +260,12 @@ const char* moe_act_plan_text(const moe_act_plan* plan) {
   return status == MOE_ACT_OK ? plan->text.c_str() : "";
 }
 
-moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* buffers, void* workspace, void* stream) {
+[[gnu::hot]] moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* buffers, void* workspace,
+                                           void* stream) {
   return guarded([&] {
     const Plan& checked_plan = plan_of(plan);
-    const moe_act_buffers pointers = checked_buffers(checked_plan, buffers);
+    moe_act_buffers room;
+    const moe_act_buffers& pointers = checked_buffers(checked_plan, buffers, room);
     check_workspace(checked_plan.buffer_rules(), checked_plan.cuda().workspace_bytes, pointers, workspace);
     const KernelArguments arguments = checked_plan.arguments(pointers);
     if (arguments.rows.units == 0 && !checked_plan.problem().pads_with_zero()) return;
@@ -274,7 +277,10 @@ moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* b
 }
 
 moe_act_status moe_act_validate(const moe_act_plan* plan, const moe_act_buffers* buffers, void* stream) {
-  return guarded([&] { validate(plan_of(plan), checked_buffers(plan_of(plan), buffers), stream); });
+  return guarded([&] {
+    moe_act_buffers room;
+    validate(plan_of(plan), checked_buffers(plan_of(plan), buffers, room), stream);
+  });
 }
 
 moe_act_status moe_act_set_cpu_level(const char* level) {

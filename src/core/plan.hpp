@@ -23,7 +23,7 @@ class Plan {
   const BufferRules& buffer_rules() const { return buffer_rules_; }
 
   // The arguments of the kernel for these pointers, which have been checked.
-  KernelArguments arguments(const moe_act_buffers& buffers) const;
+  [[gnu::hot]] KernelArguments arguments(const moe_act_buffers& buffers) const;
 
  private:
   Problem problem_;

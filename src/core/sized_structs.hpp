@@ -60,6 +60,13 @@ Struct accept(const char* argument, const Struct* given) {
   return known;
 }
 
+// The same without a copy where the caller's struct is a whole one.
+template <typename Struct>
+const Struct& accept_in_place(const char* argument, const Struct* given, Struct& room) {
+  if (stated_size(argument, given) == sizeof(Struct)) return *given;
+  return room = accept(argument, given);
+}
+
 // What the fields of a struct mean when some are 0.
 inline moe_act_problem meaning(const moe_act_problem& problem) {
   return normalized(problem);

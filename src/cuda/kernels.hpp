@@ -11,6 +11,6 @@ using KernelFunction = void (*)(KernelArguments);
 
 // kernel_index counts in kernel_keys and names a key of this input format.
 template <Format input>
-KernelFunction find_kernel(std::size_t kernel_index);
+[[gnu::hot]] KernelFunction find_kernel(std::size_t kernel_index);
 
 }  // namespace moe_act::cuda

@@ -9,6 +9,7 @@
 #include "core/backend.hpp"
 #include "core/error.hpp"
 #include "core/rows.hpp"
+#include "cuda/driver.hpp"
 #include "cuda/kernels.hpp"
 #include "cuda/marks.hpp"
 #include "cuda/padding.hpp"
@@ -54,7 +55,7 @@ std::int32_t memory_gigabytes_per_second(int device_id) {
   return static_cast<std::int32_t>(kilohertz * 2 * bus_bits / 8 / 1'000'000);  // two transfers a clock
 }
 
-KernelFunction kernel_for(const CudaLaunch& launch) {
+[[gnu::hot]] KernelFunction kernel_for(const CudaLaunch& launch) {
   switch (launch.key.input) {
     case Format::e4m3: return find_kernel<Format::e4m3>(launch.kernel_index);
     case Format::bf16: return find_kernel<Format::bf16>(launch.kernel_index);
@@ -66,7 +67,8 @@ KernelFunction kernel_for(const CudaLaunch& launch) {
 
 // Any other Pdl than off: this kernel may start before the stream's last one has ended, which it then waits for.
 template <typename Arguments>
-void start(void (*kernel)(Arguments), dim3 grid, dim3 block, const Arguments& arguments, cudaStream_t stream, Pdl pdl) {
+[[gnu::hot]] void start(void (*kernel)(Arguments), dim3 grid, dim3 block, const Arguments& arguments,
+                        cudaStream_t stream, Pdl pdl) {
   cudaLaunchAttribute attributes[1];
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;
@@ -142,10 +144,15 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
   const bool pads = plan.problem().pads_with_zero();
   const bool has_rows = total_rows(plan.problem().description()) > 0;
   if (grid.x == 0 || grid.y == 0 || (!has_rows && !pads)) return;
-  const DeviceGuard guard(plan.problem()->device_id);
+  const int device_id = plan.problem()->device_id;
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   const dim3 block(32, static_cast<unsigned>(launch.warps_per_row), static_cast<unsigned>(launch.row_warps));
-  if (!launch.marks_rows && !pads) return start(kernel_for(launch), grid, block, arguments, cuda_stream, arguments.pdl);
+  const bool is_alone = !launch.marks_rows && !pads;
+  if (is_alone && launched_by_driver({launch.kernel_index, kernel_for(launch), grid, block, cuda_stream, arguments.pdl},
+                                     arguments, device_id))
+    return;
+  const DeviceGuard guard(device_id);
+  if (is_alone) return start(kernel_for(launch), grid, block, arguments, cuda_stream, arguments.pdl);
 
   // Kernels in a row, each of which may start while the one before still runs, and waits for it.
   const Pdl chained = plan.device().capability() >= 90 ? Pdl::on : Pdl::off;

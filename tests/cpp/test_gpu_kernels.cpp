@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <random>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "check.hpp"
@@ -34,6 +35,7 @@ struct Case {
   bool stride_on_device = false;
   moe_act::Gate gate = moe_act::Gate::second_half;
   moe_act::Pdl pdl = moe_act::Pdl::off;
+  bool in_a_new_thread = false;  // in which no device is current yet
 };
 
 struct Host {
@@ -124,7 +126,11 @@ void run_on_gpu(const Case& test, const Host& host, const moe_act::LaunchChoice&
   if (buffers.static_scale != nullptr) buffers.static_scale = static_scale.as<float>();
   if (test.map) buffers.row_index = map.as<std::int32_t>();
   if (test.stride_on_device) buffers.total_num_padded_tokens = total.as<std::int32_t>();
-  plan.launch(buffers, nullptr, workspace_bytes > 0 ? workspace.as<void>() : nullptr);
+  const auto launch = [&] { plan.launch(buffers, nullptr, workspace_bytes > 0 ? workspace.as<void>() : nullptr); };
+  if (test.in_a_new_thread)
+    std::thread(launch).join();
+  else
+    launch();
   require(cudaDeviceSynchronize());
   result.out = out.download(host.out.size());
   result.out_scale = out_scale.download(host.out_scale.size());
@@ -190,6 +196,24 @@ TEST("what kernels switch at run time") {
       test.pdl = pdl;
       every_kernel(test);
     }
+  }
+}
+
+// What was found out about kernels and devices for earlier launches holds for a device that is used anew.
+TEST("a thread's first launch, and one after a reset of the device") {
+  Case test{Format::bf16, Format::e4m3, false, true};
+  const Host host = host_of(test);
+  const moe_act::LaunchChoice choice = kernels_of(gpu_problem_of(test, 0)).front();
+  Host first, in_a_new_thread, after_a_reset;
+  run_on_gpu(test, host, choice, 0, first);
+  test.in_a_new_thread = true;
+  run_on_gpu(test, host, choice, 0, in_a_new_thread);
+  require(cudaDeviceReset());
+  test.in_a_new_thread = false;
+  run_on_gpu(test, host, choice, 0, after_a_reset);
+  for (const Host& later : {in_a_new_thread, after_a_reset}) {
+    CHECK(later.out == first.out);
+    CHECK(later.out_scale == first.out_scale);
   }
 }
 
