@@ -291,12 +291,13 @@ typedef struct moe_act_device_info {
 
 /* How work is laid over the GPU. */
 typedef enum moe_act_schedule {
-  MOE_ACT_SCHEDULE_ROWS = 1,    /* a warp does one chunk of one row */
-  MOE_ACT_SCHEDULE_TILES = 2,   /* a warp does one block of several consecutive rows */
-  MOE_ACT_SCHEDULE_SPARSE = 3,  /* CTAs share out the few live rows among many map entries */
-  MOE_ACT_SCHEDULE_LOOP = 4,    /* as ROWS, for any alignment and number of columns */
-  MOE_ACT_SCHEDULE_LIST = 5,    /* CTAs look at entries that name rows, or rows that may be live; any layout */
-  MOE_ACT_SCHEDULE_SEGMENTS = 6 /* CTAs count the experts' rows and share them out; any layout */
+  MOE_ACT_SCHEDULE_ROWS = 1,     /* a warp does one chunk of one row */
+  MOE_ACT_SCHEDULE_TILES = 2,    /* a warp does one block of several consecutive rows */
+  MOE_ACT_SCHEDULE_SPARSE = 3,   /* CTAs share out the few live rows among many map entries */
+  MOE_ACT_SCHEDULE_LOOP = 4,     /* as ROWS, for any alignment and number of columns */
+  MOE_ACT_SCHEDULE_LIST = 5,     /* CTAs look at entries that name rows, or rows that may be live; any layout */
+  MOE_ACT_SCHEDULE_SEGMENTS = 6, /* CTAs count the experts' rows and share them out; any layout */
+  MOE_ACT_SCHEDULE_SPAN = 7      /* CTAs take the rows of one range, a prefix or all between offsets; few rows */
 } moe_act_schedule;
 
 /* What there is to choose about running a problem on a GPU. Results do not depend on it. */

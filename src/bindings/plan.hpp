@@ -42,7 +42,7 @@ class Plan {
     RowOptions rows;
     ParameterOptions parameters;
   };
-  mutable Accepted accepted_{{}, {.kind = -1}, {}};  // nothing yet
+  mutable Accepted accepted_{{}, {-1, 0, 0, 0, 0}, {}};  // nothing yet: no rows are of kind -1
 };
 
 // What a method of Plan is called on. Refuses what Python's __new__ alone has made.

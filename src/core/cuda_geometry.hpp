@@ -13,16 +13,22 @@ inline constexpr int warp_lanes = 32;
 // Entries that a CTA looks at, or live rows that it takes, at most; 0 where it has one for each of its rows.
 constexpr std::int32_t max_entries_per_cta(Schedule schedule) {
   if (schedule == Schedule::list) return warp_lanes;
+  if (schedule == Schedule::span) return 1;
   return schedule == Schedule::sparse || schedule == Schedule::segments ? 64 : 0;
 }
 
 // The schedules of src/cuda/conventions.cuh, which loop over what their grid does not cover.
 constexpr bool knows_any_rows(Schedule schedule) {
-  return schedule == Schedule::list || schedule == Schedule::segments;
+  return schedule >= Schedule::list;
 }
 
 inline bool has_segments(const Problem& problem) {
   return problem->experts > 0 || problem->row_kind >= MOE_ACT_ROWS_EXPERT_OFFSETS;
+}
+
+// Are the live rows one range? Where nobody asks whose they are.
+inline bool has_span(const Problem& problem) {
+  return problem->row_kind == MOE_ACT_ROWS_VALID_PREFIX || problem->row_kind == MOE_ACT_ROWS_EXPERT_OFFSETS;
 }
 
 // Does the device's count say how many rows are live? Of the tiles or positions that it says are in use, most may be

@@ -82,6 +82,7 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   if (knows_any_rows(choice.schedule) && choice.marks_rows) return false;
   if (choice.schedule == Schedule::segments && !has_segments(problem)) return false;
   if (choice.schedule == Schedule::list && has_segments(problem)) return false;
+  if (choice.schedule == Schedule::span && !has_span(problem)) return false;
   // One scale for a row: its warps all work on it.
   if (problem.scale_per_row() && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
   if (has_own_entries(key) && choice.entries_per_cta != choice.warps_per_cta / warps_along_row(problem, choice))
@@ -91,7 +92,7 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   if (key.reach == Reach::layouts && key.vectors_per_lane == 1 && far_scales) return false;
   if (has_search_for_cta(key) && choice.entries_per_cta != 1) return false;
   // Rows of warps take turns.
-  if (choice.schedule == Schedule::segments &&
+  if ((choice.schedule == Schedule::segments || choice.schedule == Schedule::span) &&
       choice.entries_per_cta % (choice.warps_per_cta / warps_along_row(problem, choice)) != 0)
     return false;
   const bool tiles = choice.schedule == Schedule::tiles;
@@ -147,7 +148,7 @@ namespace {
 // device alone knows how many there are, no more than are at work at the same time, or nearly so.
 std::int32_t grid_for_any_rows(const Problem& problem, const CudaLaunch& launch, std::int64_t ctas_along_row,
                                const DeviceInfo& device) {
-  const bool segments = launch.key.schedule == Schedule::segments;
+  const bool segments = launch.key.schedule != Schedule::list;
   const std::int32_t warps = launch.warps_per_row * launch.row_warps;
   const bool device_knows = segments || row_count_name(problem->row_kind) != nullptr;
   const bool is_told = problem->expected_rows >= 0 && counts_live_rows(problem);

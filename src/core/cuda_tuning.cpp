@@ -46,6 +46,7 @@ struct AnyRows {
   bool general = reach == Reach::models;
   bool row_scaled = problem.scale_per_row();
   bool has_index = row_index_name(problem->row_kind) != nullptr;
+  bool span = has_span(problem);
   double outputs_per_sm = outputs_per_multiprocessor(problem, device);
   // CTAs are started for every entry of a list, live or not.
   std::int64_t entries_per_live_row = counts_live_rows(problem) ? 1 : moe_act::entries_per_live_row(problem);
@@ -54,14 +55,14 @@ struct AnyRows {
   // rows/row_to_expert/bf16/256); for a few more where every CTA has a live row.
   bool takes_narrow_lanes() const {
     const double started = outputs_per_sm * static_cast<double>(std::max<std::int64_t>(entries_per_live_row / 4, 1));
-    const bool more = reach == Reach::plain && counts_live_rows(problem) && (!problem.has_x_scale() || !has_index);
+    const bool more = reach == Reach::plain && counts_live_rows(problem) && !problem.has_x_scale();
     return started <= (more ? 5'000 : 3'000);
   }
 
   // And lanes of half a vector, between the two: 3.39 instead of 3.43 us (H100, 2026-11-26,
   // rows/expert_offsets/e4m3/256).
   bool takes_half_lanes() const {
-    return segments && reach == Reach::plain && problem.has_x_scale() &&
+    return (segments || span) && reach == Reach::plain && problem.has_x_scale() &&
            outputs_per_sm <= most_for_half_lanes_of_segments;
   }
 
@@ -122,6 +123,7 @@ struct AnyRows {
       largest.warps_per_cta = max_warps_of(problem.input(), choice.columns_per_lane == 1 ? Reach::models : reach);
       return warps_along_row(problem, largest);
     }
+    if (choice.schedule == Schedule::span) return warps_along_row(problem, choice);
     if (segments) return searches_for_several_rows(choice) ? 8 : warps_along_row(problem, choice);
     // CTAs of one warp start slowly under programmatic dependent launch.
     if (has_plenty_of_general_rows() || ends_with_a_row()) return problem.pdl() == Pdl::off ? 1 : 2;
@@ -149,8 +151,12 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   const bool one_vector = rows.general || rows.takes_one_vector();
   const auto vectors = static_cast<std::int8_t>(one_vector ? 1 : 2);
   std::vector<LaunchChoice> preferred;
-  if (rows.takes_narrow_lanes()) preferred.push_back({schedule, 4, 1, rows.narrow_warps(), 0, false});
-  if (rows.takes_half_lanes()) preferred.push_back({schedule, 8, 1, 8, 0, false});
+  const auto prefer_for_few_rows = [&](std::int8_t columns, std::int32_t warps) {
+    if (rows.span) preferred.push_back({Schedule::span, columns, 1, warps, 0, false});
+    preferred.push_back({schedule, columns, 1, warps, 0, false});
+  };
+  if (rows.takes_narrow_lanes()) prefer_for_few_rows(4, rows.narrow_warps());
+  if (rows.takes_half_lanes()) prefer_for_few_rows(8, 8);
   preferred.push_back({schedule, full_width(problem), vectors, 4, 0, false});
   if (!rows.general) preferred.push_back({schedule, full_width(problem), 2, 4, 0, false});
   preferred.push_back({schedule, 1, 4, 4, 0, false});  // any alignment
@@ -159,7 +165,8 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
     choice.warps_per_cta = rows.warps_per_cta(choice);
     const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
     const std::int32_t most = rows.rows_per_warp() * rows_per_cta;
-    choice.entries_per_cta = shares ? entries_of_list(problem, device, rows.entries_per_live_row, rows_per_cta, most)
+    choice.entries_per_cta = choice.schedule == Schedule::span ? 1
+                             : shares ? entries_of_list(problem, device, rows.entries_per_live_row, rows_per_cta, most)
                              : rows.segments ? most
                                              : rows_per_cta;
     if (possible(problem, choice)) return choice;

@@ -28,6 +28,7 @@ struct KernelArguments {
     RowSource source;                    // rows, tiles, sparse, loop
     EntryRule entries;                   // list, and what marks rows
     SegmentRule<std::int32_t> segments;  // segments
+    SpanRule span;                       // span
   };
   Pdl pdl;
   std::int32_t entries_per_cta;  // that a CTA looks at, or rows that it takes; list: 0 where the grid covers all

@@ -75,11 +75,12 @@ math::ScaleStrides scale_strides(std::int32_t layout, std::int64_t stride) {
 }
 
 // What a launch reads of the union at the head of its arguments.
-enum class RowReading { source, entries, segments, addressing };
+enum class RowReading { source, entries, segments, span, addressing };
 
 RowReading row_reading(const Problem& problem, const CudaLaunch& cuda) {
   if (!problem.on_cuda()) return RowReading::addressing;
   if (cuda.marks_rows || cuda.key.schedule == Schedule::list) return RowReading::entries;
+  if (cuda.key.schedule == Schedule::span) return RowReading::span;
   if (cuda.key.schedule != Schedule::segments) return RowReading::source;
   return cuda.key.reach == Reach::models ? RowReading::addressing : RowReading::segments;
 }
@@ -113,6 +114,7 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
       arguments.entries = has_entry_rule(arguments.rows) ? entry_rule_of(arguments.rows) : EntryRule{};
       break;
     case RowReading::segments: arguments.segments = arguments.rows.segment_rule<std::int32_t>(); break;
+    case RowReading::span:
     case RowReading::addressing: break;
   }
   if (problem.has_x_scale()) arguments.x_scale_view = view_of(x_scale_spec(problem.description()));
@@ -184,6 +186,7 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
       arguments.entries.count = buffers.row_count;
       break;
     case RowReading::segments: arguments.segments.index = buffers.row_index; break;
+    case RowReading::span: arguments.span = span_of(arguments.rows); break;
     case RowReading::addressing: break;
   }
   arguments.rows.tile_to_expert.data = buffers.tile_to_expert;

@@ -3,9 +3,9 @@
 // row has one scale.
 //
 // list: a CTA looks at up to 32 entries and shares out the live ones. segments: its warps, or one of them for all,
-// search among the experts for the rows of its share, unless they are one range. Both loop over what the grid does not
-// cover, so that the grid may come from a hint. threadIdx: x = lane, y = warp along the row, z = row; blockIdx: x and z
-// = rows, y = further along the row.
+// search among the experts for the rows of its share, unless they are one range. span: one range alone. All loop over
+// what the grid does not cover, so that the grid may come from a hint. threadIdx: x = lane, y = warp along the row,
+// z = row; blockIdx: x and z = rows, y = further along the row.
 #pragma once
 
 #include <type_traits>
@@ -178,15 +178,14 @@ struct ConventionKernel {
 
   // Offsets, but where every expert's scales are padded.
   static __device__ __forceinline__ bool is_one_range(const KernelArguments& arguments) {
-    const bool pads =
-        reach == Reach::layouts && (arguments.x_scale_layout.swizzled || arguments.out_scale_layout.swizzled);
-    return arguments.segments.kind == RowKind::expert_offsets && !pads;
+    const bool swizzled = arguments.x_scale_layout.swizzled || arguments.out_scale_layout.swizzled;
+    return arguments.segments.kind == RowKind::expert_offsets && !(reach == Reach::layouts && swizzled);
   }
   static __device__ __forceinline__ LiveRow<Number> find(const KernelArguments& arguments, Number number) {
     if constexpr (counts_far) {
       return Search::find(arguments.rows.segment_rule<Number>(), number);
     } else {
-      if (is_one_range(arguments)) return typename Search::Range(arguments.segments).find(arguments.segments, number);
+      if (is_one_range(arguments)) return typename Search::Range(arguments.segments).find(number);
       return Search::find(arguments.segments, number);
     }
   }
@@ -201,9 +200,9 @@ struct ConventionKernel {
   }
 
   // A CTA takes so many live rows side by side, a row of warps at a time, then goes on behind the grid's. Every warp
-  // searches by itself: where memory sets the pace a barrier takes more time than a search, 313 instead of 298 us for
-  // 131072 rows of e4m3 (H100, 2026-11-26, rows/masked). The first search lies before the loop: what the compiler works
-  // out for the rows ahead of a loop would be in its way, a miss of the constant bank after the other.
+  // searches: where memory sets the pace a barrier takes longer, 313 instead of 298 us (H100, 2026-11-26,
+  // rows/masked/e4m3/131072). The first search lies before the loop, or what is worked out for the rows ahead of a loop
+  // would be in its way.
   static __device__ __forceinline__ void run_segments(const KernelArguments& arguments, std::int32_t total) {
     const auto at_once = static_cast<Number>(blockDim.z);
     const Number share = arguments.entries_per_cta;
@@ -225,16 +224,17 @@ struct ConventionKernel {
 
   // A CTA takes one row of a range, without a search or a barrier, 2.40 instead of 2.55 us. What it loads is worked out
   // while the range is asked for, where that is fast (H100, 2026-11-27, rows/expert_offsets/e4m3/256 in L2).
-  static __device__ __forceinline__ void run_range_by_row(const KernelArguments& arguments, std::int32_t total) {
-    typename Search::Range range(arguments.segments);
+  static __device__ __forceinline__ void run_range_by_row(const KernelArguments& arguments, const auto& rule,
+                                                          std::int32_t total) {
+    typename Search::Range range(rule);
     const auto apart = static_cast<Number>(gridDim.x);
     if constexpr (requires { Work::run_first_chunk; }) {
       const std::uint32_t first = Work::first_column();
       typename Work::FirstRow first_row(arguments, first);
       first_row.fetch(arguments);
-      asm volatile("" : "+r"(range.begin), "+r"(range.end));  // not used ahead of this
+      asm volatile("" : "+r"(range.begin), "+r"(range.end));  // used behind this
       start_if_metadata_is_ready(arguments);
-      LiveRow<Number> live = range.find(arguments.segments, static_cast<Number>(blockIdx.x));
+      LiveRow<Number> live = range.find(static_cast<Number>(blockIdx.x));
       if (live.left <= 0 || first >= arguments.columns) return;
       Work::run_first_chunk(arguments, static_cast<std::uint32_t>(live.row), first_row);
       for (std::uint32_t begin = first + Work::columns_apart();; begin = first) {
@@ -244,7 +244,7 @@ struct ConventionKernel {
       }
     } else {
       metadata_is_read(arguments);
-      LiveRow<Number> live = range.find(arguments.segments, static_cast<Number>(blockIdx.x));
+      LiveRow<Number> live = range.find(static_cast<Number>(blockIdx.x));
       for (; live.left > 0; live.row += apart, live.left -= apart) {
         const std::int64_t row = wide(live.row);
         run(arguments, Work::row_at(arguments, 0, row, row), row, 0, row, total);
@@ -256,10 +256,10 @@ struct ConventionKernel {
     Number expert, row, scale_row, end;          // end = 0: there is no such row
   };
 
-  // A CTA takes one live row, found by one of its warps, 3.2 instead of 3.55 us (H100, 2026-11-26,
+  // A CTA takes one live row, found by one of its warps: 3.2 instead of 3.55 us (H100, 2026-11-26,
   // rows/masked/bf16/256).
   static __device__ __forceinline__ void run_segments_by_row(const KernelArguments& arguments, std::int32_t total) {
-    if (is_one_range(arguments)) return run_range_by_row(arguments, total);
+    if (is_one_range(arguments)) return run_range_by_row(arguments, arguments.segments, total);
     __shared__ FoundRow found[2];  // in turns: those who are late may still read the last one
     auto number = static_cast<Number>(blockIdx.x);
     const auto find_for_all = [&](int turn) {
@@ -290,6 +290,8 @@ struct ConventionKernel {
       if (arguments.total_num_padded_tokens != nullptr) total = *arguments.total_num_padded_tokens;
     if constexpr (schedule == Schedule::list)
       run_list(arguments, total);
+    else if constexpr (schedule == Schedule::span)
+      run_range_by_row(arguments, arguments.span, total);
     else if constexpr (search_for_cta)
       run_segments_by_row(arguments, total);
     else

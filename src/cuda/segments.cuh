@@ -32,17 +32,24 @@ class SegmentSearch {
     return find_by_ends(rule, wanted);
   }
 
-  // Of offsets, where nobody asks for experts: all live rows are one range. What the index says of it.
+  // Of a prefix, or of offsets, where nobody asks for experts: all live rows are one range. What the device says of it.
   struct Range {
-    Number begin, end;
+    Number begin, end, rows;
+
+    explicit __device__ __forceinline__ Range(const SpanRule& rule)
+        : begin(rule.begin == nullptr ? 0 : *rule.begin),
+          end(rule.end == nullptr ? rule.rows : *rule.end),
+          rows(rule.rows) {}
 
     // Experts are never negative, but ptxas leaves a load in its place only if it may be left out; else it stands
     // behind the wait for parameters that only what follows needs.
     explicit __device__ __forceinline__ Range(const Rule& rule)
-        : begin(rule.experts < 0 ? 0 : value_at(rule, 0)), end(rule.experts < 0 ? 0 : value_at(rule, rule.experts)) {}
-    __device__ __forceinline__ LiveRow<Number> find(const Rule& rule, Number number) const {
-      const Number first = within(begin, rule.rows);
-      const Number count = within(end, rule.rows) - first;
+        : begin(rule.experts < 0 ? 0 : value_at(rule, 0)),
+          end(rule.experts < 0 ? 0 : value_at(rule, rule.experts)),
+          rows(rule.rows) {}
+    __device__ __forceinline__ LiveRow<Number> find(Number number) const {
+      const Number first = within(begin, rows);
+      const Number count = within(end, rows) - first;
       if (number >= count) return {};
       const Number row = first + number;
       return {0, row, row, count - number, count};

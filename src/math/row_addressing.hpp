@@ -65,6 +65,12 @@ struct BasicSegment {
 };
 using Segment = BasicSegment<std::int64_t>;
 
+// One range of rows, whose ends the device knows.
+struct SpanRule {
+  const std::int32_t *begin, *end;  // [1] each; null: 0, and all rows
+  std::int32_t rows;                // of the buffers
+};
+
 // The experts' segments, as numbers of 32 bits where RowAddressing::has_small_segments() allows it, else of 64. Masks
 // instead of cases, as in math/entry_rule.hpp.
 template <typename Number>
@@ -236,5 +242,12 @@ struct RowAddressing {
     return permuted_to_expanded.data != nullptr ? permuted_to_expanded[row] : row;
   }
 };
+
+// Of a prefix or offsets that 32 bits can count.
+inline SpanRule span_of(const RowAddressing& rows) {
+  const auto* offsets = static_cast<const std::int32_t*>(rows.index.data);
+  const auto* count = static_cast<const std::int32_t*>(rows.count.data);
+  return {offsets, offsets != nullptr ? offsets + rows.experts : count, static_cast<std::int32_t>(rows.rows)};
+}
 
 }  // namespace moe_act

@@ -53,13 +53,17 @@ moe_act_plan_info plan_of(std::int32_t kind, std::int64_t expected_rows, const G
   return info_of(problem, gpu);
 }
 
-TEST("entries are a list's, experts' rows are segments") {
+TEST("entries are a list's, experts' rows are segments, few rows of one range are a span's") {
   for (const Gpu& gpu : gpus)
-    for (const std::int64_t expected : {std::int64_t{-1}, std::int64_t{0}, std::int64_t{100}, rows}) {
-      for (const std::int32_t kind : lists)
-        CHECK_EQUAL(plan_of(kind, expected, gpu).schedule, MOE_ACT_SCHEDULE_LIST, gpu.name, ", kind ", kind);
+    for (const std::int64_t expected : {std::int64_t{-1}, std::int64_t{0}, std::int64_t{30}, rows}) {
+      const bool few = expected == 0 || expected == 30;
+      const auto check = [&](std::int32_t kind, bool one_range, moe_act_schedule otherwise) {
+        CHECK_EQUAL(plan_of(kind, expected, gpu).schedule, few && one_range ? MOE_ACT_SCHEDULE_SPAN : otherwise,
+                    gpu.name, ", kind ", kind, ", expected ", expected);
+      };
+      for (const std::int32_t kind : lists) check(kind, kind == MOE_ACT_ROWS_VALID_PREFIX, MOE_ACT_SCHEDULE_LIST);
       for (const std::int32_t kind : segments)
-        CHECK_EQUAL(plan_of(kind, expected, gpu).schedule, MOE_ACT_SCHEDULE_SEGMENTS, gpu.name, ", kind ", kind);
+        check(kind, kind == MOE_ACT_ROWS_EXPERT_OFFSETS, MOE_ACT_SCHEDULE_SEGMENTS);
     }
 }
 

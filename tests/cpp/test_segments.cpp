@@ -222,17 +222,19 @@ void check_searches(const RowAddressing& rows, const Case& c) {
 void check_range(const RowAddressing& rows, const Case& c) {
   const std::int64_t begin = within(rows.index[0], c.rows);
   const std::int64_t count = within(rows.index[c.experts], c.rows) - begin;
-  const auto check = [&]<typename Search>(Search) {
-    const auto rule = rows.segment_rule<typename Search::Number>();
+  const auto check = [&]<typename Search>(Search, const auto& rule) {
     for (std::int64_t number = 0; number < std::max<std::int64_t>(count, 0) + 3; ++number) {
       const Row expected = number < count ? Row{0, begin + number, begin + number, count - number, count} : Row{};
-      check_row<typename Search::Number>([&](auto wanted) { return typename Search::Range(rule).find(rule, wanted); },
-                                         number, expected, true, c);
+      check_row<typename Search::Number>([&](auto wanted) { return typename Search::Range(rule).find(wanted); }, number,
+                                         expected, true, c);
     }
   };
-  check(cuda::SegmentSearch<std::int64_t, true, true, false>{});
-  check(cuda::SegmentSearch<std::int32_t, true, true, false>{});
-  if (!c.is_64_bit) check(cuda::SegmentSearch<std::int32_t, false, false, true>{});
+  const auto rule = rows.segment_rule<std::int32_t>();
+  check(cuda::SegmentSearch<std::int64_t, true, true, false>{}, rows.segment_rule<std::int64_t>());
+  check(cuda::SegmentSearch<std::int32_t, true, true, false>{}, rule);
+  if (c.is_64_bit) return;
+  check(cuda::SegmentSearch<std::int32_t, false, false, true>{}, rule);
+  check(cuda::SegmentSearch<std::int32_t, false, false, false>{}, span_of(rows));
 }
 
 template <typename Check>
