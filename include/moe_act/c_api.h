@@ -308,7 +308,8 @@ typedef struct moe_act_launch_choice {
   int32_t vectors_per_lane; /* such loads that one lane has in flight */
   int32_t warps_per_cta;    /* a power of two up to 16 */
   int32_t entries_per_cta;  /* SPARSE: map entries that a CTA looks at, 1 to 64; LIST: entries, 1 to 32; SEGMENTS: live
-                               rows that it takes, 1 to 64, a multiple of those that its warps do at once; else 0 */
+                               rows that it takes, 1 to 64, a multiple of those that its warps do at once; SPAN: 1;
+                               else 0 */
   int32_t marks_rows;       /* 1: rows that a map or ids name are done in their own order, marked in workspace
                                beforehand; else 0 */
   int32_t reserved;         /* 0 */
@@ -323,8 +324,8 @@ typedef struct moe_act_plan_info {
   int32_t grid_z;        /* LIST: CTAs side by side look at entries so many CTAs apart */
   int32_t warps_per_row; /* of a CTA, side by side along the row */
   int32_t rows_per_cta;  /* that a CTA has in hand at once */
-  int32_t units_per_cta; /* rows or entries that a CTA answers for, in SPARSE all those of grid_z together; LIST and
-                            SEGMENTS go on behind the grid */
+  int32_t units_per_cta; /* rows or entries that a CTA answers for, in SPARSE all those of grid_z together; LIST,
+                            SEGMENTS and SPAN go on behind the grid */
   int32_t threads_per_cta;
   int32_t columns_per_lane;
   int32_t vectors_per_lane;

@@ -132,8 +132,7 @@ NB_MODULE(_core, module) {
             return name != nullptr ? name : "";
           },
           "How work is laid over warps: \"rows\", \"tiles\", \"sparse\", \"loop\", \"list\", \"segments\" or \"span\"; "
-          "\"\" on "
-          "the CPU.")
+          "\"\" on the CPU.")
       .def_prop_ro(
           "grid",
           [](const Plan& self) {

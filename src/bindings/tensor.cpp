@@ -9,6 +9,7 @@
 
 #include "bindings/errors.hpp"
 #include "bindings/fact_of_type.hpp"
+#include "bindings/type_facts.hpp"
 
 namespace moe_act::python {
 namespace {
@@ -48,41 +49,6 @@ dlpack::DataType dtype_of_format(const char* format, std::size_t itemsize) {
     default: return {3, bits, 1};  // an opaque handle: no argument takes one
   }
 }
-
-// Of a type of tensors: its DLPack C exchange API, or null, and its attribute `requires_grad`, which that API does not
-// tell, where that is a property written in C, as torch's is. Such a one is called itself: nothing of an object comes
-// before it, so that searching the object and its type by name would find it again. Its type, written in C, too, stays,
-// and so does it.
-struct TypeFacts {
-  const dlpack::ExchangeApi* api;
-  PyObject* gradient;
-
-  static TypeFacts of(nb::handle type) {
-    nb::object capsule = nb::getattr(type, "__dlpack_c_exchange_api__", nb::none());
-    if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) return {};
-    const auto* api =
-        static_cast<const dlpack::ExchangeApi*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
-    if (api->header.version.major != 1) return {};
-    nb::object attribute = nb::getattr(type, "requires_grad", nb::none());
-    const bool is_written_in_c = attribute.type().is(nb::handle(reinterpret_cast<PyObject*>(&PyGetSetDescr_Type)));
-    return {api, is_written_in_c ? attribute.release().ptr() : nullptr};
-  }
-  static TypeFacts of_object(nb::handle object) {
-    static FactOfType<TypeFacts> known;
-    return known.get(object, &TypeFacts::of);
-  }
-
-  auto export_function() const { return api != nullptr ? api->tensor_from_py_object_no_sync : nullptr; }
-
-  bool requires_grad(nb::handle object) const {
-    if (gradient == nullptr) return nb::cast<bool>(nb::getattr(object, "requires_grad", nb::handle(Py_False)));
-    static const auto get = reinterpret_cast<descrgetfunc>(PyType_GetSlot(&PyGetSetDescr_Type, Py_tp_descr_get));
-    const nb::object answer =
-        nb::steal(get(gradient, object.ptr(), reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))));
-    if (!answer.is_valid()) throw nb::python_error();
-    return !answer.is(nb::handle(Py_False)) && nb::cast<bool>(answer);
-  }
-};
 
 // jax before 0.12 exports its arrays as if they could be written; other programs share their memory.
 bool is_jax_array(nb::handle object) {
@@ -177,13 +143,17 @@ void Tensors::import(Place place, const char* name, nb::handle object, void* str
   const auto export_tensor = type.export_function();
   if (export_tensor == nullptr) return import_otherwise(place, name, object, stream);
   dlpack::Tensor* tensor = facts_.next();
+  *tensor = {};
   if (export_tensor(object.ptr(), tensor) != 0) {
     nb::python_error error;
     raise_failed(error, name, "DLPack export");
   }
   require_rank(name, tensor->ndim);
-  const bool has_gradient = can_have_gradient(tensor->dtype) && type.requires_grad(object);
-  set_pointer(buffers_, place, facts_.take_next(place, has_gradient ? MOE_ACT_TENSOR_REQUIRES_GRAD : 0u));
+  const bool may_have_gradient = can_have_gradient(tensor->dtype);
+  const std::size_t before = facts_.end();
+  set_pointer(buffers_, place, facts_.take_next(place, 0));
+  // Last: what answers may be Python's, and lengths are only lent until it runs.
+  if (may_have_gradient && type.requires_grad(object)) facts_.add_flags(before, MOE_ACT_TENSOR_REQUIRES_GRAD);
 }
 
 // What has no exchange API.
@@ -264,7 +234,7 @@ void Tensors::take_capsule(Place place, const char* name, nb::object capsule, st
 
 void Tensors::take(Place place, const char* name, const dlpack::Tensor& tensor, std::uint32_t flags) {
   require_rank(name, tensor.ndim);
-  *facts_.next() = tensor;
+  std::memcpy(facts_.next(), &tensor, sizeof(tensor));
   set_pointer(buffers_, place, facts_.take_next(place, flags));
 }
 

@@ -47,7 +47,7 @@ class Tensors {
   }
 
   const TensorFacts& facts() const { return facts_; }
-  dlpack::Device device() const { return facts_.first().device; }  // of the first
+  dlpack::Device device() const { return facts_.device_of_first(); }  // of the first
   void* data(Place place) const { return pointer_in(buffers_, place); }
   const moe_act_buffers& buffers() const { return buffers_; }
 

@@ -125,7 +125,17 @@ class TensorFacts {
     return data;
   }
 
-  const Facts& first() const { return *reinterpret_cast<const Facts*>(memory_); }
+  // Of the tensor taken last, where `before` was the end.
+  std::size_t end() const { return size_; }
+  void add_flags(std::size_t before, std::uint32_t flags) {
+    reinterpret_cast<Facts*>(memory_ + before)->own.flags |= flags;
+  }
+
+  dlpack::Device device_of_first() const {
+    dlpack::Device device;  // copied, as it may have been written as a dlpack::Tensor's
+    std::memcpy(&device, memory_ + offsetof(Facts, device), sizeof(device));
+    return device;
+  }
 
   // visit(Facts&, its axes)
   template <typename Visit>

@@ -148,7 +148,7 @@ namespace {
 // device alone knows how many there are, no more than are at work at the same time, or nearly so.
 std::int32_t grid_for_any_rows(const Problem& problem, const CudaLaunch& launch, std::int64_t ctas_along_row,
                                const DeviceInfo& device) {
-  const bool segments = launch.key.schedule != Schedule::list;
+  const bool segments = has_segments(problem);
   const std::int32_t warps = launch.warps_per_row * launch.row_warps;
   const bool device_knows = segments || row_count_name(problem->row_kind) != nullptr;
   const bool is_told = problem->expected_rows >= 0 && counts_live_rows(problem);

@@ -35,9 +35,10 @@ std::int32_t entries_of_list(const Problem& problem, const DeviceInfo& device, s
 // Outputs per multiprocessor: 3.47 instead of 3.61 us for 64 tokens, at twice as many whole vectors are faster, 3.38
 // instead of 3.6 in L2 (H100, 2026-11-27, routed/64 cold and routed/128).
 constexpr double most_for_half_lanes = 8'000;
-constexpr double most_for_half_lanes_of_segments = 5'000;
+constexpr double most_for_half_lanes_of_few_rows = 5'000;  // of segments and spans
+constexpr double most_for_narrow_lanes = 3'000;
 
-// Rows, layouts and models that only the list and segments schedules know, as their tuning sees them.
+// Rows, layouts and models that the schedules of src/cuda/conventions.cuh alone know, as their tuning sees them.
 struct AnyRows {
   const Problem& problem;
   const DeviceInfo& device;
@@ -55,15 +56,15 @@ struct AnyRows {
   // rows/row_to_expert/bf16/256); for a few more where every CTA has a live row.
   bool takes_narrow_lanes() const {
     const double started = outputs_per_sm * static_cast<double>(std::max<std::int64_t>(entries_per_live_row / 4, 1));
-    const bool more = reach == Reach::plain && counts_live_rows(problem) && !problem.has_x_scale();
-    return started <= (more ? 5'000 : 3'000);
+    const bool more = reach == Reach::plain && counts_live_rows(problem) && (!problem.has_x_scale() || !has_index);
+    return started <= (more ? 5'000 : most_for_narrow_lanes);
   }
 
   // And lanes of half a vector, between the two: 3.39 instead of 3.43 us (H100, 2026-11-26,
   // rows/expert_offsets/e4m3/256).
   bool takes_half_lanes() const {
     return (segments || span) && reach == Reach::plain && problem.has_x_scale() &&
-           outputs_per_sm <= most_for_half_lanes_of_segments;
+           outputs_per_sm <= most_for_half_lanes_of_few_rows;
   }
 
   // Fewer CTAs start sooner where all of them have a row: 3.27 instead of 3.29 us with 16 warps, of segments 4.38
@@ -151,12 +152,16 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   const bool one_vector = rows.general || rows.takes_one_vector();
   const auto vectors = static_cast<std::int8_t>(one_vector ? 1 : 2);
   std::vector<LaunchChoice> preferred;
-  const auto prefer_for_few_rows = [&](std::int8_t columns, std::int32_t warps) {
-    if (rows.span) preferred.push_back({Schedule::span, columns, 1, warps, 0, false});
+  const bool narrow = rows.takes_narrow_lanes(), half = rows.takes_half_lanes();
+  const auto prefer = [&](std::int8_t columns, std::int32_t warps) {
+    const LaunchChoice span{Schedule::span, columns, 1, warps, 1, false};
+    // A CTA takes one row: of short ones a list's take several.
+    if (rows.span && (rows.segments || warps_along_row(problem, span) >= 4)) preferred.push_back(span);
     preferred.push_back({schedule, columns, 1, warps, 0, false});
   };
-  if (rows.takes_narrow_lanes()) prefer_for_few_rows(4, rows.narrow_warps());
-  if (rows.takes_half_lanes()) prefer_for_few_rows(8, 8);
+  if (narrow && (!half || rows.outputs_per_sm <= most_for_narrow_lanes)) prefer(4, rows.narrow_warps());
+  if (half) prefer(8, 8);
+  if (narrow || half) prefer(4, rows.narrow_warps());  // where alignment allows no more
   preferred.push_back({schedule, full_width(problem), vectors, 4, 0, false});
   if (!rows.general) preferred.push_back({schedule, full_width(problem), 2, 4, 0, false});
   preferred.push_back({schedule, 1, 4, 4, 0, false});  // any alignment
@@ -165,10 +170,10 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
     choice.warps_per_cta = rows.warps_per_cta(choice);
     const std::int32_t rows_per_cta = choice.warps_per_cta / warps_along_row(problem, choice);
     const std::int32_t most = rows.rows_per_warp() * rows_per_cta;
-    choice.entries_per_cta = choice.schedule == Schedule::span ? 1
-                             : shares ? entries_of_list(problem, device, rows.entries_per_live_row, rows_per_cta, most)
-                             : rows.segments ? most
-                                             : rows_per_cta;
+    if (choice.schedule != Schedule::span)
+      choice.entries_per_cta = shares ? entries_of_list(problem, device, rows.entries_per_live_row, rows_per_cta, most)
+                               : rows.segments ? most
+                                               : rows_per_cta;
     if (possible(problem, choice)) return choice;
   }
   fail(MOE_ACT_INTERNAL_ERROR, "plan", "no kernel is compiled for any alignment");

@@ -31,9 +31,9 @@ struct KernelArguments {
     SpanRule span;                       // span
   };
   Pdl pdl;
-  std::int32_t entries_per_cta;  // that a CTA looks at, or rows that it takes; list: 0 where the grid covers all
-                                 // entries, one for each row of warps; rows: 0 where they are dense and no kernel is
-                                 // waited for
+  std::int32_t entries_per_cta;  // that a CTA looks at, or rows that it takes (span: one); list: 0 where the grid
+                                 // covers all entries, one for each row of warps; rows: 0 where they are dense and no
+                                 // kernel is waited for
   const std::int32_t* total_num_padded_tokens;  // [1] when a scale's block stride lies on the device; else null
   const void* x;                                // [rows, 2H], input format of the key
   const void* x_scale;                          // e4m3 input: one per row and block of stored columns

@@ -79,8 +79,7 @@ struct ConventionKernel {
   }
 
   struct ListedRow {
-    Number entry;
-    Number row;  // negative: none
+    Number entry, row;  // row negative: none
   };
 
   // Of each row of warps its own entry. CTAs that start side by side look at entries gridDim.z CTAs' worth apart: live
@@ -222,8 +221,8 @@ struct ConventionKernel {
     }
   }
 
-  // A CTA takes one row of a range, without a search or a barrier, 2.40 instead of 2.55 us. What it loads is worked out
-  // while the range is asked for, where that is fast (H100, 2026-11-27, rows/expert_offsets/e4m3/256 in L2).
+  // A CTA takes one row of a range, without search or barrier: 2.40 instead of 2.55 us (H100, 2026-11-27,
+  // rows/expert_offsets/e4m3/256 in L2). What it loads is worked out while the range is asked for, where that is fast.
   static __device__ __forceinline__ void run_range_by_row(const KernelArguments& arguments, const auto& rule,
                                                           std::int32_t total) {
     typename Search::Range range(rule);

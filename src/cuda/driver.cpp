@@ -5,70 +5,79 @@
 #include <array>
 #include <atomic>
 
-#include "core/backend.hpp"
-
 namespace moe_act::cuda {
+
+#if CUDART_VERSION >= 12080
 namespace {
 
 // The driver's functions, which no library has to be linked for.
 struct Driver {
-  decltype(&cuCtxGetDevice) get_device = nullptr;
+  decltype(&cuCtxGetDevice) current_device = nullptr;
+  decltype(&cuStreamGetDevice) device_of_stream = nullptr;
   decltype(&cuLaunchKernelEx) launch = nullptr;  // null: not to be used
 
   Driver() {
-    decltype(&cuDeviceGet) device_of = nullptr;
-    find("cuDeviceGet", device_of);
-    find("cuCtxGetDevice", get_device);
-    if (device_of == nullptr || get_device == nullptr || !numbers_devices_as_the_runtime(device_of)) return;
-    find("cuLaunchKernelEx", launch);
+    decltype(&cuDeviceGet) device_at = nullptr;
+    decltype(launch) found = nullptr;
+    if (find("cuDeviceGet", device_at) && find("cuCtxGetDevice", current_device) &&
+        find("cuStreamGetDevice", device_of_stream) && find("cuLaunchKernelEx", found) &&
+        numbers_devices_as_the_runtime(device_at))
+      launch = found;
+  }
+
+  // Of what is launched on the stream; -1: not known. Those that are no stream's own handle mean the current device.
+  CUdevice device_of(cudaStream_t stream) const {
+    CUdevice device = -1;
+    const bool is_current = stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread;
+    const CUresult result = is_current ? current_device(&device) : device_of_stream(stream, &device);
+    return result == CUDA_SUCCESS ? device : -1;
   }
 
  private:
-  static bool numbers_devices_as_the_runtime(decltype(&cuDeviceGet) device_of) {
-    const int count = device_count();
-    for (int ordinal = 0; ordinal < count; ++ordinal)
-      if (CUdevice device = -1; device_of(&device, ordinal) != CUDA_SUCCESS || device != ordinal) return false;
-    return true;
-  }
-
   template <typename Function>
-  static void find([[maybe_unused]] const char* name, [[maybe_unused]] Function& function) {
-#if CUDART_VERSION >= 12050
-    constexpr unsigned first_with_kernels_for_functions = 12000;
+  static bool find(const char* name, Function& function) {
+    constexpr unsigned first_with_all = 12080;
     void* found = nullptr;
     cudaDriverEntryPointQueryResult result{};
-    if (cudaGetDriverEntryPointByVersion(name, &found, first_with_kernels_for_functions, cudaEnableDefault, &result) !=
-        cudaSuccess)
+    if (cudaGetDriverEntryPointByVersion(name, &found, first_with_all, cudaEnableDefault, &result) != cudaSuccess) {
       (void)cudaGetLastError();
-    else if (result == cudaDriverEntryPointSuccess)
-      function = reinterpret_cast<Function>(found);
-#endif
+      return false;
+    }
+    function = reinterpret_cast<Function>(found);
+    return result == cudaDriverEntryPointSuccess;
+  }
+
+  static bool numbers_devices_as_the_runtime(decltype(&cuDeviceGet) device_at) {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) {
+      (void)cudaGetLastError();
+      return false;
+    }
+    for (int ordinal = 0; ordinal < count; ++ordinal)
+      if (CUdevice device = -1; device_at(&device, ordinal) != CUDA_SUCCESS || device != ordinal) return false;
+    return true;
   }
 };
 
-// The driver's handle of a kernel, for every device; null if there is none.
-CUfunction handle_of(const KernelLaunch& launch) {
-  static std::array<std::atomic<cudaKernel_t>, kernel_count> known{};
-  std::atomic<cudaKernel_t>& entry = known[launch.kernel_index];
-  cudaKernel_t kernel = entry.load(std::memory_order_relaxed);
-  if (kernel == nullptr) {
-    if (cudaGetKernel(&kernel, reinterpret_cast<const void*>(launch.kernel)) != cudaSuccess) {
-      (void)cudaGetLastError();
-      return nullptr;
-    }
-    entry.store(kernel, std::memory_order_relaxed);
-  }
-  return reinterpret_cast<CUfunction>(kernel);  // as the driver takes it since CUDA 12
+// What the runtime has launched.
+struct Known {
+  std::atomic<cudaKernel_t> handle;  // for every device
+  std::atomic<std::uint64_t> devices;
+};
+std::array<Known, kernel_count> known{};
+
+std::uint64_t bit_of(int device_id) {
+  return device_id < 64 ? std::uint64_t{1} << device_id : 0;
 }
 
 }  // namespace
 
-bool launched_by_driver(const KernelLaunch& launch, const KernelArguments& arguments, int device_id) {
+bool launched_by_driver(const KernelLaunch& launch, const KernelArguments& arguments) {
   static const Driver driver;
-  CUdevice current = -1;
-  if (driver.launch == nullptr || driver.get_device(&current) != CUDA_SUCCESS || current != device_id) return false;
-  const CUfunction kernel = handle_of(launch);
-  if (kernel == nullptr) return false;
+  const Known& kernel = known[launch.kernel_index];
+  if ((kernel.devices.load(std::memory_order_acquire) & bit_of(launch.device_id)) == 0 || driver.launch == nullptr ||
+      driver.device_of(launch.stream) != launch.device_id)
+    return false;
 
   CUlaunchAttribute attribute;
   attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
@@ -84,7 +93,29 @@ bool launched_by_driver(const KernelLaunch& launch, const KernelArguments& argum
   config.attrs = &attribute;
   config.numAttrs = launch.pdl == Pdl::off ? 0 : 1;
   void* addresses[] = {const_cast<KernelArguments*>(&arguments)};
-  return driver.launch(&config, kernel, addresses, nullptr) == CUDA_SUCCESS;
+  // The driver takes a kernel's handle for a function's, and the device's context from the stream.
+  const auto function = reinterpret_cast<CUfunction>(kernel.handle.load(std::memory_order_relaxed));
+  return driver.launch(&config, function, addresses, nullptr) == CUDA_SUCCESS;
 }
+
+void launched_by_runtime(const KernelLaunch& launch) {
+  Known& kernel = known[launch.kernel_index];
+  cudaKernel_t handle = nullptr;
+  if (cudaGetKernel(&handle, reinterpret_cast<const void*>(launch.kernel)) != cudaSuccess) {
+    (void)cudaGetLastError();
+    return;
+  }
+  kernel.handle.store(handle, std::memory_order_relaxed);
+  kernel.devices.fetch_or(bit_of(launch.device_id), std::memory_order_release);
+}
+
+#else  // the runtime launches everything
+
+bool launched_by_driver(const KernelLaunch&, const KernelArguments&) {
+  return false;
+}
+void launched_by_runtime(const KernelLaunch&) {}
+
+#endif
 
 }  // namespace moe_act::cuda

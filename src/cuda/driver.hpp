@@ -14,13 +14,17 @@ namespace moe_act::cuda {
 struct KernelLaunch {
   std::size_t kernel_index;  // in kernel_keys
   KernelFunction kernel;
+  int device_id;
   dim3 grid, block;
   cudaStream_t stream;
   Pdl pdl;
 };
 
 // False: nothing was launched, for whatever reason, which the runtime finds again and has words for. That is so, too,
-// where another device is current than the given one, or none yet.
-[[gnu::hot]] bool launched_by_driver(const KernelLaunch& launch, const KernelArguments& arguments, int device_id);
+// where the stream is another device's, and before the runtime has launched the kernel on the device.
+[[gnu::hot]] bool launched_by_driver(const KernelLaunch& launch, const KernelArguments& arguments);
+
+// The runtime has launched it, and with that loaded the kernel.
+void launched_by_runtime(const KernelLaunch& launch);
 
 }  // namespace moe_act::cuda

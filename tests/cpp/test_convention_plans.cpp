@@ -1,4 +1,5 @@
-// What the planner decides for row conventions and layouts that only the list and segments schedules know.
+// What the planner decides for row conventions and layouts that neither dense rows nor maps have.
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -65,6 +66,22 @@ TEST("entries are a list's, experts' rows are segments, few rows of one range ar
       for (const std::int32_t kind : segments)
         check(kind, kind == MOE_ACT_ROWS_EXPERT_OFFSETS, MOE_ACT_SCHEDULE_SEGMENTS);
     }
+}
+
+TEST("few rows of one range go to a list where spans cannot do them, or their rows are short") {
+  const auto plan_for = [](std::int64_t width, std::int32_t x_alignment) {
+    moe_act_problem problem = problem_of(Format::e4m3, Format::e4m3, rows, width);
+    problem.row_kind = MOE_ACT_ROWS_VALID_PREFIX;
+    problem.expected_rows = 256;
+    problem.x_alignment = std::min(problem.x_alignment, x_alignment);
+    return info_of(problem, h100);
+  };
+  CHECK_EQUAL(plan_for(2048, 16).schedule, MOE_ACT_SCHEDULE_SPAN);
+  CHECK_EQUAL(plan_for(2048, 16).columns_per_lane, 8);
+  CHECK_EQUAL(plan_for(2048, 4).columns_per_lane, 4);
+  CHECK_EQUAL(plan_for(2052, 4).columns_per_lane, 4);
+  CHECK_EQUAL(plan_for(192, 16).schedule, MOE_ACT_SCHEDULE_LIST);
+  CHECK(plan_for(192, 16).rows_per_cta > 1);
 }
 
 TEST("layouts, blocks, e5m2, row scales, activations and padding take dense rows to lists, too") {

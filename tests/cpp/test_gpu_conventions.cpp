@@ -297,8 +297,12 @@ TEST("experts of tiles") {
 TEST("programmatic dependent launch, with padding before and without") {
   for (const moe_act::Pdl pdl : {moe_act::Pdl::on, moe_act::Pdl::metadata_ready})
     for (const moe_act::Padding padding : {moe_act::Padding::skip, moe_act::Padding::zero})
-      for (const RowKind kind : {RowKind::valid_prefix, RowKind::expert_offsets})
+      for (const RowKind kind : {RowKind::valid_prefix, RowKind::expert_offsets}) {
         every_kernel({.kind = kind, .padding = padding, .pdl = pdl});
+        const std::set<Kernel> plain = every_kernel({.kind = kind, .block = 128, .padding = padding, .pdl = pdl});
+        CHECK(plain.contains({MOE_ACT_SCHEDULE_SPAN, 8, 1}));  // half lanes and narrow ones
+        CHECK(plain.contains({MOE_ACT_SCHEDULE_SPAN, 4, 1}));
+      }
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
-// The search among experts that kernels do, on the CPU: it finds every live row where the addressing says it is, in the
-// order of the experts.
+// The search among experts that kernels do, on the CPU: it finds every live row, in the order of the experts.
 #include <algorithm>
 #include <cstring>
 #include <random>

@@ -237,3 +237,21 @@ def test_torch_e2m1() -> None:
         pytest.skip("this torch has no float4_e2m1fn_x2")
     x = torch.zeros(6, 192, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
     assert_refused(NotImplementedError, "x", "supported: 'fp32', ", lambda: moe_act.gated_act_quant(x))
+
+
+def test_a_torch_tensor_that_changes_while_it_is_asked() -> None:
+    """It is taken as it was exported, though what says whether it requires grad gives it other lengths."""
+    torch = pytest.importorskip("torch")
+
+    class Changing(torch.Tensor):
+        @property
+        def requires_grad(self) -> bool:
+            self.as_strided_((2,) * 5 + (256,), (0,) * 5 + (1,))
+            return False
+
+    x = torch.randn(4, 512)
+    out, out_scale = moe_act.gated_act_quant(x)
+    results = {"out": torch.empty_like(out), "out_scale": torch.empty_like(out_scale)}
+    moe_act.gated_act_quant(x.clone().as_subclass(Changing), **results)
+    assert torch.equal(results["out"].view(torch.uint8), out.view(torch.uint8))
+    assert torch.equal(results["out_scale"], out_scale)

@@ -88,7 +88,8 @@ def test_every_plan_for_many_experts(kind: str, input: str, form: dict[str, Any]
     call: dict[str, Any] = {"x": put(x, "cuda"), "rows": on_device(rows, "cuda")}
     plan = moe_act.plan(**call, **options)
     plans = plan.alternatives()
-    assert {each.schedule for each in plans} == {"segments"} and len(plans) > 4
+    one_range = kind == "offsets" and input == "bf16" and not form
+    assert {each.schedule for each in plans} == {"segments"} | ({"span"} if one_range else set()) and len(plans) > 4
     row_warps = [each.threads_per_cta // 32 // each.warps_per_row for each in plans]
     turns = [each.units_per_cta // warps for each, warps in zip(plans, row_warps, strict=True)]
     if "out_scaling" not in form:  # else all warps of a CTA work on one row

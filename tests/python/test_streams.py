@@ -126,3 +126,25 @@ def test_another_device_than_the_current_one() -> None:
     assert torch.cuda.current_device() == 0
     with pytest.raises(ValueError, match=r"^out: expected a tensor on cuda:1 .*, got one on cuda:0$"):
         moe_act.gated_act_quant(x, out=expected.out)
+
+
+def test_a_stream_of_another_device_is_refused() -> None:
+    """Again when the kernel was launched before, and whichever device is current."""
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one CUDA device only")
+    x = torch.randn(33, 640, device="cuda:0")
+    result = moe_act.gated_act_quant(x)
+    before = result.out.view(torch.uint8).clone()
+    result.out.view(torch.uint8).zero_()
+    torch.cuda.synchronize()
+    other = torch.cuda.Stream("cuda:1")
+    for current in (0, 1):
+        torch.cuda.set_device(current)
+        with pytest.raises(RuntimeError, match=r"^cuda"):
+            moe_act.gated_act_quant(x, out=result.out, out_scale=result.out_scale, stream=other)
+    torch.cuda.set_device(0)
+    assert not result.out.view(torch.uint8).any()
+    moe_act.gated_act_quant(x, out=result.out, out_scale=result.out_scale)
+    assert torch.equal(result.out.view(torch.uint8), before)
