@@ -7,77 +7,68 @@
 
 namespace moe_act::cuda {
 
-#if CUDART_VERSION >= 12080
+#if CUDART_VERSION >= 12050
 namespace {
 
-// The driver's functions, which no library has to be linked for.
+// The driver's functions, which no library has to be linked for. Of those that tell a stream's device only this one may
+// be called while the stream is captured.
 struct Driver {
-  decltype(&cuCtxGetDevice) current_device = nullptr;
-  decltype(&cuStreamGetDevice) device_of_stream = nullptr;
-  decltype(&cuLaunchKernelEx) launch = nullptr;  // null: not to be used
+  decltype(&cuCtxGetCurrent) current_context = nullptr;
+  decltype(&cuStreamGetCtx) context_of_stream = nullptr;
+  decltype(&cuLaunchKernelEx) launch = nullptr;
+  bool is_usable = false;
 
   Driver() {
-    decltype(&cuDeviceGet) device_at = nullptr;
-    decltype(launch) found = nullptr;
-    if (find("cuDeviceGet", device_at) && find("cuCtxGetDevice", current_device) &&
-        find("cuStreamGetDevice", device_of_stream) && find("cuLaunchKernelEx", found) &&
-        numbers_devices_as_the_runtime(device_at))
-      launch = found;
+    is_usable = find("cuCtxGetCurrent", current_context) && find("cuStreamGetCtx", context_of_stream) &&
+                find("cuLaunchKernelEx", launch);
   }
 
-  // Of what is launched on the stream; -1: not known. Those that are no stream's own handle mean the current device.
-  CUdevice device_of(cudaStream_t stream) const {
-    CUdevice device = -1;
+  // In which a kernel on the stream runs; null: not known. What is no stream's own handle means the current context.
+  CUcontext context_of(cudaStream_t stream) const {
+    CUcontext context = nullptr;
     const bool is_current = stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread;
-    const CUresult result = is_current ? current_device(&device) : device_of_stream(stream, &device);
-    return result == CUDA_SUCCESS ? device : -1;
+    const CUresult result = is_current ? current_context(&context) : context_of_stream(stream, &context);
+    return result == CUDA_SUCCESS ? context : nullptr;
+  }
+
+  static const Driver& get() {
+    static const Driver driver;
+    return driver;
   }
 
  private:
   template <typename Function>
   static bool find(const char* name, Function& function) {
-    constexpr unsigned first_with_all = 12080;
+    constexpr unsigned first_with_kernels_for_functions = 12000;
     void* found = nullptr;
     cudaDriverEntryPointQueryResult result{};
-    if (cudaGetDriverEntryPointByVersion(name, &found, first_with_all, cudaEnableDefault, &result) != cudaSuccess) {
+    if (cudaGetDriverEntryPointByVersion(name, &found, first_with_kernels_for_functions, cudaEnableDefault, &result) !=
+        cudaSuccess) {
       (void)cudaGetLastError();
       return false;
     }
     function = reinterpret_cast<Function>(found);
     return result == cudaDriverEntryPointSuccess;
   }
-
-  static bool numbers_devices_as_the_runtime(decltype(&cuDeviceGet) device_at) {
-    int count = 0;
-    if (cudaGetDeviceCount(&count) != cudaSuccess) {
-      (void)cudaGetLastError();
-      return false;
-    }
-    for (int ordinal = 0; ordinal < count; ++ordinal)
-      if (CUdevice device = -1; device_at(&device, ordinal) != CUDA_SUCCESS || device != ordinal) return false;
-    return true;
-  }
 };
 
-// What the runtime has launched.
+// What the runtime has launched, and where: each device's context.
+constexpr int most_devices = 64;
 struct Known {
   std::atomic<cudaKernel_t> handle;  // for every device
   std::atomic<std::uint64_t> devices;
 };
 std::array<Known, kernel_count> known{};
-
-std::uint64_t bit_of(int device_id) {
-  return device_id < 64 ? std::uint64_t{1} << device_id : 0;
-}
+std::array<std::atomic<CUcontext>, most_devices> contexts{};
 
 }  // namespace
 
 bool launched_by_driver(const KernelLaunch& launch, const KernelArguments& arguments) {
-  static const Driver driver;
+  if (launch.device_id >= most_devices) return false;
   const Known& kernel = known[launch.kernel_index];
-  if ((kernel.devices.load(std::memory_order_acquire) & bit_of(launch.device_id)) == 0 || driver.launch == nullptr ||
-      driver.device_of(launch.stream) != launch.device_id)
-    return false;
+  if ((kernel.devices.load(std::memory_order_acquire) >> launch.device_id & 1u) == 0) return false;
+  const Driver& driver = Driver::get();
+  if (driver.context_of(launch.stream) != contexts[static_cast<std::size_t>(launch.device_id)].load()) return false;
 
   CUlaunchAttribute attribute;
   attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
@@ -99,14 +90,19 @@ bool launched_by_driver(const KernelLaunch& launch, const KernelArguments& argum
 }
 
 void launched_by_runtime(const KernelLaunch& launch) {
-  Known& kernel = known[launch.kernel_index];
+  const Driver& driver = Driver::get();
+  if (!driver.is_usable || launch.device_id >= most_devices) return;
+  const CUcontext context = driver.context_of(nullptr);  // the device is current
   cudaKernel_t handle = nullptr;
   if (cudaGetKernel(&handle, reinterpret_cast<const void*>(launch.kernel)) != cudaSuccess) {
     (void)cudaGetLastError();
     return;
   }
+  if (context == nullptr) return;
+  Known& kernel = known[launch.kernel_index];
   kernel.handle.store(handle, std::memory_order_relaxed);
-  kernel.devices.fetch_or(bit_of(launch.device_id), std::memory_order_release);
+  contexts[static_cast<std::size_t>(launch.device_id)].store(context);
+  kernel.devices.fetch_or(std::uint64_t{1} << launch.device_id, std::memory_order_release);
 }
 
 #else  // the runtime launches everything
