@@ -1,5 +1,5 @@
 // The rule that kernels follow says the same of every list as its addressing does, whether its values have 32 bits or
-// 64, and segments are the same in 32 bits as in 64.
+// 64, and so does a span of its rows; segments are the same in 32 bits as in 64.
 #include <algorithm>
 #include <random>
 #include <vector>
@@ -130,6 +130,33 @@ TEST("segments between two values are the same in 32 bits and in 64") {
   RowAddressing rows = list(RowKind::expert_ends, index, 3);
   rows.experts = units;
   CHECK(!rows.has_small_segments());
+}
+
+// Whose every row between the ends is live.
+void check_span(const RowAddressing& rows) {
+  const SpanRule span = span_of(rows);
+  const std::int64_t begin = span.begin == nullptr ? 0 : *span.begin;
+  const std::int64_t end = span.end == nullptr ? span.rows : *span.end;
+  CHECK_EQUAL(span.rows, rows.rows);
+  const std::int64_t in_use = rows.is_list() ? rows.entries_in_use(rows.count.data != nullptr ? rows.count[0] : 0) : 0;
+  for (std::int64_t row = 0; row < rows.rows; ++row)
+    CHECK_EQUAL(row >= begin && row < end, rows.is_live(0, row, in_use), row);
+}
+
+TEST("the span of a prefix and of offsets holds the rows that are live") {
+  RowAddressing prefix = list(RowKind::valid_prefix, {}, 0);
+  check_span(prefix);
+  for (const std::int32_t count : {-1, 0, 1, 95, 96, 97, INT32_MAX}) {
+    prefix.count = {&count, false};
+    check_span(prefix);
+  }
+  RowAddressing offsets = list(RowKind::expert_offsets, {}, 0);
+  const std::vector<std::int32_t> ends[] = {{0, 5, 5, 70}, {3, 3, 3, 3}, {7, 20, 90, 200}};
+  offsets.experts = 3;
+  for (const std::vector<std::int32_t>& values : ends) {
+    offsets.index = {values.data(), false};
+    check_span(offsets);
+  }
 }
 
 }  // namespace
