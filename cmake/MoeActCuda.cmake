@@ -78,7 +78,7 @@ function(moe_act_add_cuda_backend)
     set_target_properties(${object} PROPERTIES CUDA_ARCHITECTURES "${architectures}" CUDA_VISIBILITY_PRESET hidden)
   endforeach()
 
-  add_library(moe_act_cuda_host OBJECT src/cuda/launch.cpp)
+  add_library(moe_act_cuda_host OBJECT src/cuda/driver.cpp src/cuda/launch.cpp)
   moe_act_compile_options(moe_act_cuda_host)
   string(REPLACE ";" ", " architectures_text "${architectures}")
   target_compile_definitions(moe_act_cuda_host PRIVATE

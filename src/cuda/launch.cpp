@@ -9,6 +9,7 @@
 #include "core/backend.hpp"
 #include "core/error.hpp"
 #include "core/rows.hpp"
+#include "cuda/driver.hpp"
 #include "cuda/kernels.hpp"
 #include "cuda/marks.hpp"
 #include "cuda/padding.hpp"
@@ -143,10 +144,17 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
   const bool pads = plan.problem().pads_with_zero();
   const bool has_rows = total_rows(plan.problem().description()) > 0;
   if (grid.x == 0 || grid.y == 0 || (!has_rows && !pads)) return;
-  const DeviceGuard guard(plan.problem()->device_id);
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   const dim3 block(32, static_cast<unsigned>(launch.warps_per_row), static_cast<unsigned>(launch.row_warps));
-  if (!launch.marks_rows && !pads) return start(kernel_for(launch), grid, block, arguments, cuda_stream, arguments.pdl);
+  const int device_id = plan.problem()->device_id;
+  const bool is_alone = !launch.marks_rows && !pads;
+  const KernelLaunch alone{launch.kernel_index, kernel_for(launch), device_id, grid, block, cuda_stream, arguments.pdl};
+  if (is_alone && launched_by_driver(alone, arguments)) return;
+  const DeviceGuard guard(device_id);
+  if (is_alone) {
+    start(alone.kernel, grid, block, arguments, cuda_stream, arguments.pdl);
+    return launched_by_runtime(alone);
+  }
 
   // Kernels in a row, each of which may start while the one before still runs, and waits for it.
   const Pdl chained = plan.device().capability() >= 90 ? Pdl::on : Pdl::off;

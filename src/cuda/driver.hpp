@@ -1,0 +1,30 @@
+// Launches by the driver itself, which take 90 to 160 ns less of 3000 to 4000 than those by the runtime, with its look
+// at the current device and its search for the kernel (H100, 2026-11-27, bench/NOTES.md, "host path, fewer lines of
+// code").
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "core/kernel_arguments.hpp"
+#include "core/kernel_key.hpp"
+#include "cuda/kernels.hpp"
+
+namespace moe_act::cuda {
+
+struct KernelLaunch {
+  std::size_t kernel_index;  // in kernel_keys
+  KernelFunction kernel;
+  int device_id;
+  dim3 grid, block;
+  cudaStream_t stream;
+  Pdl pdl;
+};
+
+// False: nothing was launched, for whatever reason, which the runtime finds again and has words for. That is so, too,
+// where the stream is another device's, and before the runtime has launched the kernel on the device.
+[[gnu::hot]] bool launched_by_driver(const KernelLaunch& launch, const KernelArguments& arguments);
+
+// The runtime has launched it, and with that loaded the kernel.
+void launched_by_runtime(const KernelLaunch& launch);
+
+}  // namespace moe_act::cuda
