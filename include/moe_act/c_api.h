@@ -297,7 +297,8 @@ typedef enum moe_act_schedule {
   MOE_ACT_SCHEDULE_LOOP = 4,     /* as ROWS, for any alignment and number of columns */
   MOE_ACT_SCHEDULE_LIST = 5,     /* CTAs look at entries that name rows, or rows that may be live; any layout */
   MOE_ACT_SCHEDULE_SEGMENTS = 6, /* CTAs count the experts' rows and share them out; any layout */
-  MOE_ACT_SCHEDULE_SPAN = 7      /* CTAs take the rows of one range, a prefix or all between offsets; few rows */
+  MOE_ACT_SCHEDULE_SPAN = 7,     /* CTAs take the rows of one range, a prefix or all between offsets; few rows */
+  MOE_ACT_SCHEDULE_ENTRY = 8     /* each row of a CTA's warps looks at one entry of a list; few rows */
 } moe_act_schedule;
 
 /* What there is to choose about running a problem on a GPU. Results do not depend on it. */

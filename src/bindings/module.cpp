@@ -131,7 +131,8 @@ NB_MODULE(_core, module) {
             const char* name = moe_act_option_name("schedule", self.info().schedule);
             return name != nullptr ? name : "";
           },
-          "How work is laid over warps: \"rows\", \"tiles\", \"sparse\", \"loop\", \"list\", \"segments\" or \"span\"; "
+          "How work is laid over warps: \"rows\", \"tiles\", \"sparse\", \"loop\", \"list\", \"segments\", \"span\" or "
+          "\"entry\"; "
           "\"\" on the CPU.")
       .def_prop_ro(
           "grid",

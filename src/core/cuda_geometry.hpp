@@ -13,11 +13,11 @@ inline constexpr int warp_lanes = 32;
 // Entries that a CTA looks at, or live rows that it takes, at most; 0 where it has one for each of its rows.
 constexpr std::int32_t max_entries_per_cta(Schedule schedule) {
   if (schedule == Schedule::list) return warp_lanes;
-  if (schedule == Schedule::span) return 1;
+  if (schedule == Schedule::span || schedule == Schedule::entry) return 1;
   return schedule == Schedule::sparse || schedule == Schedule::segments ? 64 : 0;
 }
 
-// The schedules of src/cuda/conventions.cuh, which loop over what their grid does not cover.
+// The schedules of src/cuda/conventions.cuh. All but entry loop over what their grid does not cover.
 constexpr bool knows_any_rows(Schedule schedule) {
   return schedule >= Schedule::list;
 }

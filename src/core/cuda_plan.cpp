@@ -64,10 +64,10 @@ std::int64_t units_of(const Problem& problem, const LaunchChoice& choice) {
   return choice.marks_rows ? problem->rows : problem.units();
 }
 
-// Is every chunk covered by a grid that the device takes? A warp of this schedule does one; rows are few enough, by
-// has_row_source().
+// Is every chunk covered by a grid that the device takes? A warp of these schedules does one; rows and entries are few
+// enough, by has_row_source() and has_entry_rule().
 bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
-  return choice.schedule != Schedule::rows ||
+  return (choice.schedule != Schedule::rows && choice.schedule != Schedule::entry) ||
          ceil_div(problem->columns, warps_along_row(problem, choice) * chunk_columns(choice)) <= max_grid_y;
 }
 
@@ -81,8 +81,11 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
     return false;
   if (knows_any_rows(choice.schedule) && choice.marks_rows) return false;
   if (choice.schedule == Schedule::segments && !has_segments(problem)) return false;
-  if (choice.schedule == Schedule::list && has_segments(problem)) return false;
+  const bool entry = choice.schedule == Schedule::entry;
+  if ((entry || choice.schedule == Schedule::list) && has_segments(problem)) return false;
+  if (entry && row_index_name(problem->row_kind) == nullptr) return false;
   if (choice.schedule == Schedule::span && !has_span(problem)) return false;
+  if (has_span_instead(key) && has_span(problem)) return false;
   // One scale for a row: its warps all work on it.
   if (problem.scale_per_row() && choice.warps_per_cta != warps_along_row(problem, choice)) return false;
   if (has_own_entries(key) && choice.entries_per_cta != choice.warps_per_cta / warps_along_row(problem, choice))
@@ -91,8 +94,8 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   const bool far_scales = std::max(problem.x_scale_bytes(), problem.out_scale_bytes()) > INT32_MAX;
   if (key.reach == Reach::layouts && key.vectors_per_lane == 1 && far_scales) return false;
   if (has_search_for_cta(key) && choice.entries_per_cta != 1) return false;
-  // Rows of warps take turns.
-  if ((choice.schedule == Schedule::segments || choice.schedule == Schedule::span) &&
+  // Rows of warps take turns, or there is one.
+  if (choice.schedule > Schedule::list &&
       choice.entries_per_cta % (choice.warps_per_cta / warps_along_row(problem, choice)) != 0)
     return false;
   const bool tiles = choice.schedule == Schedule::tiles;
@@ -204,12 +207,14 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
   launch.units_per_cta = choice.entries_per_cta > 0 ? choice.entries_per_cta : launch.rows_per_cta;
   const std::int64_t chunks = ceil_div(problem->columns, launch.warps_per_row * chunk_columns(choice));
   if (knows_any_rows(choice.schedule)) {
-    launch.grid_x = grid_for_any_rows(problem, launch, chunks, device);
+    const bool entry = choice.schedule == Schedule::entry;
+    launch.grid_x =
+        entry ? static_cast<std::int32_t>(problem.units()) : grid_for_any_rows(problem, launch, chunks, device);
     // Where there is work enough, warps go along the row: what a row costs beside its columns is paid less often.
     const bool along_row = problem.scale_per_row() || outputs_per_multiprocessor(problem, device) >= 20'000;
-    launch.grid_y = along_row ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
+    launch.grid_y = along_row && !entry ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
     launch.grid_z = 1;
-    launch.looks_once = choice.schedule == Schedule::list && launch.units_per_cta == launch.row_warps &&
+    launch.looks_once = (entry || choice.schedule == Schedule::list) && launch.units_per_cta == launch.row_warps &&
                         std::int64_t{launch.grid_x} * launch.units_per_cta >= problem.units();
     if (launch.looks_once) {
       launch.grid_z = ctas_apart(problem, launch);

@@ -25,7 +25,7 @@ struct LaunchChoice {
   std::int8_t vectors_per_lane;
   std::int32_t warps_per_cta;    // a power of two
   std::int32_t entries_per_cta;  // sparse: map entries that a CTA looks at, up to 64; list: entries, up to 32;
-                                 // segments: live rows that it takes, up to 64; span: 1; else 0
+                                 // segments: live rows that it takes, up to 64; span and entry: 1; else 0
   bool marks_rows;  // the rows that a map or ids name are done in their own order, after small kernels have marked them
 
   constexpr bool operator==(const LaunchChoice&) const = default;
@@ -39,7 +39,7 @@ struct CudaLaunch {
   std::int32_t row_warps;      // of a CTA, on different rows
   std::int32_t rows_per_cta;   // rows that a CTA has in hand at once
   std::int32_t units_per_cta;  // rows or entries that a CTA answers for; sparse: that the CTAs of grid z share
-  bool looks_once;             // list: the grid covers all entries, one for each row of warps
+  bool looks_once;             // list, entry: the grid covers all entries, one for each row of warps
   bool marks_rows;
   std::int64_t workspace_bytes;
 };

@@ -26,7 +26,7 @@ struct KernelArguments {
   // of lists that have a rule.
   union {
     RowSource source;                    // rows, tiles, sparse, loop
-    EntryRule entries;                   // list, and what marks rows
+    EntryRule entries;                   // list, entry, and what marks rows
     SegmentRule<std::int32_t> segments;  // segments
     SpanRule span;                       // span
   };
@@ -37,23 +37,28 @@ struct KernelArguments {
   const std::int32_t* total_num_padded_tokens;  // [1] when a scale's block stride lies on the device; else null
   const void* x;                                // [rows, 2H], input format of the key
   const void* x_scale;                          // e4m3 input: one per row and block of stored columns
-  std::int64_t x_row_stride;                    // elements
-  std::uint32_t columns;                        // H
-  std::uint32_t gate_offset;                    // stored column where the gate begins: 0 or H
-  std::uint32_t up_offset;                      // and the up projection: H or 0
-  Format out_format;
-  math::ScaleStrides x_scale_strides;    // a negative block stride stands for total_num_padded_tokens[0]
+  // Strides of 32 bits, so that an address is one multiplication: 64 bits of product, added to the pointer.
+  std::uint32_t x_row_bytes;
+  std::uint32_t columns;                 // H
+  std::uint32_t gate_offset;             // stored column where the gate begins: 0 or H
+  std::uint32_t up_offset;               // and the up projection: H or 0
+  math::ScaleStrides x_scale_strides;    // a block stride of 0 stands for total_num_padded_tokens[0] scales
   math::ScaleStrides out_scale_strides;  // likewise
-  void* out;                             // [rows, H], out_format
   void* out_scale;                       // block or row scaling; else null
-  std::int64_t out_row_stride;           // elements
-  const float* static_scale;             // [1] tensor scaling; else null
+  void* out;                             // [rows, H], out_format
+  std::uint32_t out_row_bytes;
+  Format out_format;
+  const float* static_scale;  // [1] tensor scaling; else null
   // From here on what the kernels for rows as in `source` never look at.
-  std::int64_t x_expert_stride;  // elements; masked rows only, and the next three
+  std::uint32_t x_expert_bytes;  // masked rows only, and the next three
+  std::uint32_t out_expert_bytes;
+  std::uint32_t x_scale_expert_bytes;
+  std::uint32_t out_scale_expert_bytes;
+  // And from here on those for fp32 scales of 128 columns and strides of 32 bits.
+  std::int64_t x_row_stride;  // elements
+  std::int64_t out_row_stride;
+  std::int64_t x_expert_stride;
   std::int64_t out_expert_stride;
-  std::int64_t x_scale_expert_stride;
-  std::int64_t out_scale_expert_stride;
-  // And from here on those for fp32 scales of 128 columns.
   math::NarrowScaleView x_scale_layout;  // in any layout and form, where 31 bits address them
   math::NarrowScaleView out_scale_layout;
   Numerics numerics;
@@ -67,8 +72,9 @@ struct KernelArguments {
 };
 
 // The block stride that a kernel uses, once total_num_padded_tokens[0] is known.
-MOE_ACT_HOST_DEVICE math::ScaleStrides resolve(math::ScaleStrides strides, std::int64_t total_num_padded_tokens) {
-  return {strides.row, strides.block < 0 ? total_num_padded_tokens : strides.block};
+MOE_ACT_HOST_DEVICE math::ScaleStrides resolve(math::ScaleStrides strides, std::int32_t total_num_padded_tokens) {
+  const auto scales = static_cast<std::uint32_t>(total_num_padded_tokens);
+  return {strides.row, strides.block == 0 ? scales * std::uint32_t{sizeof(float)} : strides.block};
 }
 
 }  // namespace moe_act

@@ -27,6 +27,7 @@ enum class Schedule : std::int8_t {
   list = 5,      // CTAs look at entries that name rows, or rows that may be live
   segments = 6,  // CTAs count the experts' rows and share them out
   span = 7,      // CTAs take the rows of one range, whose ends the device knows
+  entry = 8,     // each CTA looks at one entry of a list, and that is all it does
 };
 
 inline constexpr int max_warps_per_cta = 16;
@@ -68,6 +69,12 @@ constexpr bool has_search_for_cta(const KernelKey& key) {
   return key.schedule == Schedule::segments && key.reach != Reach::models && key.vectors_per_lane == 1;
 }
 
+// Segments whose ranges are left to kernels of spans, which any problem of theirs can run: the search is shorter.
+constexpr bool has_span_instead(const KernelKey& key) {
+  return has_search_for_cta(key) && key.reach == Reach::plain && key.output == OutputKind::scaled &&
+         key.input != Format::fp32;
+}
+
 // Which kernels write a format, if any do.
 constexpr std::optional<OutputKind> output_kind_of(Format format) {
   if (format == Format::fp32 || format == Format::fp16 || format == Format::bf16) return OutputKind::plain;
@@ -79,7 +86,7 @@ namespace kernel_axes {
 inline constexpr Format inputs[] = {Format::e4m3, Format::bf16, Format::fp16, Format::fp32};
 inline constexpr OutputKind outputs[] = {OutputKind::plain, OutputKind::scaled, OutputKind::row_scaled};
 inline constexpr Schedule schedules[] = {Schedule::rows, Schedule::tiles,    Schedule::sparse, Schedule::loop,
-                                         Schedule::list, Schedule::segments, Schedule::span};
+                                         Schedule::list, Schedule::segments, Schedule::span,   Schedule::entry};
 inline constexpr std::int8_t columns_per_lane[] = {1, 4, 8, 16};
 inline constexpr std::int8_t vectors_per_lane[] = {1, 2, 4};
 inline constexpr Reach reaches[] = {Reach::plain, Reach::layouts, Reach::models};
@@ -119,10 +126,20 @@ constexpr bool supported(const KernelKey& key) {
     case Schedule::list:
     case Schedule::segments:
       if (half && key.schedule == Schedule::segments) return true;
+      // Two vectors a lane are faster where rows are listed, unless their decoding is long.
+      if (key.schedule == Schedule::list && !is_scaled(key.input) && full_width && key.vectors_per_lane == 1)
+        return false;
       return key.input != Format::fp32 && (for_few_rows || (full_width && key.vectors_per_lane == 2));
     // Few rows alone tell kernels of their own from those of the others: no jump, 2.31 instead of 2.39 us (H100,
     // 2026-11-27, rows/expert_offsets/bf16/256 in L2).
-    case Schedule::span: return key.input != Format::fp32 && key.output == OutputKind::scaled && (narrow || half);
+    case Schedule::span:
+      return key.input != Format::fp32 && key.output == OutputKind::scaled &&
+             (narrow || half || (is_scaled(key.input) && full_width && key.vectors_per_lane == 1));
+    // Likewise: no loop, and few registers, 2.57 instead of 2.75 us (H100, 2026-11-27, rows/row_to_expert/bf16/256 in
+    // L2).
+    case Schedule::entry:
+      return key.input != Format::fp32 && key.output == OutputKind::scaled && full_width &&
+             key.vectors_per_lane == (is_scaled(key.input) ? 1 : 2);
   }
   return false;
 }

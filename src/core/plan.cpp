@@ -69,9 +69,13 @@ std::string describe_text(const Problem& problem, const DeviceInfo& device, cons
   return text + ", pdl " + name("pdl", problem->pdl);
 }
 
+// Of what has strides of 32 bits: else nobody looks at them.
 math::ScaleStrides scale_strides(std::int32_t layout, std::int64_t stride) {
-  if (layout == MOE_ACT_SCALE_LAYOUT_ROW_MAJOR) return {stride, 1};
-  return {1, stride};
+  constexpr std::uint32_t adjacent = sizeof(float);
+  const std::uint32_t apart =
+      stride == MOE_ACT_STRIDE_ON_DEVICE ? 0 : static_cast<std::uint32_t>(stride) * std::uint32_t{sizeof(float)};
+  if (layout == MOE_ACT_SCALE_LAYOUT_ROW_MAJOR) return {apart, adjacent};
+  return {adjacent, apart};
 }
 
 // What a launch reads of the union at the head of its arguments.
@@ -79,7 +83,8 @@ enum class RowReading { source, entries, segments, span, addressing };
 
 RowReading row_reading(const Problem& problem, const CudaLaunch& cuda) {
   if (!problem.on_cuda()) return RowReading::addressing;
-  if (cuda.marks_rows || cuda.key.schedule == Schedule::list) return RowReading::entries;
+  if (cuda.marks_rows || cuda.key.schedule == Schedule::list || cuda.key.schedule == Schedule::entry)
+    return RowReading::entries;
   if (cuda.key.schedule == Schedule::span) return RowReading::span;
   if (cuda.key.schedule != Schedule::segments) return RowReading::source;
   return cuda.key.reach == Reach::models ? RowReading::addressing : RowReading::segments;
@@ -97,6 +102,16 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   arguments.columns = static_cast<std::uint32_t>(problem->columns);
   arguments.gate_offset = gate_first ? 0 : arguments.columns;
   arguments.up_offset = gate_first ? arguments.columns : 0;
+  // Of what has narrow strides: nobody else looks at these.
+  const auto in_bytes = [](std::int64_t stride, int element_bytes) {
+    return static_cast<std::uint32_t>(static_cast<std::uint64_t>(stride) * static_cast<std::uint64_t>(element_bytes));
+  };
+  arguments.x_row_bytes = in_bytes(problem->x_row_stride, bytes_per_element(problem.input()));
+  arguments.out_row_bytes = in_bytes(problem->out_row_stride, bytes_per_element(problem.output()));
+  arguments.x_expert_bytes = in_bytes(problem->x_expert_stride, bytes_per_element(problem.input()));
+  arguments.out_expert_bytes = in_bytes(problem->out_expert_stride, bytes_per_element(problem.output()));
+  arguments.x_scale_expert_bytes = in_bytes(problem->x_scale_expert_stride, sizeof(float));
+  arguments.out_scale_expert_bytes = in_bytes(problem->out_scale_expert_stride, sizeof(float));
   arguments.x_row_stride = problem->x_row_stride;
   arguments.out_row_stride = problem->out_row_stride;
   arguments.x_scale_strides = scale_strides(problem->x_scale_layout, problem->x_scale_stride);
@@ -123,8 +138,6 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   arguments.out_scale_layout = narrow(arguments.out_scale_view);
   arguments.x_expert_stride = problem->x_expert_stride;
   arguments.out_expert_stride = problem->out_expert_stride;
-  arguments.x_scale_expert_stride = problem->x_scale_expert_stride;
-  arguments.out_scale_expert_stride = problem->out_scale_expert_stride;
   arguments.out_padded_rows =
       problem->out_scale_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4 ? problem->out_scale_stride : problem->rows;
   arguments.numerics = numerics_of(problem.description());

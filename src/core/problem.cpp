@@ -212,7 +212,23 @@ bool Problem::is_simple() const {
 
 Reach Problem::reach() const {
   if (is_general()) return Reach::models;
-  return scales_are_plain() && output() != Format::e5m2 ? Reach::plain : Reach::layouts;
+  return scales_are_plain() && output() != Format::e5m2 && has_narrow_strides() ? Reach::plain : Reach::layouts;
+}
+
+bool Problem::has_narrow_strides() const {
+  const auto narrow = [&](std::int64_t stride, int bytes) {
+    const std::int64_t most = UINT32_MAX / bytes;
+    return (stride == MOE_ACT_STRIDE_ON_DEVICE ? description_.rows : stride) <= most;
+  };
+  const auto parts = [&](std::int64_t expert_stride, int bytes) { return !masked() || narrow(expert_stride, bytes); };
+  if (has_x_scale() && !parts(description_.x_scale_expert_stride, sizeof(float))) return false;
+  if (has_out_scale() && !parts(description_.out_scale_expert_stride, sizeof(float))) return false;
+  return parts(description_.x_expert_stride, bytes_per_element(input())) &&
+         parts(description_.out_expert_stride, bytes_per_element(output())) &&
+         narrow(description_.x_row_stride, bytes_per_element(input())) &&
+         narrow(description_.out_row_stride, bytes_per_element(output())) &&
+         (!has_x_scale() || narrow(description_.x_scale_stride, sizeof(float))) &&
+         (!has_out_scale() || narrow(description_.out_scale_stride, sizeof(float)));
 }
 
 // Plain kernels have indices and counts of 32 bits, strides of the launch and no fp32 input; what 32 bits cannot count

@@ -34,10 +34,11 @@ class Problem {
   bool has_map() const { return description_.row_kind == MOE_ACT_ROWS_EXPANDED_TO_PERMUTED; }
   bool masked() const { return description_.row_kind == MOE_ACT_ROWS_MASKED; }
   bool stride_on_device() const;
-  bool padding_is_known() const;  // can rows that are not live be told from the addressing?
-  bool pads_with_zero() const;    // is there padding that gets zero codes and scale 1?
-  bool scales_are_plain() const;  // fp32 at strides, one for 128 columns, not rounded: what most kernels know
-  bool is_general() const;        // more than SwiGLU without parameters in the default numerics
+  bool padding_is_known() const;    // can rows that are not live be told from the addressing?
+  bool pads_with_zero() const;      // is there padding that gets zero codes and scale 1?
+  bool has_narrow_strides() const;  // rows and scales less than 4 GB apart
+  bool scales_are_plain() const;    // fp32 at strides, one for 128 columns, not rounded: what most kernels know
+  bool is_general() const;          // more than SwiGLU without parameters in the default numerics
   bool has_unquantized() const { return description_.unquantized_format != MOE_ACT_FORMAT_NONE; }
   Reach reach() const;           // what a kernel has to know
   Reach any_rows_reach() const;  // one that knows every row convention

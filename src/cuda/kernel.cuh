@@ -87,7 +87,8 @@ struct Kernel {
                                                  std::uint32_t row, std::uint32_t first,
                                                  const typename Work::FirstRow& first_row) {
     if constexpr (Work::is_for_few_rows)
-      Work::run(arguments, typename Work::OnlyVector(arguments, strides, row, first_row));
+      Work::run(arguments,
+                typename Work::OnlyVector(arguments, strides, Work::start_of(arguments, strides, row), row, first_row));
     else
       Work::run_chunk(arguments, strides, Work::start_of(arguments, strides, row), first);
   }
@@ -189,6 +190,15 @@ template <Format input, OutputKind output, Schedule schedule, int columns, int v
 __global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm)
     gated_act_quant_of_any_rows(const __grid_constant__ KernelArguments arguments) {
   ConventionKernel<input, output, schedule, columns, vectors, reach>::run(arguments);
+}
+
+// All CTAs at once, or nearly so, as most have nothing to do: 2.65 us with 48 registers, 2.58 with 32, of e4m3 2.67
+// with 48, 2.58 with 40; with 32 its arithmetic waits for registers, 2.7 (H100, 2026-11-27, rows/row_to_expert/bf16/256
+// and rows/row_to_expert/e4m3/256 in L2).
+template <Format input, OutputKind output, int columns, int vectors>
+__global__ void __maxnreg__(is_scaled(input) ? 40 : 32)
+    gated_act_quant_of_entries(const __grid_constant__ KernelArguments arguments) {
+  ConventionKernel<input, output, Schedule::entry, columns, vectors, Reach::plain>::run(arguments);
 }
 
 // Fewer registers, so that CTAs come in fewer waves where few entries are live: 3.99 instead of 4.10 us, and 4.06 where

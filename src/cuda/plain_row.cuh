@@ -14,26 +14,26 @@ struct PlainRowWork {
   // part: the expert's, where rows are masked, else 0.
   static __device__ __forceinline__ Row row_at(const KernelArguments& arguments, std::int64_t part, std::int64_t row,
                                                std::int64_t) {
-    Row start{};
-    start.x = static_cast<const typename Lane::Bits*>(arguments.x) + part * arguments.x_expert_stride +
-              row * arguments.x_row_stride;
-    start.out = part * arguments.out_expert_stride + row * arguments.out_row_stride;
-    if constexpr (Lane::scaled_input)
-      start.x_scale = static_cast<const float*>(arguments.x_scale) + part * arguments.x_scale_expert_stride +
-                      row * arguments.x_scale_strides.row;
+    Row start = Lane::start_of(arguments, Strides(arguments), static_cast<std::uint32_t>(row));
+    const auto expert = static_cast<std::uint32_t>(part);
+    start.x = behind(start.x, expert, arguments.x_expert_bytes);
+    start.out = behind(start.out, expert, arguments.out_expert_bytes);
+    if constexpr (Lane::scaled_input) start.x_scale = behind(start.x_scale, expert, arguments.x_scale_expert_bytes);
     if constexpr (output != OutputKind::plain)
-      start.out_scale = static_cast<float*>(arguments.out_scale) + part * arguments.out_scale_expert_stride +
-                        row * arguments.out_scale_strides.row;
+      start.out_scale = behind(start.out_scale, expert, arguments.out_scale_expert_bytes);
     return start;
   }
 
-  // What a row's first chunk loads is worked out before the row is known, where that is fast.
-  using FirstRow = typename Lane::FirstRow;
-  static __device__ __forceinline__ void run_first_chunk(const KernelArguments& arguments, std::uint32_t row,
-                                                         const FirstRow& first_row)
-    requires(Lane::is_for_few_rows)
-  {
-    Lane::run(arguments, typename Lane::OnlyVector(arguments, Strides(arguments), row, first_row));
+  // A row's first chunk, straight through. What it loads may have been worked out before the row was known.
+  using FirstRow = typename Lane::FirstRowAndScales;
+  static __device__ __forceinline__ void run_first_chunk(const KernelArguments& arguments, std::uint32_t part,
+                                                         std::uint32_t row, const FirstRow& first_row) {
+    Lane::run(arguments,
+              typename Lane::OnlyVectorAndScales(arguments, row_at(arguments, part, row, row), part, row, first_row));
+  }
+  static __device__ __forceinline__ void run_chunk(const KernelArguments& arguments, std::uint32_t row,
+                                                   std::uint32_t first) {
+    Lane::run_chunk(arguments, Strides(arguments), row_at(arguments, 0, row, row), first);
   }
 
   static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row, std::int32_t) {

@@ -4,7 +4,7 @@
 // rows are few, the first run through the code is the launch.
 #pragma once
 
-#include "math/row_addressing.hpp"
+#include "cuda/lane_sums.cuh"
 #include "math/scale_view.hpp"
 
 namespace moe_act::cuda {
@@ -12,16 +12,17 @@ namespace moe_act::cuda {
 template <typename Number>
 struct LiveRow {
   Number expert;
-  Number row;        // in the buffers; masked: in the expert's part of them
+  Number part;       // masked: the expert's, of which row is one, else 0
+  Number row;        // in the buffers
   Number scale_row;  // of swizzled scales, which pad every segment
   Number left;       // live rows of the expert from this one on; 0: there is no such row
   Number end;        // numbers at or past this one are no row's
 };
 
-// pads_scales: is scale_row wanted? may_be_64_bit: the index. row_alone: for who asks for one row, whatever
-// follows it: `left` may be 1 then.
+// pads_scales: is scale_row wanted? may_be_64_bit: the index. row_alone: for who asks for one row, whatever follows it:
+// `left` may be 1 then, and 0 in all lanes but one, which knows the row.
 template <typename Count, bool pads_scales, bool may_be_64_bit, bool row_alone>
-class SegmentSearch {
+class SegmentSearch : LaneSums {
  public:
   using Number = Count;
   using Rule = SegmentRule<Number>;
@@ -52,13 +53,11 @@ class SegmentSearch {
       const Number count = within(end, rows) - first;
       if (number >= count) return {};
       const Number row = first + number;
-      return {0, row, row, count - number, count};
+      return {0, 0, row, row, count - number, count};
     }
   };
 
  private:
-  static constexpr int lanes = 32;
-  static constexpr unsigned all_lanes = 0xffffffffu;
   static constexpr int experts_per_lane = 8;
   static constexpr int experts_per_look = lanes * experts_per_lane;
   // Plain kernels find offsets in a range.
@@ -115,37 +114,55 @@ class SegmentSearch {
   }
 
   // Of masked rows: every expert begins at row 0, and no sum goes beyond 32 bits. The lane that has the row among its
-  // experts' tells whose it is, from the counts that it holds: looking again took 2.7 instead of 2.5 us (H100,
-  // 2026-11-27, rows/masked/bf16/256 in L2).
+  // experts' says whose it is, from the counts that it holds: looking again took 2.7 instead of 2.5 us, and saying it
+  // to all lanes 2.55 instead of 2.5 (H100, 2026-11-27, rows/masked/bf16/256 and rows/masked/e4m3/256 in L2).
   static __device__ __forceinline__ LiveRow<Number> find_by_counts(const Rule& rule, Number wanted) {
-    Number before = 0;
+    Number before = 0, count[experts_per_lane];
+    // Ahead of the loop: XXX.
+    look_up_counts(rule, static_cast<Number>(threadIdx.x) * experts_per_lane, count);
 #pragma unroll 1
     for (Number group = 0; group < rule.experts; group += experts_per_look) {
       const Number first = group + static_cast<Number>(threadIdx.x) * experts_per_lane;
-      Number count[experts_per_lane], up_to[experts_per_lane];
-      look_up_counts(rule, first, count);
-      Number sum = 0;
+      Number up_to[experts_per_lane];
+      if (group > 0) look_up_counts(rule, first, count);
 #pragma unroll
-      for (int i = 0; i < experts_per_lane; ++i) up_to[i] = sum += within(count[i], rule.rows);
+      for (Number& rows : count) rows = within(rows, rule.rows);
+      // By a tree, as the lanes' sums wait for it, and the sums in between for nothing yet.
+      const Number sum =
+          ((count[0] + count[1]) + (count[2] + count[3])) + ((count[4] + count[5]) + (count[6] + count[7]));
+      up_to[0] = count[0];
+#pragma unroll
+      for (int i = 1; i < experts_per_lane; ++i) {
+        up_to[i] = up_to[i - 1] + count[i];
+        asm volatile("" : "+r"(up_to[i]));  // while lanes are added up, not after that
+      }
       const Number sum_here = add_lanes_before(sum);
       const Number in_lane = wanted - before - (sum_here - sum);
-      const unsigned found = __ballot_sync(all_lanes, in_lane >= 0 && in_lane < sum);
+      const bool is_here = in_lane >= 0 && in_lane < sum;
+      const unsigned found = __ballot_sync(all_lanes, is_here);
       before += __shfl_sync(all_lanes, sum_here, lanes - 1);
       if (found == 0) continue;
-      const int lane = lane_of(found);
-      Number expert = first, begin = 0, end = sum;
-#pragma unroll
-      for (int i = 0; i < experts_per_lane - 1; ++i) {
-        const bool is_behind = in_lane >= up_to[i];
-        expert = is_behind ? first + i + 1 : expert;
-        begin = is_behind ? up_to[i] : begin;
-      }
-#pragma unroll
-      for (int i = experts_per_lane - 2; i >= 0 && !row_alone; --i) end = in_lane < up_to[i] ? up_to[i] : end;
-      const Number row = __shfl_sync(all_lanes, in_lane - begin, lane);
-      const Number left = row_alone ? 1 : __shfl_sync(all_lanes, end - in_lane, lane);
+      // Of eight experts, in three steps: the one whose rows begin at or before, and end behind.
+      const bool fourth = in_lane >= up_to[3];
+      const Number second_end = fourth ? up_to[5] : up_to[1];
+      const bool second = in_lane >= second_end;
+      const Number first_end = second ? fourth ? up_to[6] : up_to[2] : fourth ? up_to[4] : up_to[0];
+      const bool next = in_lane >= first_end;
+      const Number expert = first + (fourth ? 4 : 0) + (second ? 2 : 0) + (next ? 1 : 0);
+      const Number begin = next ? first_end : second ? second_end : fourth ? up_to[3] : 0;
+      const Number end = !next ? first_end : !second ? second_end : !fourth ? up_to[3] : sum;
       const bool is_last = group + experts_per_look >= rule.experts;
-      return {__shfl_sync(all_lanes, expert, lane), row, row, left, is_last ? before : rule.most_live_rows};
+      LiveRow<Number> live{expert, expert, in_lane - begin, 0, end - in_lane, is_last ? before : rule.most_live_rows};
+      if constexpr (row_alone) {
+        live.left = is_here ? 1 : 0;
+      } else {
+        const int lane = lane_of(found);
+        live.expert = live.part = __shfl_sync(all_lanes, expert, lane);
+        live.row = __shfl_sync(all_lanes, live.row, lane);
+        live.left = __shfl_sync(all_lanes, live.left, lane);
+      }
+      live.scale_row = live.row;
+      return live;
     }
     return {};
   }
@@ -177,8 +194,14 @@ class SegmentSearch {
     const int own = __popc(__ballot_sync(all_lanes, end <= in_lane)) / (lanes / experts_per_lane);
     const Number in_segment = in_lane - __shfl_sync(all_lanes, from_lane_before<experts_per_lane>(end, 1), own);
     const Number row = __shfl_sync(all_lanes, segment.first_row, own) + in_segment;
-    const Number scale_row = pads_scales ? __shfl_sync(all_lanes, scale_begin, own) + in_segment : row;
-    return {first + own, row, scale_row, __shfl_sync(all_lanes, segment.rows, own) - in_segment, 0};
+    const bool masked = rule.kind == RowKind::masked;
+    const Number scale_row = pads_scales && !masked ? __shfl_sync(all_lanes, scale_begin, own) + in_segment : row;
+    return {first + own,
+            masked ? first + own : 0,
+            row,
+            scale_row,
+            __shfl_sync(all_lanes, segment.rows, own) - in_segment,
+            0};
   }
 
   // Of expert first + i, 0 where there is none.
@@ -228,47 +251,6 @@ class SegmentSearch {
       const Number at = first + i - 1 + own;
       if (at >= 0 && at < rule.experts + own) says[i] = value_at(rule, at);
     }
-  }
-
-  // The value `distance` lanes before, 0 where that is none of this group of adjacent lanes. Of 32 bits the shuffle
-  // says so itself.
-  template <int group_lanes>
-  static __device__ __forceinline__ Number from_lane_before(Number value, int distance) {
-#ifdef __CUDA_ARCH__
-    if constexpr (sizeof(Number) == sizeof(std::int32_t)) {
-      std::int32_t before;
-      asm volatile(
-          "{.reg .pred is_there; shfl.sync.up.b32 %0|is_there, %1, %2, %3, 0xffffffff; @!is_there mov.s32 %0, 0;}"
-          : "=r"(before)
-          : "r"(value), "r"(distance), "n"((lanes - group_lanes) << 8));
-      return before;
-    }
-#endif
-    const Number before = __shfl_up_sync(all_lanes, value, static_cast<unsigned>(distance), group_lanes);
-    return static_cast<int>(threadIdx.x % group_lanes) >= distance ? before : 0;
-  }
-  // With the values of all lanes before.
-  static __device__ __forceinline__ std::int32_t add_lanes_before(std::int32_t value) {
-#pragma unroll
-    for (int distance = 1; distance < lanes; distance *= 2) {
-#ifdef __CUDA_ARCH__
-      asm volatile(
-          "{.reg .pred is_there; .reg .s32 before; shfl.sync.up.b32 before|is_there, %0, %1, 0, 0xffffffff;"
-          "@is_there add.s32 %0, %0, before;}"
-          : "+r"(value)
-          : "r"(distance));
-#else
-      value += from_lane_before<lanes>(value, distance);
-#endif
-    }
-    return value;
-  }
-  template <int group_lanes>
-  static __device__ __forceinline__ Number sum_up_to_lane(Number value, Number most) {
-#pragma unroll
-    for (int distance = 1; distance < group_lanes; distance *= 2)
-      value = sum_within(value, from_lane_before<group_lanes>(value, distance), most);
-    return value;
   }
 };
 

@@ -13,7 +13,7 @@ struct EntryRule {
   std::int32_t last;        // no value beyond it is live
   std::int32_t above_all;   // -1: values from 0 on are live; 0: those above their entry, as they are limits
   std::int32_t names_rows;  // -1: the row is the value; 0: it is the entry
-  std::int8_t shift;        // 2^shift entries share a value
+  std::int32_t shift;       // 2^shift entries share a value
   bool values_are_64_bit;
   bool count_is_64_bit;
   bool exists;  // is there a rule?
@@ -36,8 +36,14 @@ struct EntryRule {
   // The row of an entry in use, negative if there is none. Masks instead of cases: a kernel's first instructions come
   // from memory, and take seven cycles each (H100, 2026-11-26, bench/NOTES.md).
   MOE_ACT_HOST_DEVICE std::int32_t row_named(std::int32_t entry, std::int32_t value) const {
-    const bool live = (value > (entry | above_all)) & (value <= last);
-    return live ? (value & names_rows) | (entry & ~names_rows) : -1;
+    return names_row(entry, value) ? row_of_live(entry, value) : -1;
+  }
+  // The two parts of it, for who has other uses for what is not live.
+  MOE_ACT_HOST_DEVICE bool names_row(std::int32_t entry, std::int32_t value) const {
+    return (value > (entry | above_all)) & (value <= last);
+  }
+  MOE_ACT_HOST_DEVICE std::int32_t row_of_live(std::int32_t entry, std::int32_t value) const {
+    return (value & names_rows) | (entry & ~names_rows);
   }
 };
 
@@ -69,7 +75,7 @@ inline EntryRule entry_rule_of(const RowAddressing& rows) {
       rule.names_rows = -1;
       break;
     case RowKind::tile_limits:
-      rule.shift = static_cast<std::int8_t>(rows.parameter_log2);
+      rule.shift = rows.parameter_log2;
       rule.above_all = 0;
       break;
     case RowKind::sorted_token_ids:

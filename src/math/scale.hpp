@@ -32,14 +32,10 @@ MOE_ACT_HOST_DEVICE float block_scale(float amax) {
   return scale > smallest_scale ? scale : smallest_scale;
 }
 
-// Where scale(row, block) lies: row * row_stride + block * block_stride, in floats.
+// How far apart the scales of adjacent rows and of adjacent blocks lie, bytes.
 struct ScaleStrides {
-  std::int64_t row;
-  std::int64_t block;
+  std::uint32_t row;
+  std::uint32_t block;
 };
-
-MOE_ACT_HOST_DEVICE std::int64_t scale_offset(ScaleStrides strides, std::int64_t row, std::int64_t block) {
-  return row * strides.row + block * strides.block;
-}
 
 }  // namespace moe_act::math

@@ -84,6 +84,62 @@ TEST("few rows of one range go to a list where spans cannot do them, or their ro
   CHECK(plan_for(192, 16).rows_per_cta > 1);
 }
 
+TEST("a CTA looks at one entry where few rows are live, entries not too many, and rows long and aligned") {
+  const auto plan_for = [](
+                            std::int32_t kind, void (*mutate)(moe_act_problem&) = [](auto&) {}) {
+    moe_act_problem problem = with_kind(kind);
+    problem.rows = 2048;
+    problem.entries = kind == MOE_ACT_ROWS_TILE_LIMITS ? problem.rows / 64 : problem.rows;
+    problem.expected_rows = 256;
+    problem.x_scale_stride = problem.out_scale_stride = problem.rows;
+    mutate(problem);
+    return info_of(problem, h100);
+  };
+  for (const std::int32_t kind :
+       {MOE_ACT_ROWS_TILE_LIMITS, MOE_ACT_ROWS_ROW_TO_EXPERT, MOE_ACT_ROWS_SORTED_TOKEN_IDS}) {
+    const moe_act_plan_info info = plan_for(kind);
+    CHECK_EQUAL(info.schedule, MOE_ACT_SCHEDULE_ENTRY, kind);
+    CHECK_EQUAL(std::int64_t{info.grid_x} * info.grid_z, 2048, kind);
+    CHECK_EQUAL(info.grid_y * info.warps_per_row * 32 * info.columns_per_lane * info.vectors_per_lane, columns, kind);
+    CHECK_EQUAL(info.rows_per_cta, 1, kind);
+  }
+  const auto is_list = [&](void (*mutate)(moe_act_problem&)) {
+    return plan_for(MOE_ACT_ROWS_ROW_TO_EXPERT, mutate).schedule == MOE_ACT_SCHEDULE_LIST;
+  };
+  CHECK(is_list([](auto& p) { p.expected_rows = 2048, p.columns = 8192, p.x_row_stride *= 4, p.out_row_stride *= 4; }));
+  CHECK(is_list([](auto& p) { p.rows = p.entries = p.x_scale_stride = p.out_scale_stride = 8192; }));
+  CHECK(is_list([](auto& p) { p.columns = 512; }));
+  CHECK(is_list([](auto& p) { p.x_alignment = 8; }));
+  CHECK(is_list([](auto& p) { p.out_format = MOE_ACT_FORMAT_BF16, p.out_scaling = MOE_ACT_SCALING_NONE; }));
+  CHECK(is_list([](auto& p) { p.index_bits = 64; }));
+}
+
+TEST("strides beyond 4 GB are left to the kernels that count them in 64 bits") {
+  constexpr std::int64_t gigabyte = std::int64_t{1} << 30;
+  const auto takes_list = [](std::int32_t kind, void (*mutate)(moe_act_problem&)) {
+    moe_act_problem problem =
+        kind == MOE_ACT_ROWS_DENSE ? problem_of(Format::bf16, Format::e4m3, 2, columns) : with_kind(kind);
+    mutate(problem);
+    const auto schedule = info_of(problem, h100).schedule;
+    return schedule == MOE_ACT_SCHEDULE_LIST;
+  };
+  const auto dense = [&](void (*mutate)(moe_act_problem&)) { return takes_list(MOE_ACT_ROWS_DENSE, mutate); };
+  CHECK(!dense([](auto& p) { p.x_row_stride = 2 * gigabyte - 8; }));
+  CHECK(dense([](auto& p) { p.x_row_stride = 2 * gigabyte; }));
+  CHECK(!dense([](auto& p) { p.out_row_stride = 4 * gigabyte - 16; }));
+  CHECK(dense([](auto& p) { p.out_row_stride = 4 * gigabyte; }));
+  CHECK(!dense([](auto& p) { p.out_scale_stride = gigabyte - 4; }));
+  CHECK(dense([](auto& p) { p.out_scale_stride = gigabyte; }));
+  moe_act_problem problem = with_kind(MOE_ACT_ROWS_MASKED);
+  problem.expected_rows = 256;
+  const auto kernel_of = [&] { return kernel_keys[static_cast<std::size_t>(info_of(problem, h100).kernel)]; };
+  CHECK(kernel_of().reach == Reach::plain);
+  problem.x_expert_stride = 4 * gigabyte - 16;
+  CHECK(kernel_of().reach == Reach::plain);
+  problem.x_expert_stride = 4 * gigabyte;
+  CHECK(kernel_of().reach == Reach::layouts);
+}
+
 TEST("layouts, blocks, e5m2, row scales, activations and padding take dense rows to lists, too") {
   const auto schedule_of = [](void (*mutate)(moe_act_problem&)) {
     moe_act_problem problem = problem_of(Format::bf16, Format::e4m3, rows, columns);

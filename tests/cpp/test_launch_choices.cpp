@@ -28,8 +28,8 @@ void check_launch(const Plan& plan, const std::string& name) {
   CHECK(info.grid_y <= max_grid_y && info.grid_z <= max_grid_y, name);
   CHECK(is_power_of_two_up_to(info.threads_per_cta, 512) && info.threads_per_cta % (32 * info.warps_per_row) == 0,
         name);
-  const bool list = info.schedule == MOE_ACT_SCHEDULE_LIST;  // rows that 32 bits cannot count
-  CHECK(list == !has_row_source(problem.units(), problem->rows) || marks, name);
+  const bool list = info.schedule == MOE_ACT_SCHEDULE_LIST;  // what 32 bits cannot count, or be the distance of
+  CHECK(list == !(has_row_source(problem.units(), problem->rows) && problem.has_narrow_strides()) || marks, name);
   CHECK(sparse || list || info.units_per_cta == info.rows_per_cta, name);
   CHECK(info.units_per_cta >= 1 && info.units_per_cta <= (sparse ? 64 : 128), name);
   CHECK(tiles || sparse || list || info.grid_z == 1, name);
