@@ -43,7 +43,7 @@ class Plan:
     @property
     def schedule(self) -> str:
         """
-        How work is laid over warps: "rows", "tiles", "sparse", "loop", "list", "segments" or "span"; "" on the CPU.
+        How work is laid over warps: "rows", "tiles", "sparse", "loop", "list", "segments", "span" or "entry"; "" on the CPU.
         """
 
     @property

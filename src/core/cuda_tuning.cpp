@@ -77,14 +77,16 @@ struct AnyRows {
 
   // One vector a lane where what a lane does is long: codes and scales of the input are decoded, 3.86 instead of 4.04
   // us cold, or scales are looked up, 3.62 instead of 3.87 (H100, 2026-11-26, rows/row_to_expert/e4m3/256,
-  // out_scale/packed_ue8m0-128/256). Each entry has a CTA then: not where there are many for each live row.
+  // out_scale/packed_ue8m0-128/256); or a CTA searches, 6.9 instead of 7.2 (2026-11-27, rows/masked/bf16/1024). Each
+  // entry has a CTA then: not where there are many for each live row.
   bool takes_one_vector() const {
+    const bool takes_long = problem.has_x_scale() || problem->row_kind == MOE_ACT_ROWS_MASKED;
     return problem.output_kind() == OutputKind::scaled && problem.input() != Format::fp32 && has_few_rows() &&
-           (reach == Reach::layouts || (reach == Reach::plain && problem.has_x_scale())) && few_are_for_nothing();
+           (reach == Reach::layouts || (reach == Reach::plain && takes_long)) && few_are_for_nothing();
   }
   bool few_are_for_nothing() const {
-    const bool few = reach == Reach::plain && problem.units() < std::int64_t{32} * device.multiprocessors;
-    return few || entries_per_live_row < 2;
+    return entries_per_live_row < 2 ||
+           (reach == Reach::plain && problem.units() < std::int64_t{32} * device.multiprocessors);
   }
 
   // A CTA that looks at one entry, and ends: 2.52 instead of 2.79 us, of bf16 2.57 instead of 2.75 (H100, 2026-11-27,
@@ -93,8 +95,7 @@ struct AnyRows {
 
   // What a general row costs beside its columns is a warp's that goes along all of it: 194 instead of 202 us, 122
   // instead of 165 (H100, 2026-11-26, 32768 rows, H 2880 of bf16 and 2048 of e4m3). Only where that leaves each
-  // multiprocessor 16 warps and more: 2048 rows, four to a warp, took 50 us where their share is 12 (same date,
-  // models).
+  // multiprocessor 16 warps and more: 2048 rows, four to a warp, took 50 us where their share is 12 (models).
   bool has_plenty_of_general_rows() const {
     return general && !row_scaled && outputs_per_sm >= 20'000 &&
            expected_units(problem) >= std::int64_t{64} * device.multiprocessors;
@@ -137,13 +138,13 @@ struct AnyRows {
   }
 
   // A warp that does two rows spares the start of CTAs, a second search, or looks at two entries at once: 283 instead
-  // of 287 us; where there is nothing to look for, 284 instead of 276 (H100, 2026-11-26, rows/tile_limits/e4m3/131072
-  // and rows/valid_prefix/e4m3/131072).
+  // of 287 us (H100, 2026-11-26, rows/tile_limits/e4m3/131072). Where there is little to look for, one: masked 280
+  // instead of 285, of bf16 438 instead of 442, ends of bf16 436 instead of 440 (2026-11-27, rows/*/131072).
   std::int32_t rows_per_warp() const {
     if (has_plenty_of_general_rows()) return 4;
     if (has_few_rows() || row_scaled || general) return 1;
-    const bool one_range = problem->row_kind == MOE_ACT_ROWS_EXPERT_OFFSETS && reach == Reach::plain;
-    return (has_index && !one_range) || has_scattered_scales() ? 2 : 1;
+    const bool scaled_ends = problem.has_x_scale() && problem->row_kind == MOE_ACT_ROWS_EXPERT_ENDS;
+    return (has_index && (!segments || reach != Reach::plain || scaled_ends)) || has_scattered_scales() ? 2 : 1;
   }
 };
 
@@ -167,8 +168,7 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   if (narrow && (!half || rows.outputs_per_sm <= most_for_narrow_lanes)) prefer(4, rows.narrow_warps());
   if (half) prefer(8, 8);
   if (narrow || half) prefer(4, rows.narrow_warps());  // where alignment allows no more
-  const auto few_vectors = static_cast<std::int8_t>(problem.has_x_scale() ? 1 : 2);
-  if (rows.takes_entries()) preferred.push_back({Schedule::entry, full_width(problem), few_vectors, 4, 1, false});
+  if (rows.takes_entries()) preferred.push_back({Schedule::entry, full_width(problem), vectors, 4, 1, false});
   preferred.push_back({schedule, full_width(problem), vectors, 4, 0, false});
   if (!rows.general) preferred.push_back({schedule, full_width(problem), 2, 4, 0, false});
   preferred.push_back({schedule, 1, 4, 4, 0, false});  // any alignment

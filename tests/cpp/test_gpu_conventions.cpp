@@ -297,11 +297,13 @@ TEST("experts of tiles") {
 TEST("programmatic dependent launch, with padding before and without") {
   for (const moe_act::Pdl pdl : {moe_act::Pdl::on, moe_act::Pdl::metadata_ready})
     for (const moe_act::Padding padding : {moe_act::Padding::skip, moe_act::Padding::zero})
-      for (const RowKind kind : {RowKind::valid_prefix, RowKind::expert_offsets}) {
+      for (const RowKind kind : {RowKind::valid_prefix, RowKind::expert_offsets, RowKind::row_to_expert}) {
         every_kernel({.kind = kind, .padding = padding, .pdl = pdl});
         const std::set<Kernel> plain = every_kernel({.kind = kind, .block = 128, .padding = padding, .pdl = pdl});
-        CHECK(plain.contains({MOE_ACT_SCHEDULE_SPAN, 8, 1}));  // half lanes and narrow ones
-        CHECK(plain.contains({MOE_ACT_SCHEDULE_SPAN, 4, 1}));
+        const bool is_span = kind != RowKind::row_to_expert;
+        for (const int columns : {4, 8, 16})
+          CHECK_EQUAL(plain.contains({MOE_ACT_SCHEDULE_SPAN, columns, 1}), is_span, columns);
+        CHECK_EQUAL(plain.contains({MOE_ACT_SCHEDULE_ENTRY, 16, 1}), !is_span);
       }
 }
 

@@ -214,3 +214,33 @@ def test_marking_goes_on_behind_its_grid() -> None:
     del call["out_format"]
     plans[0].run(**call)
     assert torch.equal(out, expected)
+
+
+@pytest.mark.parametrize("kind", ["dense", "map", "masked"])
+@pytest.mark.parametrize("beyond", [-16, 16])
+def test_rows_gigabytes_apart(kind: str, beyond: int) -> None:
+    """Bytes between rows, or experts: the most that 32 bits can say, and more than that, which other kernels take."""
+    import torch
+
+    apart, columns = (1 << 32) + beyond, 512
+    values = torch.randn(3, 2 * columns, device="cuda").bfloat16()
+    x = torch.empty(apart + 2 * columns, device="cuda", dtype=torch.bfloat16)
+    x = x.as_strided((3, 2 * columns), (apart // 2, 1)).copy_(values)
+    out = torch.zeros(2 * apart + columns, device="cuda", dtype=torch.uint8).as_strided((3, columns), (apart, 1))
+    expected = moe_act.gated_act_quant(values)
+    out_scale = torch.zeros_like(expected.out_scale)
+    call = {"x": x, "out": out, "out_scale": out_scale}
+    if kind == "map":
+        call["expanded_idx_to_permuted_idx"] = torch.tensor([2, -1, 0, 1], device="cuda", dtype=torch.int32)
+    if kind == "masked":
+        call = {name: tensor.unsqueeze(1) for name, tensor in call.items()}
+        call["out_scale"] = out_scale = torch.zeros(3, 4, 1, device="cuda").transpose(1, 2)
+        call["rows"] = moe_act.rows.Masked(torch.ones(3, device="cuda", dtype=torch.int32))
+    plan = moe_act.plan(**call)
+    assert (plan.schedule == "list") == (beyond > 0 and kind != "masked")
+    for each in (plan, *plan.alternatives()):
+        out.zero_()
+        out_scale.zero_()
+        each.run(**call)
+        assert torch.equal(out.contiguous(), expected.out.view(torch.uint8)), str(each)
+        assert torch.equal(out_scale.reshape(3, 4), expected.out_scale.reshape(3, 4)), str(each)
