@@ -201,14 +201,6 @@ __global__ void __maxnreg__(is_scaled(input) ? 40 : 32)
   ConventionKernel<input, output, Schedule::entry, columns, vectors, Reach::plain>::run(arguments);
 }
 
-// Fewer registers, so that CTAs come in fewer waves where few entries are live: 3.99 instead of 4.10 us, and 4.06 where
-// launch bounds ask for as few; what has scales has nothing to gain, and under __maxnreg__ ptxas lets its segments
-// spill, 302 instead of 275 us (H100, 2026-11-26, rows/row_to_expert/bf16/256, rows/expert_offsets/e4m3/131072).
-template <Format input, OutputKind output, int columns, int vectors>
-__global__ void __maxnreg__(48) gated_act_quant_of_listed_rows(const __grid_constant__ KernelArguments arguments) {
-  ConventionKernel<input, output, Schedule::list, columns, vectors, Reach::plain>::run(arguments);
-}
-
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
 __global__ void __maxnreg__(general_registers(input))
     gated_act_quant_general(const __grid_constant__ KernelArguments arguments) {

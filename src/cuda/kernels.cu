@@ -31,8 +31,6 @@ constexpr KernelFunction kernel_of() {
     return &gated_act_quant_general<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane>;
   else if constexpr (key.schedule == Schedule::entry)
     return &gated_act_quant_of_entries<key.input, key.output, key.columns_per_lane, key.vectors_per_lane>;
-  else if constexpr (key.schedule == Schedule::list && key.reach == Reach::plain && !is_scaled(key.input))
-    return &gated_act_quant_of_listed_rows<key.input, key.output, key.columns_per_lane, key.vectors_per_lane>;
   else if constexpr (key.schedule >= Schedule::list)
     return &gated_act_quant_of_any_rows<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane,
                                         key.reach>;
