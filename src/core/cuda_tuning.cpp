@@ -168,6 +168,7 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   if (narrow && (!half || rows.outputs_per_sm <= most_for_narrow_lanes)) prefer(4, rows.narrow_warps());
   if (half) prefer(8, 8);
   if (narrow || half) prefer(4, rows.narrow_warps());  // where alignment allows no more
+  if (rows.segments && one_vector) preferred.push_back({Schedule::span, full_width(problem), 1, 4, 1, false});
   if (rows.takes_entries()) preferred.push_back({Schedule::entry, full_width(problem), vectors, 4, 1, false});
   preferred.push_back({schedule, full_width(problem), vectors, 4, 0, false});
   if (!rows.general) preferred.push_back({schedule, full_width(problem), 2, 4, 0, false});
@@ -187,8 +188,7 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
 }
 
 // Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
-// many warps. Many outputs: as many independent full-width loads per lane as registers allow. Figures: H100,
-// 2026-11-26.
+// many warps. Many outputs: as many independent full-width loads per lane as registers allow (H100, 2026-11-26).
 void prefer_for_few_rows(const Problem& problem, double started, std::vector<LaunchChoice>& preferred) {
   const bool chained = problem.pdl() != Pdl::off;
   LaunchChoice narrow{Schedule::rows, 4, 1, max_warps_per_cta, 0, false};

@@ -68,6 +68,13 @@ TEST("entries are a list's, experts' rows are segments, few rows of one range ar
     }
 }
 
+TEST("of more rows of one range, whole vectors are a span's where segments would take one for each lane") {
+  const moe_act_plan_info info = plan_of(MOE_ACT_ROWS_EXPERT_OFFSETS, 1024);
+  CHECK_EQUAL(info.schedule, MOE_ACT_SCHEDULE_SPAN);
+  CHECK_EQUAL(info.columns_per_lane, 16);
+  CHECK_EQUAL(plan_of(MOE_ACT_ROWS_EXPERT_OFFSETS, 4096).schedule, MOE_ACT_SCHEDULE_SEGMENTS);
+}
+
 TEST("few rows of one range go to a list where spans cannot do them, or their rows are short") {
   const auto plan_for = [](std::int64_t width, std::int32_t x_alignment) {
     moe_act_problem problem = problem_of(Format::e4m3, Format::e4m3, rows, width);
