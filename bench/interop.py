@@ -109,6 +109,25 @@ def device_guard() -> dict[str, Any]:
     raise AssertionError("tensors of two devices were not refused")
 
 
+def stream_of_another_device() -> dict[str, Any]:
+    """CUDA itself would run the kernel on the stream's device."""
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        raise OneGpu
+    x = torch.randn(33, 640, device="cuda:0")
+    result = moe_act.gated_act_quant(x)
+    result.out.view(torch.uint8).zero_()
+    torch.cuda.synchronize()
+    try:
+        moe_act.gated_act_quant(x, out=result.out, out_scale=result.out_scale, stream=torch.cuda.Stream("cuda:1"))
+    except ValueError as error:
+        torch.cuda.synchronize()
+        if not result.out.view(torch.uint8).any():
+            return {"refusal": str(error)}
+    raise AssertionError("a stream of another device was not refused")
+
+
 def numpy_consumer() -> dict[str, Any]:
     """Codes times scales times weights in float64, beside the same without quantization."""
     generator = np.random.default_rng(0)
@@ -165,6 +184,7 @@ def checks(device: str) -> Iterator[tuple[str, Check]]:
             yield f"CUDA graph of torch, pdl={pdl}", partial(interop_graphs.by_torch, pdl)
             yield f"CUDA graph of CuPy, pdl={pdl}", partial(interop_graphs.by_cupy, pdl)
         yield "second GPU while the first is current", device_guard
+        yield "stream of the second GPU for tensors of the first", stream_of_another_device
     yield "NumPy multiplies codes and scales", numpy_consumer
     yield "torch's block-wise GEMM", partial(scaled_matmul, device)
     yield "experts of transformers, second GEMM in fp8", partial(expert_block, device)

@@ -485,8 +485,8 @@ MOE_ACT_API moe_act_status moe_act_plan_accepts(const moe_act_plan* plan, const 
 MOE_ACT_API const char* moe_act_plan_text(const moe_act_plan* plan);
 
 /* Runs the plan. Checks pointers against what the problem promised, allocates nothing, synchronizes nothing,
- * queries nothing: safe while a CUDA graph is captured. stream is a cudaStream_t, null on CPU. workspace holds
- * workspace_bytes, null if that is 0. On CPU the result is complete on return. */
+ * queries nothing: safe while a CUDA graph is captured. stream is a cudaStream_t of the problem's
+ * device, null on CPU. workspace holds workspace_bytes, null if that is 0. On CPU the result is complete on return. */
 MOE_ACT_API moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* buffers, void* workspace,
                                           void* stream);
 

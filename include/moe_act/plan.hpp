@@ -77,8 +77,8 @@ class Plan {
   Plan(const moe_act_problem& problem, const DeviceInfo& device, const LaunchChoice& choice)
       : plan_(create(problem, &device, &choice)) {}
 
-  // stream is a cudaStream_t, null on the CPU, where the result is complete on return. workspace has
-  // [info().workspace_bytes], null if that is 0. Allocates nothing, queries nothing, waits for nothing.
+  // stream is a cudaStream_t of the problem's device, null on the CPU, where the result is complete on return.
+  // workspace has [info().workspace_bytes], null if that is 0. Allocates nothing, queries nothing, waits for nothing.
   void launch(const Buffers& buffers, void* stream = nullptr, void* workspace = nullptr) const {
     const auto given = std::bit_cast<moe_act_buffers>(buffers);
     detail::check(moe_act_launch(get(), &given, workspace, stream));

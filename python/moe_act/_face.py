@@ -144,8 +144,8 @@ def gated_act_quant(  # type: ignore[empty-body]
             ``tile_to_expert`` were complete before the *preceding* kernel could start; only then may they be read
             before the wait.
         expected_rows: a hint how many rows will be done. Any value gives right results.
-        stream: CUDA only: an int (``cudaStream_t``), a CuPy stream or any object with ``__cuda_stream__``, or None for
-            the current stream of the framework of ``x``.
+        stream: CUDA only, one of the device of ``x``: an int (``cudaStream_t``), a CuPy stream or any object with
+            ``__cuda_stream__``, or None for the current stream of the framework of ``x``.
         validate: also check what only the data shows: map values, their uniqueness, counts, offsets, the padded total,
             the experts and weights of rows, the experts' parameters and the static scale. Synchronizes the stream.
 

@@ -15,12 +15,16 @@ namespace {
 struct Driver {
   decltype(&cuCtxGetCurrent) current_context = nullptr;
   decltype(&cuStreamGetCtx) context_of_stream = nullptr;
+  decltype(&cuCtxPushCurrent) push_context = nullptr;
+  decltype(&cuCtxPopCurrent) pop_context = nullptr;
+  decltype(&cuCtxGetDevice) current_device = nullptr;
   decltype(&cuLaunchKernelEx) launch = nullptr;
   bool is_usable = false;
 
   Driver() {
     is_usable = find("cuCtxGetCurrent", current_context) && find("cuStreamGetCtx", context_of_stream) &&
-                find("cuLaunchKernelEx", launch);
+                find("cuCtxPushCurrent", push_context) && find("cuCtxPopCurrent", pop_context) &&
+                find("cuCtxGetDevice", current_device) && find("cuLaunchKernelEx", launch);
   }
 
   // In which a kernel on the stream runs; null: not known. What is no stream's own handle means the current context.
@@ -29,6 +33,14 @@ struct Driver {
     const bool is_current = stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread;
     const CUresult result = is_current ? current_context(&context) : context_of_stream(stream, &context);
     return result == CUDA_SUCCESS ? context : nullptr;
+  }
+
+  std::optional<int> device_of(CUcontext context) const {
+    if (push_context(context) != CUDA_SUCCESS) return std::nullopt;
+    CUdevice device = 0;  // the runtime's number of it
+    const CUresult result = current_device(&device);
+    (void)pop_context(&context);
+    return result == CUDA_SUCCESS ? std::optional<int>(device) : std::nullopt;
   }
 
   static const Driver& get() {
@@ -62,6 +74,16 @@ std::array<Known, kernel_count> known{};
 std::array<std::atomic<CUcontext>, most_devices> contexts{};
 
 }  // namespace
+
+std::optional<int> other_device_of(cudaStream_t stream, int device_id) {
+  const Driver& driver = Driver::get();
+  if (!driver.is_usable) return std::nullopt;
+  const CUcontext context = driver.context_of(stream);
+  if (context == nullptr) return std::nullopt;
+  const bool is_known = device_id < most_devices && context == contexts[static_cast<std::size_t>(device_id)].load();
+  const std::optional<int> device = is_known ? device_id : driver.device_of(context);
+  return device == device_id ? std::nullopt : device;
+}
 
 bool launched_by_driver(const KernelLaunch& launch, const KernelArguments& arguments) {
   if (launch.device_id >= most_devices) return false;
@@ -107,6 +129,9 @@ void launched_by_runtime(const KernelLaunch& launch) {
 
 #else  // the runtime launches everything
 
+std::optional<int> other_device_of(cudaStream_t, int) {
+  return std::nullopt;
+}
 bool launched_by_driver(const KernelLaunch&, const KernelArguments&) {
   return false;
 }

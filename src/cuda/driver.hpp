@@ -5,6 +5,8 @@
 
 #include <cuda_runtime.h>
 
+#include <optional>
+
 #include "core/kernel_arguments.hpp"
 #include "core/kernel_key.hpp"
 #include "cuda/kernels.hpp"
@@ -19,6 +21,11 @@ struct KernelLaunch {
   cudaStream_t stream;
   Pdl pdl;
 };
+
+// The stream's device, where that is known and not the given one, which has to be current. The runtime of CUDA 13 takes
+// such a stream without a word and runs the kernel on that device, which may not reach the tensors (two H100,
+// 2026-11-27).
+std::optional<int> other_device_of(cudaStream_t stream, int device_id);
 
 // False: nothing was launched, for whatever reason, which the runtime finds again and has words for. That is so, too,
 // where the stream is another device's, and before the runtime has launched the kernel on the device.

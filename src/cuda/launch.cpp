@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "core/backend.hpp"
@@ -151,6 +152,9 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
   const KernelLaunch alone{launch.kernel_index, kernel_for(launch), device_id, grid, block, cuda_stream, arguments.pdl};
   if (is_alone && launched_by_driver(alone, arguments)) return;
   const DeviceGuard guard(device_id);
+  if (const std::optional<int> other = other_device_of(cuda_stream, device_id))
+    invalid("stream", "expected one of cuda:" + std::to_string(device_id) +
+                          " (the device of x), got one of cuda:" + std::to_string(*other));
   if (is_alone) {
     start(alone.kernel, grid, block, arguments, cuda_stream, arguments.pdl);
     return launched_by_runtime(alone);

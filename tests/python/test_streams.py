@@ -129,22 +129,27 @@ def test_another_device_than_the_current_one() -> None:
 
 
 def test_a_stream_of_another_device_is_refused() -> None:
-    """Again when the kernel was launched before, and whichever device is current."""
+    """Whichever device is current; of one kernel, and of one that follows another (padding). CUDA 13 itself says
+    nothing: the kernel would run on the stream's device."""
     import torch
 
     if torch.cuda.device_count() < 2:
         pytest.skip("one CUDA device only")
     x = torch.randn(33, 640, device="cuda:0")
-    result = moe_act.gated_act_quant(x)
+    result = moe_act.gated_act_quant(x)  # the driver launches it from now on
     before = result.out.view(torch.uint8).clone()
     result.out.view(torch.uint8).zero_()
     torch.cuda.synchronize()
+    some = moe_act.rows.ValidPrefix(torch.tensor([20], dtype=torch.int32, device="cuda:0"))
     other = torch.cuda.Stream("cuda:1")
     for current in (0, 1):
         torch.cuda.set_device(current)
-        with pytest.raises(RuntimeError, match=r"^cuda"):
-            moe_act.gated_act_quant(x, out=result.out, out_scale=result.out_scale, stream=other)
+        for options in ({}, {"rows": some, "padding": "zero"}):
+            with pytest.raises(ValueError, match=r"^stream: expected one of cuda:0 .*, got one of cuda:1$"):
+                moe_act.gated_act_quant(x, out=result.out, out_scale=result.out_scale, stream=other, **options)
+        assert torch.cuda.current_device() == current
     torch.cuda.set_device(0)
+    torch.cuda.synchronize()
     assert not result.out.view(torch.uint8).any()
     moe_act.gated_act_quant(x, out=result.out, out_scale=result.out_scale)
     assert torch.equal(result.out.view(torch.uint8), before)
