@@ -45,9 +45,9 @@ bool can_vectorize(const Problem& problem, int columns) {
          serves(problem->unquantized_format, problem->unquantized_alignment);
 }
 
-// A byte for each row, in whole vectors.
+// Four for each row, in whole vectors: 288 instead of 290 us with one (H100, 2026-11-27, routed/16384).
 std::int64_t mark_bytes(const Problem& problem) {
-  return ceil_div(problem->rows, 16) * 16;
+  return ceil_div(problem->rows, 4) * 16;
 }
 
 // Rows in the order of a map or of ids can be done in their own.

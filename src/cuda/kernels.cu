@@ -31,6 +31,9 @@ constexpr KernelFunction kernel_of() {
     return &gated_act_quant_general<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane>;
   else if constexpr (key.schedule == Schedule::entry)
     return &gated_act_quant_of_entries<key.input, key.output, key.columns_per_lane, key.vectors_per_lane>;
+  else if constexpr (has_nine_ctas(key))
+    return &gated_act_quant_by_nine_ctas<key.input, key.output, key.schedule, key.columns_per_lane,
+                                         key.vectors_per_lane>;
   else if constexpr (key.schedule >= Schedule::list)
     return &gated_act_quant_of_any_rows<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane,
                                         key.reach>;

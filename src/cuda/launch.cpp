@@ -171,7 +171,7 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
           arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
     return start(kernel_for(launch), grid, block, last, cuda_stream, chained);
   }
-  const MarkArguments marks{arguments.rows, arguments.entries, static_cast<std::uint8_t*>(workspace)};
+  const MarkArguments marks{arguments.rows, arguments.entries, static_cast<std::int32_t*>(workspace)};
   start(clear_marks_kernel(), dim3(mark_ctas(launch.workspace_bytes / 16)), dim3(mark_threads), marks, cuda_stream,
         arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
   start(mark_rows_kernel(), dim3(mark_ctas((marks.rows.units + 3) / 4)), dim3(mark_threads), marks, cuda_stream,

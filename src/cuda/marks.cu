@@ -18,13 +18,13 @@ constexpr int entries_per_thread = 4;  // on their way together
 __global__ void __launch_bounds__(mark_threads) clear_marks(const __grid_constant__ MarkArguments arguments) {
   wait_for_producers();
   let_dependents_start();
-  for (std::int64_t i = first_item(); i < (arguments.rows.rows + 15) / 16; i += item_step())
-    reinterpret_cast<uint4*>(arguments.marks)[i] = {};
+  for (std::int64_t i = first_item(); i < (arguments.rows.rows + 3) / 4; i += item_step())
+    reinterpret_cast<int4*>(arguments.marks)[i] = {-1, -1, -1, -1};
 }
 
 // value_of: what is read of an entry; row_named: the row that it stands for then.
 template <typename ValueOf, typename RowNamed>
-__device__ __forceinline__ void mark(std::uint8_t* marks, std::int64_t in_use, ValueOf value_of, RowNamed row_named) {
+__device__ __forceinline__ void mark(std::int32_t* marks, std::int64_t in_use, ValueOf value_of, RowNamed row_named) {
   for (std::int64_t first = first_item(); first < in_use; first += item_step() * entries_per_thread) {
     std::int64_t value[entries_per_thread] = {};
 #pragma unroll
@@ -36,7 +36,7 @@ __device__ __forceinline__ void mark(std::uint8_t* marks, std::int64_t in_use, V
     for (int i = 0; i < entries_per_thread; ++i) {
       const std::int64_t entry = first + i * item_step();
       const std::int64_t row = entry < in_use ? row_named(entry, value[i]) : -1;
-      if (row >= 0) marks[row] = 1;
+      if (row >= 0) marks[row] = 0;
     }
   }
 }

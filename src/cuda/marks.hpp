@@ -10,13 +10,13 @@ namespace moe_act::cuda {
 struct MarkArguments {
   RowAddressing rows;   // of a kind whose entries name rows
   EntryRule entries;    // the same, where there is a rule
-  std::uint8_t* marks;  // [rows rounded up to 16], 16-byte aligned
+  std::int32_t* marks;  // [rows rounded up to 4], 16-byte aligned: 0 where an entry names the row, else -1
 };
 
 using MarkFunction = void (*)(MarkArguments);
 inline constexpr int mark_threads = 256;  // per CTA
 
-MarkFunction clear_marks_kernel();  // one item for each 16 marks
+MarkFunction clear_marks_kernel();  // one item for each 4 marks
 MarkFunction mark_rows_kernel();    // one item for each entry
 
 }  // namespace moe_act::cuda

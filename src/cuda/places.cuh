@@ -207,18 +207,18 @@ struct Places {
           column(first_column + threadIdx.x % lanes_per_block * columns) {
       const std::int64_t row = first_row + threadIdx.x / lanes_per_block;
       // All marks are on their way before the first is looked at.
-      const std::uint8_t* marks = arguments.source.marks;
+      const std::int32_t* marks = arguments.source.marks;
       bool is_live[vectors];
 #pragma unroll
       for (int v = 0; v < vectors; ++v)
         is_live[v] = row + v * rows_per_vector < arguments.source.units && column < arguments.columns;
       if (marks != nullptr) {
-        std::uint8_t mark[vectors] = {};
+        std::int32_t mark[vectors] = {};
 #pragma unroll
         for (int v = 0; v < vectors; ++v)
           if (is_live[v]) mark[v] = marks[row + v * rows_per_vector];
 #pragma unroll
-        for (int v = 0; v < vectors; ++v) is_live[v] = mark[v] != 0;
+        for (int v = 0; v < vectors; ++v) is_live[v] = is_live[v] && mark[v] == 0;
       }
 #pragma unroll
       for (int v = 0; v < vectors; ++v) live |= is_live[v] ? 1u << v : 0u;

@@ -22,14 +22,14 @@ enum class RowKind : std::int32_t {
 // What the kernels for rows in their own order, or in that of an int32 map, know of them: all in 32 bits.
 struct RowSource {
   const std::int32_t* map;    // [units]: the row of x and out, -1 = none. Null where there is none
-  const std::uint8_t* marks;  // [units]: 1 where a map names the row. Null unless a map's rows are done in their order
+  const std::int32_t* marks;  // [units]: 0 where a map names the row, else -1. Null unless rows are in their own order
   std::uint32_t units;        // map entries, or rows where there is no map
   std::int32_t last_row;      // of x and out: no row behind it is ever touched
 
   // What memory says of a unit, before it is judged; negative: nothing to do.
   MOE_ACT_HOST_DEVICE std::int32_t look_up(std::uint32_t unit) const {
     if (map != nullptr) return map[unit];
-    if (marks != nullptr) return marks[unit] - 1;
+    if (marks != nullptr) return marks[unit];
     return 0;
   }
 

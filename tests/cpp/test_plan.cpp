@@ -14,12 +14,23 @@ using namespace planned;
 TEST("row order is only for who provides workspace, and only where rows are many") {
   moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 147072, 2048), 131072);
   CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
-  problem.workspace_limit = 147071;
+  problem.workspace_limit = 4 * 147072 - 1;
   CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
-  problem.workspace_limit = 147072;
-  CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 147072);
+  problem.workspace_limit = 4 * 147072;
+  CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 4 * 147072);
   problem.expected_rows = 100;
   CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
+}
+
+TEST("row order takes fewer rows where scales are read, and memory no faster than instructions") {
+  const auto marks = [](Format input, const Gpu& gpu) {
+    moe_act_problem problem = with_map(problem_of(input, Format::e4m3, 47232, 2048), 32768);
+    problem.workspace_limit = std::int64_t{1} << 40;
+    return info_of(problem, gpu).workspace_bytes > 0;
+  };
+  CHECK(marks(Format::e4m3, h100));
+  CHECK(!marks(Format::bf16, h100));
+  CHECK(!marks(Format::e4m3, h200));
 }
 
 TEST("row order is not for a buffer with room for far more rows than are live") {
