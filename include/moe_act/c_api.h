@@ -298,7 +298,7 @@ typedef enum moe_act_schedule {
   MOE_ACT_SCHEDULE_LIST = 5,     /* CTAs look at entries that name rows, or rows that may be live; any layout */
   MOE_ACT_SCHEDULE_SEGMENTS = 6, /* CTAs count the experts' rows and share them out; any layout */
   MOE_ACT_SCHEDULE_SPAN = 7,     /* CTAs take the rows of one range, a prefix or all between offsets; few rows */
-  MOE_ACT_SCHEDULE_ENTRY = 8     /* each row of a CTA's warps looks at one entry of a list; few rows */
+  MOE_ACT_SCHEDULE_ENTRY = 8     /* each CTA looks at one entry of a list; few rows */
 } moe_act_schedule;
 
 /* What there is to choose about running a problem on a GPU. Results do not depend on it. */
@@ -309,8 +309,8 @@ typedef struct moe_act_launch_choice {
   int32_t vectors_per_lane; /* such loads that one lane has in flight */
   int32_t warps_per_cta;    /* a power of two up to 16 */
   int32_t entries_per_cta;  /* SPARSE: map entries that a CTA looks at, 1 to 64; LIST: entries, 1 to 32; SEGMENTS: live
-                               rows that it takes, 1 to 64, a multiple of those that its warps do at once; SPAN: 1;
-                               else 0 */
+                               rows that it takes, 1 to 64, a multiple of those that its warps do at once; SPAN and
+                               ENTRY: 1; else 0 */
   int32_t marks_rows;       /* 1: rows that a map or ids name are done in their own order, marked in workspace
                                beforehand; else 0 */
   int32_t reserved;         /* 0 */
@@ -322,7 +322,7 @@ typedef struct moe_act_plan_info {
   int32_t schedule; /* moe_act_schedule */
   int32_t grid_x;
   int32_t grid_y;
-  int32_t grid_z;        /* LIST: CTAs side by side look at entries so many CTAs apart */
+  int32_t grid_z;        /* LIST and ENTRY: CTAs side by side look at entries so many CTAs apart */
   int32_t warps_per_row; /* of a CTA, side by side along the row */
   int32_t rows_per_cta;  /* that a CTA has in hand at once */
   int32_t units_per_cta; /* rows or entries that a CTA answers for, in SPARSE all those of grid_z together; LIST,
@@ -485,8 +485,8 @@ MOE_ACT_API moe_act_status moe_act_plan_accepts(const moe_act_plan* plan, const 
 MOE_ACT_API const char* moe_act_plan_text(const moe_act_plan* plan);
 
 /* Runs the plan. Checks pointers against what the problem promised, allocates nothing, synchronizes nothing,
- * queries nothing: safe while a CUDA graph is captured. stream is a cudaStream_t of the problem's
- * device, null on CPU. workspace holds workspace_bytes, null if that is 0. On CPU the result is complete on return. */
+ * asks the device nothing: safe while a CUDA graph is captured. stream is a cudaStream_t of the problem's device, null
+ * on CPU. workspace holds workspace_bytes, null if that is 0. On CPU the result is complete on return. */
 MOE_ACT_API moe_act_status moe_act_launch(const moe_act_plan* plan, const moe_act_buffers* buffers, void* workspace,
                                           void* stream);
 

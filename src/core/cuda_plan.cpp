@@ -137,8 +137,11 @@ void require_choice(const Problem& problem, const LaunchChoice& choice) {
             "expected a power of two up to " + number(max_warps_per_cta) + ", got " + number(choice.warps_per_cta));
   const std::int32_t most = max_entries_per_cta(choice.schedule);
   if (choice.entries_per_cta < (most > 0 ? 1 : 0) || choice.entries_per_cta > most)
-    invalid("entries_per_cta", "expected " + (most > 0 ? "1 to " + number(most) : "0 for this schedule") + ", got " +
-                                   number(choice.entries_per_cta));
+    invalid("entries_per_cta", "expected " +
+                                   (most > 1    ? "1 to " + number(most)
+                                    : most == 1 ? "1 for this schedule"
+                                                : "0 for this schedule") +
+                                   ", got " + number(choice.entries_per_cta));
   if (!possible(problem, choice))
     invalid("choice", "schedule " + number(static_cast<int>(choice.schedule)) + " with " +
                           number(choice.columns_per_lane) + " columns x " + number(choice.vectors_per_lane) +

@@ -76,8 +76,8 @@ struct AnyRows {
 
   // One vector a lane where what a lane does is long: codes and scales of the input are decoded, 3.86 instead of 4.04
   // us cold, or scales are looked up, 3.62 instead of 3.87 (H100, 2026-11-26, rows/row_to_expert/e4m3/256,
-  // out_scale/packed_ue8m0-128/256); or a CTA searches, 6.9 instead of 7.2 (2026-11-27, rows/masked/bf16/1024). Each
-  // entry has a CTA then: not where there are many for each live row.
+  // out_scale/packed_ue8m0-128/256); or a CTA searches, 6.9 instead of 7.2, though in L2 4.6 instead of 4.5
+  // (2026-11-27, rows/masked/bf16/1024). Each entry has a CTA then: not where there are many for each live row.
   bool takes_one_vector() const {
     const bool takes_long = problem.has_x_scale() || problem->row_kind == MOE_ACT_ROWS_MASKED;
     return problem.output_kind() == OutputKind::scaled && problem.input() != Format::fp32 && has_few_rows() &&
@@ -236,13 +236,18 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   const bool few_live = problem.has_map() && entries_per_live_row >= 4 && possible_outputs_per_sm >= 40'000;
   // Does memory deliver faster than instructions are issued? 25 GB/s for each multiprocessor of an H100, 36 of an H200.
   const bool fast_memory = device.memory_gigabytes_per_second / device.multiprocessors >= 30;
-  // The rows' own order saves what lies between L1 and L2, 76.1 instead of 77.8 us (H100, 2026-11-27, routed/4096);
-  // where instructions are the limit, it costs more than it saves.
-  const double worth_marking = few_live ? 150'000 : problem.has_x_scale() ? 400'000 : 1'000'000;
+  // Does a row end in a part of a chunk? There, loads come behind arithmetic; blocks of rows have no such parts.
+  const LaunchChoice full{Schedule::rows, width, 2, 4, 0, false};
+  const bool has_part = problem.has_x_scale() && problem->columns % chunk_columns(full) != 0;
+  // The rows' own order saves what lies between L1 and L2, 76.1 instead of 77.8 us, by blocks of rows 418 instead of
+  // 438 (H100, 2026-11-27, routed/4096, and H 2880 at 16384 tokens); where instructions are the limit, it costs more
+  // than it saves, and where rows have such parts, 118 instead of 113 (the same at 4096).
+  const double worth_marking = few_live ? 150'000 : problem.has_x_scale() && !has_part ? 400'000 : 1'000'000;
   // Marked rows are gone through one by one, live or not: a buffer with room for far more is left to its map.
   if (problem.has_map() && (few_live || !fast_memory) && outputs_per_sm >= worth_marking &&
       problem->rows / 4 <= rows.live)
-    preferred.push_back({Schedule::rows, width, 2, 4, 0, true});
+    preferred.push_back(has_part && !few_live ? LaunchChoice{Schedule::tiles, width, 2, 1, 0, true}
+                                              : LaunchChoice{Schedule::rows, width, 2, 4, 0, true});
   if (few_live) {
     // Four warps, one row in hand or two: 5.8 us as against 5.9 with twice or half as many. The more entries CTAs share
     // the more even is what falls to each (H100, 2026-11-26, parallel-8/1024). One vector a lane for few rows, 4.2
@@ -276,12 +281,16 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
     return 10 * covered >= 11 * problem->columns;
   };
   const bool idle_lanes = leaves_lanes_idle(wide);
+  // Or no warp: 10.0 instead of 10.6 us (H100, 2026-11-27, H 2880 at 256 tokens, through the map, cold).
+  const bool leaves_warps_idle =
+      has_part && warps_along_row(problem, wide) * chunk_columns(wide) >= problem->columns + chunk_columns(wide);
   // Half lanes may leave none, either: 4.1 instead of 4.5 us (H100, 2026-11-27, columns/768 cold).
   const LaunchChoice half{Schedule::rows, 8, 1, 4, 0, false};
   if (!problem.has_map() && idle_lanes && !leaves_lanes_idle(half) && !fast_memory && !chained &&
       problem.has_x_scale() && outputs_per_sm <= 15'000)
     preferred.push_back(half);
-  if (!problem.has_map() && outputs_per_sm >= 8'000 && (idle_lanes || (!fast_memory && outputs_per_sm >= 150'000)))
+  if (!problem.has_map() && outputs_per_sm >= 8'000 &&
+      (idle_lanes || (!fast_memory && outputs_per_sm >= (has_part ? 20'000 : 150'000))))
     preferred.push_back({Schedule::tiles, width, 2, 2, 0, false});
   preferred.push_back(wide);
   // Large CTAs where most warps have nothing to do, and larger ones where CTAs start slowly, 1.43 instead of 1.59 us
@@ -290,7 +299,7 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   // 16384 tokens took 318 instead of 228 us (H200, 2026-11-23).
   if (entries_per_live_row >= 4)
     preferred.back().warps_per_cta = chained ? 16 : 8;
-  else if (fast_memory && problem.has_x_scale() && !chained && outputs_per_sm >= 40'000)
+  else if (problem.has_x_scale() && !chained && outputs_per_sm >= 40'000 && (fast_memory || leaves_warps_idle))
     preferred.back().warps_per_cta = 1;
   preferred.push_back({Schedule::rows, 4, 1, 4, 0, false});
   for (const LaunchChoice& choice : preferred)

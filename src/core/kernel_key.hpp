@@ -35,8 +35,9 @@ inline constexpr int max_warps_per_cta = 16;
 // What a kernel knows beside rows, each more than the one before it.
 enum class Reach : std::int8_t {
   plain,    // SwiGLU without parameters in the default numerics; fp32 scales at strides, one for 128 columns; e4m3;
-            // whole vectors; of lists and segments int32 indices and counts, and strides that the launch knows
-  layouts,  // and every layout and form of scales, e5m2, int64 indices and counts, strides on the device
+            // whole vectors; rows, experts and scales less than 4 GB apart; of lists and segments int32 indices and
+            // counts, and strides that the launch knows
+  layouts,  // and every layout and form of scales, e5m2, int64 indices and counts, strides on the device, of any size
   models,   // everything, switched at run time: any alignment, experts of tiles, what 32 bits cannot count; plain
             // results too
 };
@@ -69,7 +70,8 @@ constexpr bool has_search_for_cta(const KernelKey& key) {
   return key.schedule == Schedule::segments && key.reach != Reach::models && key.vectors_per_lane == 1;
 }
 
-// Segments whose ranges are left to kernels of spans, which any problem of theirs can run: the search is shorter.
+// Segments whose ranges are left to kernels of spans, of which there is always one that can run them: the search is
+// shorter.
 constexpr bool has_span_instead(const KernelKey& key) {
   return has_search_for_cta(key) && key.reach == Reach::plain && key.output == OutputKind::scaled &&
          key.input != Format::fp32;

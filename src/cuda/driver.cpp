@@ -79,9 +79,8 @@ std::optional<int> other_device_of(cudaStream_t stream, int device_id) {
   const Driver& driver = Driver::get();
   if (!driver.is_usable) return std::nullopt;
   const CUcontext context = driver.context_of(stream);
-  if (context == nullptr) return std::nullopt;
-  const bool is_known = device_id < most_devices && context == contexts[static_cast<std::size_t>(device_id)].load();
-  const std::optional<int> device = is_known ? device_id : driver.device_of(context);
+  if (context == nullptr || context == driver.context_of(nullptr)) return std::nullopt;
+  const std::optional<int> device = driver.device_of(context);  // which may have many contexts
   return device == device_id ? std::nullopt : device;
 }
 
@@ -123,8 +122,11 @@ void launched_by_runtime(const KernelLaunch& launch) {
   if (context == nullptr) return;
   Known& kernel = known[launch.kernel_index];
   kernel.handle.store(handle, std::memory_order_relaxed);
-  contexts[static_cast<std::size_t>(launch.device_id)].store(context);
-  kernel.devices.fetch_or(std::uint64_t{1} << launch.device_id, std::memory_order_release);
+  const std::uint64_t device = std::uint64_t{1} << launch.device_id;
+  const CUcontext previous = contexts[static_cast<std::size_t>(launch.device_id)].exchange(context);
+  if (previous != nullptr && previous != context)  // what was loaded there need not be here
+    for (Known& each : known) each.devices.fetch_and(~device);
+  kernel.devices.fetch_or(device, std::memory_order_release);
 }
 
 #else  // the runtime launches everything

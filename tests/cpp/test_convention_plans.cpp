@@ -137,14 +137,25 @@ TEST("strides beyond 4 GB are left to the kernels that count them in 64 bits") {
   CHECK(dense([](auto& p) { p.out_row_stride = 4 * gigabyte; }));
   CHECK(!dense([](auto& p) { p.out_scale_stride = gigabyte - 4; }));
   CHECK(dense([](auto& p) { p.out_scale_stride = gigabyte; }));
-  moe_act_problem problem = with_kind(MOE_ACT_ROWS_MASKED);
-  problem.expected_rows = 256;
-  const auto kernel_of = [&] { return kernel_keys[static_cast<std::size_t>(info_of(problem, h100).kernel)]; };
-  CHECK(kernel_of().reach == Reach::plain);
-  problem.x_expert_stride = 4 * gigabyte - 16;
-  CHECK(kernel_of().reach == Reach::plain);
-  problem.x_expert_stride = 4 * gigabyte;
-  CHECK(kernel_of().reach == Reach::layouts);
+  moe_act_problem scaled = problem_of(Format::e4m3, Format::e4m3, 2, columns);
+  scaled.x_scale_stride = gigabyte - 4;
+  CHECK(info_of(scaled, h100).schedule != MOE_ACT_SCHEDULE_LIST);
+  scaled.x_scale_stride = gigabyte;
+  CHECK_EQUAL(info_of(scaled, h100).schedule, MOE_ACT_SCHEDULE_LIST);
+  // Of masked rows, e4m3 in and out, the distances of experts, each alone.
+  for (const auto stride : {&moe_act_problem::x_expert_stride, &moe_act_problem::out_expert_stride,
+                            &moe_act_problem::x_scale_expert_stride, &moe_act_problem::out_scale_expert_stride}) {
+    const bool scales =
+        stride == &moe_act_problem::x_scale_expert_stride || stride == &moe_act_problem::out_scale_expert_stride;
+    const auto reach_with = [&](std::int64_t bytes) {
+      moe_act_problem problem = with_kind(MOE_ACT_ROWS_MASKED);
+      problem.expected_rows = 256;
+      problem.*stride = bytes / (scales ? 4 : 1);
+      return kernel_keys[static_cast<std::size_t>(info_of(problem, h100).kernel)].reach;
+    };
+    CHECK(reach_with(4 * gigabyte - 16) == Reach::plain);
+    CHECK(reach_with(4 * gigabyte) == Reach::layouts);
+  }
 }
 
 TEST("layouts, blocks, e5m2, row scales, activations and padding take dense rows to lists, too") {

@@ -236,6 +236,20 @@ TEST("only dense rows that wait for no kernel start at once") {
   CHECK(!starts_at_once(marked));
 }
 
+TEST("rows that end on a part of a chunk are done in blocks, or by CTAs of one warp where a fourth would be idle") {
+  const auto with_tokens = [](std::int64_t tokens) {
+    moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 10 * tokens, 2880), 8 * tokens);
+    problem.workspace_limit = std::int64_t{1} << 40;
+    return info_of(problem, h100);
+  };
+  CHECK_EQUAL(info_of(problem_of(Format::e4m3, Format::e4m3, 2048, 2880), h100).schedule, MOE_ACT_SCHEDULE_TILES);
+  CHECK_EQUAL(with_tokens(256).schedule, MOE_ACT_SCHEDULE_ROWS);
+  CHECK_EQUAL(with_tokens(256).threads_per_cta, 32);
+  CHECK_EQUAL(with_tokens(4096).workspace_bytes, 0);
+  CHECK_EQUAL(with_tokens(16384).schedule, MOE_ACT_SCHEDULE_TILES);
+  CHECK(with_tokens(16384).workspace_bytes > 0);
+}
+
 TEST("short rows are shared out to the multiprocessors, and leave no lanes idle that blocks of rows would use") {
   CHECK_EQUAL(info_of(problem_of(Format::bf16, Format::e4m3, 256, 512), h100).threads_per_cta, 4 * 32);
   CHECK_EQUAL(info_of(problem_of(Format::e4m3, Format::e4m3, 2048, 768), h100).columns_per_lane, 8);

@@ -128,6 +128,52 @@ def test_another_device_than_the_current_one() -> None:
         moe_act.gated_act_quant(x, out=expected.out)
 
 
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_stream_of_its_own_device_while_another_is_current(captured: bool) -> None:
+    """The second time, too, when the driver is asked itself."""
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one CUDA device only")
+    x = torch.randn(33, 640, device="cuda:1")
+    expected = moe_act.gated_act_quant(x)
+    result = moe_act.gated_act_quant(x)
+    torch.cuda.set_device(0)
+    torch.cuda.synchronize("cuda:1")
+    side = torch.cuda.Stream("cuda:1")
+    graph = torch.cuda.CUDAGraph()
+    for _ in range(2):
+        result.out.view(torch.uint8).zero_()
+        torch.cuda.synchronize("cuda:1")
+        if captured:
+            with torch.cuda.device(1), torch.cuda.graph(graph, stream=side), torch.cuda.device(0):
+                moe_act.gated_act_quant(x, out=result.out, out_scale=result.out_scale, stream=side)
+            with torch.cuda.device(1):
+                graph.replay()
+            graph = torch.cuda.CUDAGraph()
+        else:
+            moe_act.gated_act_quant(x, out=result.out, out_scale=result.out_scale, stream=side)
+        assert torch.cuda.current_device() == 0
+        torch.cuda.synchronize("cuda:1")
+        assert torch.equal(result.out.view(torch.uint8), expected.out.view(torch.uint8))
+
+
+@pytest.mark.parametrize("handle", [1, 2])
+def test_handles_that_name_the_default_streams(handle: int) -> None:
+    """cudaStreamLegacy and cudaStreamPerThread; the second time, when the driver launches, too."""
+    import torch
+
+    x = torch.randn(33, 640, device="cuda")
+    result = moe_act.gated_act_quant(x)
+    expected = result.out.view(torch.uint8).clone()
+    for _ in range(2):
+        result.out.view(torch.uint8).zero_()
+        torch.cuda.synchronize()
+        moe_act.gated_act_quant(x, out=result.out, out_scale=result.out_scale, stream=handle)
+        torch.cuda.synchronize()
+        assert torch.equal(result.out.view(torch.uint8), expected)
+
+
 def test_a_stream_of_another_device_is_refused() -> None:
     """Whichever device is current; of one kernel, and of one that follows another (padding). CUDA 13 itself says
     nothing: the kernel would run on the stream's device."""
