@@ -156,7 +156,7 @@ class BoundLaunch:
             ``(out, out_scale)``, the same object from each run, overwritten by the next.
 
         Raises:
-            ValueError: a stream for tensors on the CPU.
+            ValueError: a stream for tensors on the CPU, or of another device than theirs.
             RuntimeError: CUDA reported an error.
         """
 

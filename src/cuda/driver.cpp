@@ -129,7 +129,7 @@ void launched_by_runtime(const KernelLaunch& launch) {
   kernel.devices.fetch_or(device, std::memory_order_release);
 }
 
-#else  // the runtime launches everything
+#else  // the runtime launches everything, and refuses streams of other devices itself
 
 std::optional<int> other_device_of(cudaStream_t, int) {
   return std::nullopt;

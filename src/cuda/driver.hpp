@@ -27,8 +27,8 @@ struct KernelLaunch {
 // 2026-11-27).
 std::optional<int> other_device_of(cudaStream_t stream, int device_id);
 
-// False: nothing was launched, for whatever reason, which the runtime finds again and has words for. That is so, too,
-// where the stream is another device's, and before the runtime has launched the kernel on the device.
+// False: nothing was launched, for whatever reason: the runtime finds it again and has words for it. That is so, too,
+// where the stream's context is another than the kernel was launched in, and before the runtime has launched it there.
 [[gnu::hot]] bool launched_by_driver(const KernelLaunch& launch, const KernelArguments& arguments);
 
 // The runtime has launched it, and with that loaded the kernel.

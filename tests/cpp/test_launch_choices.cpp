@@ -36,7 +36,8 @@ void check_launch(const Plan& plan, const std::string& name) {
   CHECK(!sparse || info.grid_z * info.rows_per_cta < info.units_per_cta + info.rows_per_cta, name,
         ": CTAs for nothing");
   CHECK(info.workspace_bytes <= problem->workspace_limit, name);
-  CHECK(!marks || (problem.has_map() && info.workspace_bytes >= 4 * problem->rows), name);
+  CHECK(!marks || problem.has_map(), name);
+  if (marks) CHECK_EQUAL(info.workspace_bytes, (problem->rows + 3) / 4 * 16, name);
 
   const std::int64_t units = tiles || marks ? problem->rows : problem.units();
   // Sparse: the CTAs of a grid's z look at the same entries. List: at entries that lie as far apart.
