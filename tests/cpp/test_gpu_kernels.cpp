@@ -18,7 +18,7 @@ using device::random_bits;
 using device::require;
 using moe_act::Format;
 
-constexpr std::int64_t rows = 47;       // not whole vectors of marks
+constexpr std::int64_t rows = 48;
 constexpr std::int64_t columns = 1088;  // a partial chunk for every shape, and a partial block
 // Several for each lane of a warp; nearly all are -1.
 constexpr std::int64_t entries = 600;

@@ -12,7 +12,7 @@ from tensors import get, put
 
 pytestmark = pytest.mark.gpu
 
-CAPACITY, COLUMNS = 1100, 256  # masked rows are so many that warps go along them, chunk by chunk
+CAPACITY, COLUMNS = 1152, 256  # masked rows are so many that warps go along them, chunk by chunk
 MODELS: dict[str, dict[str, Any]] = {"plain": {}, "general": {"activation": "geglu"}}
 
 
