@@ -44,13 +44,6 @@ class DeviceGuard {
   bool changed_ = false;
 };
 
-// The device is current.
-void require_stream_of(int device_id, cudaStream_t stream) {
-  if (const std::optional<int> other = other_device_of(stream, device_id))
-    invalid("stream", "expected one of cuda:" + std::to_string(device_id) +
-                          " (the device of x), got one of cuda:" + std::to_string(*other));
-}
-
 int attribute(cudaDeviceAttr which, int device_id) {
   int value = 0;
   check(cudaDeviceGetAttribute(&value, which, device_id), "cudaDeviceGetAttribute");
@@ -159,7 +152,9 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
   const KernelLaunch alone{launch.kernel_index, kernel_for(launch), device_id, grid, block, cuda_stream, arguments.pdl};
   if (is_alone && launched_by_driver(alone, arguments)) return;
   const DeviceGuard guard(device_id);
-  require_stream_of(device_id, cuda_stream);
+  if (const std::optional<int> other = other_device_of(cuda_stream, device_id))
+    invalid("stream", "expected one of cuda:" + std::to_string(device_id) +
+                          " (the device of x), got one of cuda:" + std::to_string(*other));
   if (is_alone) {
     start(alone.kernel, grid, block, arguments, cuda_stream, arguments.pdl);
     return launched_by_runtime(alone);
