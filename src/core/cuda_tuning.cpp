@@ -281,7 +281,8 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
     return 10 * covered >= 11 * problem->columns;
   };
   const bool idle_lanes = leaves_lanes_idle(wide);
-  // Or no warp: 10.0 instead of 10.6 us (H100, 2026-11-27, H 2880 at 256 tokens, through the map, cold).
+  // Where four warps along a row leave one idle, CTAs of one: 10.0 instead of 10.6 us (H100, 2026-11-27, H 2880 at 256
+  // tokens, through the map, cold).
   const bool leaves_warps_idle =
       has_part && warps_along_row(problem, wide) * chunk_columns(wide) >= problem->columns + chunk_columns(wide);
   // Half lanes may leave none, either: 4.1 instead of 4.5 us (H100, 2026-11-27, columns/768 cold).
