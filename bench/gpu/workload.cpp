@@ -104,6 +104,13 @@ std::vector<Workload> all_workloads() {
     workloads.push_back(routed("top_k/" + std::to_string(top_k),
                                "e4m3 through the map: 8192 expanded rows, other top_k", ceil_div(8192, top_k), 1,
                                top_k));
+  for (const std::int64_t columns : {1408, 2880})  // rows that end in a part of a chunk
+    for (const std::int64_t tokens : {256, 4096, 16384}) {
+      Workload mapped = routed("mapped-" + std::to_string(columns) + "/" + std::to_string(tokens),
+                               "e4m3 through the map: other H", tokens, 1);
+      mapped.columns = columns;
+      workloads.push_back(std::move(mapped));
+    }
   return workloads;
 }
 

@@ -240,8 +240,8 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   const LaunchChoice full{Schedule::rows, width, 2, 4, 0, false};
   const bool has_part = problem.has_x_scale() && problem->columns % chunk_columns(full) != 0;
   // The rows' own order saves what lies between L1 and L2, 76.1 instead of 77.8 us, by blocks of rows 418 instead of
-  // 438 (H100, 2026-11-27, routed/4096, and H 2880 at 16384 tokens); where instructions are the limit, it costs more
-  // than it saves, and where rows have such parts, 118 instead of 113 (the same at 4096).
+  // 438 (H100, 2026-11-27, routed/4096 and mapped-2880/16384); where instructions are the limit, it costs more
+  // than it saves, and where rows have such parts, 118 instead of 113 (mapped-2880/4096).
   const double worth_marking = few_live ? 150'000 : problem.has_x_scale() && !has_part ? 400'000 : 1'000'000;
   // Marked rows are gone through one by one, live or not: a buffer with room for far more is left to its map.
   if (problem.has_map() && (few_live || !fast_memory) && outputs_per_sm >= worth_marking &&
@@ -281,8 +281,8 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
     return 10 * covered >= 11 * problem->columns;
   };
   const bool idle_lanes = leaves_lanes_idle(wide);
-  // Where four warps along a row leave one idle, CTAs of one: 10.0 instead of 10.6 us (H100, 2026-11-27, H 2880 at 256
-  // tokens, through the map, cold).
+  // Where four warps along a row leave one idle, CTAs of one: 10.0 instead of 10.6 us (H100, 2026-11-27,
+  // mapped-2880/256, cold).
   const bool leaves_warps_idle =
       has_part && warps_along_row(problem, wide) * chunk_columns(wide) >= problem->columns + chunk_columns(wide);
   // Half lanes may leave none, either: 4.1 instead of 4.5 us (H100, 2026-11-27, columns/768 cold).

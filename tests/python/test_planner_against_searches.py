@@ -39,13 +39,13 @@ def chosen(workload: dict[str, Any], device: moe_act.DeviceInfo, pdl: str) -> st
     """In the words of bench/gpu, whose workloads these are."""
     rows, columns = workload["rows"], workload["columns"]
     call: dict[str, Any] = {"x": torch.empty(rows, 2 * columns, dtype=DTYPES[workload["input"]])}
-    kind, _, ranks = workload["name"].partition("/")[0].partition("-")
-    if kind in ("routed", "parallel", "top_k"):
+    kind, _, number = workload["name"].partition("/")[0].partition("-")
+    if kind in ("routed", "parallel", "top_k", "mapped"):
         tokens, top_k = workload["tokens"], workload["top_k"]
         call["x_scale"] = torch.empty(2 * columns // 128 * rows)
         call["expanded_idx_to_permuted_idx"] = torch.empty(tokens, top_k, dtype=torch.int32)
         call["total_num_padded_tokens"] = torch.empty(1, dtype=torch.int32)
-        call["expected_rows"] = tokens * top_k // int(ranks or 1)
+        call["expected_rows"] = tokens * top_k // (int(number) if kind == "parallel" else 1)
     elif workload["input"] == "e4m3":
         call["x_scale"] = torch.empty(2 * columns // 128, rows)
     plan = moe_act.plan(**call, device=device, pdl=pdl)
