@@ -14,7 +14,8 @@ inline constexpr int warp_lanes = 32;
 constexpr std::int32_t max_entries_per_cta(Schedule schedule) {
   if (schedule == Schedule::list) return warp_lanes;
   if (schedule == Schedule::span || schedule == Schedule::entry) return 1;
-  return schedule == Schedule::sparse || schedule == Schedule::segments ? 64 : 0;
+  if (schedule == Schedule::sparse) return max_sparse_entries;
+  return schedule == Schedule::segments ? 64 : 0;
 }
 
 // The schedules of src/cuda/conventions.cuh. All but entry loop over what their grid does not cover.

@@ -101,7 +101,9 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   const bool tiles = choice.schedule == Schedule::tiles;
   // Row-major scales of a row are adjacent already.
   if (tiles && problem->x_scale_layout != MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return false;
-  if (choice.schedule == Schedule::sparse && (!problem.has_map() || choice.marks_rows)) return false;
+  if (choice.schedule == Schedule::sparse &&
+      (!problem.has_map() || choice.marks_rows || choice.warps_per_cta != sparse_warps))
+    return false;
   if (tiles && problem.has_map() && !choice.marks_rows) return false;
   return grid_covers(problem, choice);
 }
@@ -180,17 +182,17 @@ std::int32_t ctas_apart(const Problem& problem, const CudaLaunch& launch) {
   return std::clamp(wanted, 1, std::max(at_most, 1));
 }
 
-// CTAs that look at the same entries of a map: as many as nearly always have all live ones in hand at once, 8 rows
-// where 2 are expected (with 6 it was 4.6 instead of 3.9 us) and 16 where 8 are (4.7 instead of 4.4 with 18). Fewer
-// where there are so many entries that starting CTAs takes longer: 14.0 instead of 14.8 us (H100, 2026-11-26,
-// parallel-32/1024, parallel-8/512, parallel-32/16384).
+// CTAs that look at the same entries of a map: as many as nearly always have all live ones in hand at once, 85 rows
+// where 64 are expected. No more than are at work at the same time, 32 warps on every multiprocessor, unless more rows
+// are expected: what one CTA then does after another is not the end of the launch. 9.1 instead of 9.8 us, and 4.7
+// instead of 5.0 (H100, 2026-11-28, parallel-8/4096 and parallel-32/4096, in L2).
 std::int32_t ctas_per_share(const Problem& problem, const CudaLaunch& launch, const DeviceInfo& device) {
   const double live = static_cast<double>(launch.units_per_cta) / static_cast<double>(entries_per_live_row(problem));
   const auto ctas_for = [&](double rows) {
     const auto entries = std::min<std::int64_t>(static_cast<std::int64_t>(rows), launch.units_per_cta);
     return static_cast<std::int32_t>(ceil_div(std::max<std::int64_t>(entries, 1), launch.row_warps));
   };
-  const std::int32_t at_most = 32 * device.multiprocessors / std::max(launch.grid_x, 1);
+  const std::int32_t at_most = 32 / sparse_warps * device.multiprocessors / std::max(launch.grid_x, 1);
   return std::clamp(at_most, ctas_for(live), ctas_for(1.25 * live + 5.5));
 }
 

@@ -249,14 +249,12 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
     preferred.push_back(has_part && !few_live ? LaunchChoice{Schedule::tiles, width, 2, 1, 0, true}
                                               : LaunchChoice{Schedule::rows, width, 2, 4, 0, true});
   if (few_live) {
-    // Four warps, one row in hand or two: 5.8 us as against 5.9 with twice or half as many. The more entries CTAs share
-    // the more even is what falls to each (H100, 2026-11-26, parallel-8/1024). One vector a lane for few rows, 4.2
-    // instead of 4.4 us (parallel-8/512), but among many entries there are CTAs enough, 6.1 instead of 6.5
-    // (parallel-32/4096), and no kernel has it for plain results.
-    constexpr std::int32_t entries = max_entries_per_cta(Schedule::sparse);
-    if (outputs_per_sm <= 20'000 && possible_outputs_per_sm <= 200'000)
-      preferred.push_back({Schedule::sparse, width, 1, 4, entries, false});
-    preferred.push_back({Schedule::sparse, width, 2, 4, entries, false});
+    // One vector a lane for few rows, 2.8 instead of 3.0 us, of more rows two, 4.0 instead of 4.1 and 4.3 instead of 4.5,
+    // though from memory it is 5.4 instead of 5.0 and 5.6 instead of 5.4 (H100, 2026-11-28, parallel-8/512, parallel-8/
+    // 1024 and parallel-32/4096, in L2). No kernel has one for plain results.
+    if (outputs_per_sm <= 12'000)
+      preferred.push_back({Schedule::sparse, width, 1, sparse_warps, max_sparse_entries, false});
+    preferred.push_back({Schedule::sparse, width, 2, sparse_warps, max_sparse_entries, false});
   }
   // A CTA is started for every entry, live or not: few of them may be for nothing.
   const double started = std::max(outputs_per_sm, possible_outputs_per_sm / 4);

@@ -31,6 +31,8 @@ enum class Schedule : std::int8_t {
 };
 
 inline constexpr int max_warps_per_cta = 16;
+inline constexpr int sparse_warps = 4;          // of a CTA that shares out live rows
+inline constexpr int max_sparse_entries = 512;  // that it looks at
 
 // What a kernel knows beside rows, each more than the one before it.
 enum class Reach : std::int8_t {

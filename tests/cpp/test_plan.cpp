@@ -103,7 +103,7 @@ TEST("few live rows among many entries take CTAs that look at many, not a CTA fo
   CHECK(info.units_per_cta >= 8, info.units_per_cta);
   CHECK(std::int64_t{info.grid_x} * info.grid_y <= 132 * 64 * 8, info.grid_x, " x ", info.grid_y);
   // Still enough CTAs to keep every multiprocessor busy.
-  CHECK(info.grid_x >= 2 * 132, info.grid_x);
+  CHECK(info.grid_x * info.grid_z >= 2 * 132, info.grid_x, " x ", info.grid_z);
   problem.expected_rows = 131072;
   CHECK_EQUAL(info_of(problem, h100).schedule, MOE_ACT_SCHEDULE_ROWS);
   // Dense rows are all live, whatever the hint says.
