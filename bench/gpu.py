@@ -31,10 +31,9 @@ from tables.published import REFERENCE_SYSTEM, published
 
 # Programs that launch every kernel without a framework: each buffer is an allocation of its own.
 KERNEL_TESTS = ("test_gpu_kernels", "test_gpu_conventions")
-# racecheck looks at shared memory, which only the kernels of the second program have.
 MEASUREMENTS = ("contenders", "conventions", "search", "frameworks", "models", "host", "interop", "experts")
 BY_DEFAULT = [name for name in MEASUREMENTS if name != "search"]  # of every plan, for whoever moves a threshold
-SANITIZERS = {tool: KERNEL_TESTS for tool in ("memcheck", "initcheck", "synccheck")} | {"racecheck": KERNEL_TESTS[1:]}
+SANITIZERS = ("memcheck", "initcheck", "synccheck", "racecheck")
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
 IN_PARALLEL = ["-n", "8"] if importlib.util.find_spec("xdist") is not None else []
 

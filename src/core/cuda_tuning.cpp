@@ -195,8 +195,9 @@ void prefer_for_few_rows(const Problem& problem, double started, std::vector<Lau
   const bool short_rows = warps_along_row(problem, narrow) < max_warps_per_cta;
   const bool takes_half = problem.has_x_scale() && started <= most_for_half_lanes;
   // Short rows: 2.2 instead of 2.3 us hot; under programmatic dependent launch 1.5 instead of 1.8, as CTAs of narrow
-  // lanes have several of them or are many, with four warps a CTA 1.46 instead of 1.56 with eight (columns/192).
-  if (chained && short_rows) half.warps_per_cta = 4;
+  // lanes have several of them or are many, with sixteen warps a CTA 1.39 and 1.38 in two searches, where four
+  // took 1.46 and 1.63 and eight 1.56 and 1.34 (columns/192, 2026-11-28).
+  if (chained && short_rows) half.warps_per_cta = max_warps_per_cta;
   if (takes_half && short_rows && started > 1'000) preferred.push_back(half);
   if (started <= 3'000) {
     // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot, for 8 tokens eight, 1.10 instead of 1.27 (routed/1
@@ -249,10 +250,10 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
     preferred.push_back(has_part && !few_live ? LaunchChoice{Schedule::tiles, width, 2, 1, 0, true}
                                               : LaunchChoice{Schedule::rows, width, 2, 4, 0, true});
   if (few_live) {
-    // One vector a lane for few rows, 2.8 instead of 3.0 us, of more rows two, 4.0 instead of 4.1 and 4.3 instead of 4.5,
-    // though from memory it is 5.4 instead of 5.0 and 5.6 instead of 5.4 (H100, 2026-11-28, parallel-8/512, parallel-8/
-    // 1024 and parallel-32/4096, in L2). No kernel has one for plain results.
-    if (outputs_per_sm <= 12'000)
+    // One vector a lane for few rows, 5.1 instead of 5.3 us and 5.4 instead of 5.6, for more two, 9.3 instead of 11.2
+    // (H100, 2026-11-28, parallel-8/1024 and parallel-32/4096 from memory, parallel-8/4096 in L2). No kernel has one
+    // for plain results.
+    if (outputs_per_sm <= 20'000)
       preferred.push_back({Schedule::sparse, width, 1, sparse_warps, max_sparse_entries, false});
     preferred.push_back({Schedule::sparse, width, 2, sparse_warps, max_sparse_entries, false});
   }
@@ -266,10 +267,10 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   const bool slow_starts = entries_per_live_row >= 4 && possible_outputs_per_sm >= most_for_nothing;
   if (!slow_starts) prefer_for_few_rows(problem, started, preferred);
   // Where they are not that many, half lanes: 2.48 instead of 2.61 us cold, under programmatic dependent launch 1.73
-  // instead of 1.85, but not if hardly any row is live (H100, 2026-11-27, parallel-8/64; parallel-32/64 in L2, 1.34
-  // instead of 1.28).
-  if (slow_starts && problem.has_x_scale() && possible_outputs_per_sm <= 10'000 &&
-      (!chained || entries_per_live_row < 16))
+  // instead of 1.85, but there, if hardly any row is live, for fewer entries only (H100, parallel-8/64, 2026-11-27;
+  // parallel-32/64, 1.30 instead of 1.18 in L2, and parallel-32/32, 1.19 instead of 1.35, 2026-11-28).
+  if (slow_starts && problem.has_x_scale() &&
+      possible_outputs_per_sm <= (chained && entries_per_live_row >= 16 ? 5'000 : 10'000))
     preferred.push_back({Schedule::rows, 8, 1, chained ? max_warps_per_cta : 4, 0, false});
   const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,
                           false};

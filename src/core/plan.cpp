@@ -123,7 +123,7 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   switch (row_reading(problem, cuda)) {
     case RowReading::source:
       arguments.source = {nullptr, nullptr, static_cast<std::uint32_t>(problem.units()),
-                          static_cast<std::int32_t>(problem->rows - 1)};
+                          static_cast<std::uint32_t>(problem->rows)};
       break;
     case RowReading::entries:
       arguments.entries = has_entry_rule(arguments.rows) ? entry_rule_of(arguments.rows) : EntryRule{};

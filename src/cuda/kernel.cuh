@@ -107,8 +107,8 @@ struct Kernel {
 
   // sparse: few map entries are live. A CTA looks at up to 512 of them, each of its warps at a quarter, and its warps
   // then share out the live rows, y = chunk of the row, z = row, and so do the CTAs of the grid's z, which look at the
-  // same entries. The more entries share CTAs, the more even is what falls to each multiprocessor: with 64, looked at by
-  // every warp, 3.3 instead of 2.9 us, and 9.9 instead of 9.1 (H100, 2026-11-28, parallel-8/512 and 4096, in L2).
+  // same entries. The more entries share CTAs, the more even is what falls to each multiprocessor: with 64, looked at
+  // by every warp, 3.3 instead of 2.9 us, and 9.9 instead of 9.1 (H100, 2026-11-28, parallel-8/512 and 4096, in L2).
   static __device__ __forceinline__ void run_sparse(const KernelArguments& arguments) {
     constexpr int room = max_sparse_entries / sparse_warps;  // for a warp's entries
     constexpr int groups = room / warp_lanes;
@@ -116,17 +116,21 @@ struct Kernel {
     __shared__ alignas(16) int live_counts[sparse_warps];
     const auto lane = static_cast<int>(threadIdx.x);
     const auto warp = static_cast<int>(threadIdx.z * blockDim.y + threadIdx.y);
-    const std::uint32_t base = blockIdx.x * static_cast<std::uint32_t>(arguments.entries_per_cta);
+    const std::uint32_t first_entry = blockIdx.x * static_cast<std::uint32_t>(arguments.entries_per_cta);
+    const int begin = warp * room + lane;
+    // From this lane's first entry to the end of the CTA's, or of all.
+    const int left = min(arguments.entries_per_cta, static_cast<int>(arguments.source.units - first_entry)) - begin;
+    const std::int32_t* map = arguments.source.map + first_entry + begin;
     std::int32_t total = read_total(arguments);
     std::int32_t entry[groups];
 #pragma unroll
-    for (int group = 0; group < groups; ++group) {
-      const int i = (group * sparse_warps + warp) * warp_lanes + lane;
-      const bool mine = i < arguments.entries_per_cta && base + static_cast<unsigned>(i) < arguments.source.units;
-      entry[group] = mine ? arguments.source.map[base + static_cast<unsigned>(i)] : -1;
-    }
+    for (int group = 0; group < groups; ++group)
+      entry[group] = group * warp_lanes < left ? map[group * warp_lanes] : -1;
     fetch_parameters(arguments);
-    metadata_is_read(arguments, total, entry[0], entry[1], entry[2], entry[3]);
+    // All are on their way before the first is used.
+    keep_behind(total);
+#pragma unroll
+    for (std::int32_t& each : entry) keep_behind(each);
 
     // Each warp has a list of its own, whose address is worked out once: it takes a special register.
     std::int32_t* list = live_rows + warp * room;
@@ -142,6 +146,9 @@ struct Kernel {
     }
     if (lane == 0) live_counts[warp] = count;
     __syncthreads();
+    // Not before: all this hides behind the kernel that is waited for, 2.6 instead of 3.1 us (H100, 2026-11-28,
+    // parallel-8/512 with metadata read early, in L2).
+    if (arguments.pdl == Pdl::metadata_ready) wait_and_let_dependents_start(arguments.pdl);
     const int4 counts = *reinterpret_cast<const int4*>(live_counts);
     const int second = counts.x, third = second + counts.y, fourth = third + counts.z, all = fourth + counts.w;
 

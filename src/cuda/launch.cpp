@@ -176,8 +176,8 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
         arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
   start(mark_rows_kernel(), dim3(mark_ctas((marks.rows.units + 3) / 4)), dim3(mark_threads), marks, cuda_stream,
         chained);
-  last.source = {nullptr, marks.marks, static_cast<std::uint32_t>(marks.rows.rows),
-                 static_cast<std::int32_t>(marks.rows.rows - 1)};
+  const auto rows = static_cast<std::uint32_t>(marks.rows.rows);
+  last.source = {nullptr, marks.marks, rows, rows};
   start(kernel_for(launch), grid, block, last, cuda_stream, chained);
 }
 

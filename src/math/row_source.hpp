@@ -24,7 +24,7 @@ struct RowSource {
   const std::int32_t* map;    // [units]: the row of x and out, -1 = none. Null where there is none
   const std::int32_t* marks;  // [units]: 0 where a map names the row, else -1. Null unless rows are in their own order
   std::uint32_t units;        // map entries, or rows where there is no map
-  std::int32_t last_row;      // of x and out: no row behind it is ever touched
+  std::uint32_t rows;         // of x and out: none behind them is ever touched
 
   // What memory says of a unit, before it is judged; negative: nothing to do.
   MOE_ACT_HOST_DEVICE std::int32_t look_up(std::uint32_t unit) const {
@@ -34,7 +34,9 @@ struct RowSource {
   }
 
   // A map value that is no row of x is skipped, not followed.
-  MOE_ACT_HOST_DEVICE bool is_live(std::int32_t looked_up) const { return looked_up >= 0 && looked_up <= last_row; }
+  MOE_ACT_HOST_DEVICE bool is_live(std::int32_t looked_up) const {
+    return static_cast<std::uint32_t>(looked_up) < rows;
+  }
 
   // Of a live unit.
   MOE_ACT_HOST_DEVICE std::uint32_t row_of(std::uint32_t unit, std::int32_t looked_up) const {

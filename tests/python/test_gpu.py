@@ -127,6 +127,36 @@ def test_more_live_rows_than_the_ctas_of_a_share_have_in_hand(expected_rows: int
             assert torch.equal(got.view(torch.uint8), want), str(each)
 
 
+@pytest.mark.parametrize("pdl", ["off", "metadata_ready"])
+def test_whichever_entries_of_a_share_are_live(pdl: str) -> None:
+    """None, the first, the last, those of one warp or of two, all: of shares of which the last is not full."""
+    import torch
+
+    count, columns = 1301, 2048
+    x = torch.randn(count, 2 * columns, device="cuda").to(torch.float8_e4m3fn)
+    x_scale = torch.rand(2 * columns // 128, count, device="cuda")
+    expected = moe_act.gated_act_quant(x, x_scale=x_scale)
+    named = torch.randperm(count, device="cuda").int()
+    tensors = {"x": x, "x_scale": x_scale, "expanded_idx_to_permuted_idx": named}
+    plan = moe_act.plan(**tensors, expected_rows=1, pdl=pdl)
+    plans = [each for each in (plan, *plan.alternatives()) if each.schedule == "sparse"]
+    assert {each.units_per_cta for each in plans} == {64, 128, 256, 512}
+    for live in (slice(0, 0), slice(0, 1), slice(1300, 1301), slice(384, 512), slice(500, 700), slice(0, count)):
+        entries = torch.full_like(named, -1)
+        entries[live] = named[live]
+        done = named[live].long()
+        for each in plans:
+            out = torch.zeros_like(expected.out.view(torch.uint8)).view(torch.float8_e4m3fn)
+            out_scale = torch.zeros_like(expected.out_scale)
+            each.run(**tensors | {"expanded_idx_to_permuted_idx": entries}, out=out, out_scale=out_scale)
+            want = torch.zeros_like(out.view(torch.uint8))
+            want[done] = expected.out.view(torch.uint8)[done]
+            want_scale = torch.zeros_like(out_scale)
+            want_scale[:, done] = expected.out_scale[:, done]
+            assert torch.equal(out.view(torch.uint8), want), (str(each), live)
+            assert torch.equal(out_scale, want_scale), (str(each), live)
+
+
 def test_a_workspace_may_hold_anything_and_be_used_again() -> None:
     """Marks of a launch before, whose map named other rows, are no marks."""
     import torch
