@@ -307,7 +307,7 @@ typedef struct moe_act_launch_choice {
   int32_t schedule;         /* moe_act_schedule */
   int32_t columns_per_lane; /* adjacent columns that a lane loads at once */
   int32_t vectors_per_lane; /* such loads that one lane has in flight */
-  int32_t warps_per_cta;    /* a power of two up to 16 */
+  int32_t warps_per_cta;    /* SPARSE: 4; else a power of two up to 16 */
   int32_t entries_per_cta;  /* SPARSE: map entries that a CTA looks at, 1 to 512; LIST: entries, 1 to 32; SEGMENTS: live
                                rows that it takes, 1 to 64, a multiple of those that its warps do at once; SPAN and
                                ENTRY: 1; else 0 */

@@ -137,6 +137,9 @@ void require_choice(const Problem& problem, const LaunchChoice& choice) {
   if (choice.warps_per_cta < 1 || choice.warps_per_cta > max_warps_per_cta || !std::has_single_bit(warps))
     invalid("warps_per_cta",
             "expected a power of two up to " + number(max_warps_per_cta) + ", got " + number(choice.warps_per_cta));
+  if (choice.schedule == Schedule::sparse && choice.warps_per_cta != sparse_warps)
+    invalid("warps_per_cta",
+            "expected " + number(sparse_warps) + " for this schedule, got " + number(choice.warps_per_cta));
   const std::int32_t most = max_entries_per_cta(choice.schedule);
   if (choice.entries_per_cta < (most > 0 ? 1 : 0) || choice.entries_per_cta > most)
     invalid("entries_per_cta", "expected " +
@@ -183,9 +186,9 @@ std::int32_t ctas_apart(const Problem& problem, const CudaLaunch& launch) {
 }
 
 // CTAs that look at the same entries of a map: as many as nearly always have all live ones in hand at once, 85 rows
-// where 64 are expected. No more than are at work at the same time, 32 warps on every multiprocessor, unless more rows
-// are expected: what one CTA then does after another is not the end of the launch. 9.1 instead of 9.8 us, and 4.7
-// instead of 5.0 (H100, 2026-11-28, parallel-8/4096 and parallel-32/4096, in L2).
+// where 64 are expected. No more than are at work at the same time, at 64 registers a thread, unless more rows are
+// expected: what one CTA then does after another is not the end of the launch. 9.1 instead of 9.8 us, and 4.7 instead
+// of 5.0 (H100, 2026-11-28, parallel-8/4096 by two vectors a lane and parallel-32/4096 by one, in L2).
 std::int32_t ctas_per_share(const Problem& problem, const CudaLaunch& launch, const DeviceInfo& device) {
   const double live = static_cast<double>(launch.units_per_cta) / static_cast<double>(entries_per_live_row(problem));
   const auto ctas_for = [&](double rows) {

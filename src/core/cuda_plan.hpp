@@ -23,7 +23,7 @@ struct LaunchChoice {
   Schedule schedule;
   std::int8_t columns_per_lane;
   std::int8_t vectors_per_lane;
-  std::int32_t warps_per_cta;    // a power of two
+  std::int32_t warps_per_cta;    // sparse: 4; else a power of two
   std::int32_t entries_per_cta;  // sparse: map entries that a CTA looks at, up to 512; list: entries, up to 32;
                                  // segments: live rows that it takes, up to 64; span and entry: 1; else 0
   bool marks_rows;  // the rows that a map or ids name are done in their own order, after small kernels have marked them

@@ -50,12 +50,7 @@ struct ConventionWork {
     else
       fetch_parameters(arguments, low_word(arguments.x), 0);
     if constexpr (vectors == 1 && requires { Work::fetch_layouts(arguments); }) Work::fetch_layouts(arguments);
-    start_if_metadata_is_ready(arguments);
-  }
-  static __device__ __forceinline__ void start_if_metadata_is_ready(const KernelArguments& arguments) {
-    if (arguments.pdl != Pdl::metadata_ready) return;
-    wait_for_producers();
-    let_dependents_start();
+    start_if_metadata_is_ready(arguments.pdl);
   }
 
   // May what a row's first chunk loads be worked out before the row is known?

@@ -17,10 +17,7 @@ struct ConventionKernel {
   using Experts = ExpertRows<input, output, schedule, columns, vectors, reach>;
 
   static __device__ __forceinline__ void run(const KernelArguments& arguments) {
-    if (waits_first(arguments.pdl)) {
-      wait_for_producers();
-      if (arguments.pdl == Pdl::on) let_dependents_start();
-    }
+    if (waits_first(arguments.pdl)) wait_and_let_dependents_start(arguments.pdl);
     std::int32_t total = 0;
     if constexpr (reach != Reach::plain)
       if (arguments.total_num_padded_tokens != nullptr) total = *arguments.total_num_padded_tokens;

@@ -14,7 +14,6 @@ struct ExpertRows : ConventionWork<input, output, schedule, columns, vectors, re
   using Base::is_straight;
   using Base::metadata_is_read;
   using Base::run;
-  using Base::start_if_metadata_is_ready;
   using Base::wide;
   using typename Base::List;
   using typename Base::Number;
@@ -81,7 +80,7 @@ struct ExpertRows : ConventionWork<input, output, schedule, columns, vectors, re
       typename Work::FirstRow first_row(arguments, first);
       first_row.fetch(arguments);
       asm volatile("" : "+r"(range.begin), "+r"(range.end));  // used behind this
-      start_if_metadata_is_ready(arguments);
+      start_if_metadata_is_ready(arguments.pdl);
       LiveRow<Number> live = range.find(static_cast<Number>(blockIdx.x));
       if (live.left <= 0 || first >= arguments.columns) return;
       Work::run_first_chunk(arguments, 0, static_cast<std::uint32_t>(live.row), first_row);
@@ -160,7 +159,7 @@ struct ExpertRows : ConventionWork<input, output, schedule, columns, vectors, re
         first_row = typename Work::FirstRow(arguments, first);
         first_row.fetch(arguments);
       }
-      start_if_metadata_is_ready(arguments);
+      start_if_metadata_is_ready(arguments.pdl);
       __syncthreads();
       typename FoundRows::Row live = found.told(0);
       if (live.end == 0) return;

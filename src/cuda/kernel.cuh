@@ -37,15 +37,7 @@ struct Kernel {
                                                           LookedUp&... looked_up) {
     keep_behind(total);
     (keep_behind(looked_up), ...);
-    if (arguments.pdl == Pdl::metadata_ready) wait_and_let_dependents_start(arguments.pdl);
-  }
-
-  // In this order: dependents that started while this kernel still waits would take the multiprocessors' room unevenly,
-  // and theirs would add to them. 2.4 instead of 4.0 us for H = 768, 1.6 instead of 2.2 at 32 tokens, 0.06 us more at
-  // one (H100, 2026-11-23, columns/768 and routed, chains of launches in L2).
-  static __device__ __forceinline__ void wait_and_let_dependents_start(Pdl pdl) {
-    wait_for_producers();
-    if (pdl != Pdl::waits) let_dependents_start();
+    start_if_metadata_is_ready(arguments.pdl);
   }
 
   static __device__ __forceinline__ std::uint32_t unit_of_warp() { return blockIdx.x * blockDim.z + threadIdx.z; }
@@ -105,8 +97,8 @@ struct Kernel {
               typename Work::DownRows(arguments, Strides(arguments, total), tile * Work::DownRows::rows, first_column));
   }
 
-  // sparse: few map entries are live. A CTA looks at up to 512 of them, each of its warps at a quarter, and its warps
-  // then share out the live rows, y = chunk of the row, z = row, and so do the CTAs of the grid's z, which look at the
+  // sparse: few map entries are live. A CTA looks at up to 512 of them, each of its warps at 128, and its warps then
+  // share out the live rows, y = chunk of the row, z = row, and so do the CTAs of the grid's z, which look at the
   // same entries. The more entries share CTAs, the more even is what falls to each multiprocessor: with 64, looked at
   // by every warp, 3.3 instead of 2.9 us, and 9.9 instead of 9.1 (H100, 2026-11-28, parallel-8/512 and 4096, in L2).
   static __device__ __forceinline__ void run_sparse(const KernelArguments& arguments) {
@@ -148,7 +140,7 @@ struct Kernel {
     __syncthreads();
     // Not before: all this hides behind the kernel that is waited for, 2.6 instead of 3.1 us (H100, 2026-11-28,
     // parallel-8/512 with metadata read early, in L2).
-    if (arguments.pdl == Pdl::metadata_ready) wait_and_let_dependents_start(arguments.pdl);
+    start_if_metadata_is_ready(arguments.pdl);
     const int4 counts = *reinterpret_cast<const int4*>(live_counts);
     const int second = counts.x, third = second + counts.y, fourth = third + counts.z, all = fourth + counts.w;
 
@@ -206,9 +198,8 @@ __global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm
 }
 
 // Nine CTAs of four warps at once instead of eight, and no load behind the first use of another: 281 instead of 288 us
-// for marked rows, 5.41 instead of 5.73 for few live ones. With 48 registers two or four loads are, 286 us, and so with
-// 56 those of two vectors among few live rows, 6.4 instead of 6.1 (H100, 2026-11-27, routed/16384, parallel-8/1024 and
-// parallel-32/4096, cold).
+// for marked rows. With 48 registers two or four loads are, 286 us, and so with 56 those of two vectors among few live
+// rows (H100, 2026-11-27, routed/16384, cold).
 constexpr int registers_for_nine_ctas = 56;
 constexpr bool has_nine_ctas(const KernelKey& key) {
   if (!is_scaled(key.input)) return false;

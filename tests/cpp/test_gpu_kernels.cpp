@@ -20,7 +20,7 @@ using moe_act::Format;
 
 constexpr std::int64_t rows = 48;
 constexpr std::int64_t columns = 1088;  // a partial chunk for every shape, and a partial block
-// Several for each lane of a warp; nearly all are -1.
+// More than a CTA looks at, which is several for each lane; nearly all are -1.
 constexpr std::int64_t entries = 600;
 constexpr std::int64_t x_blocks = (2 * columns + 127) / 128;
 constexpr std::int64_t out_blocks = (columns + 127) / 128;
@@ -136,12 +136,19 @@ void run_on_gpu(const Case& test, const Host& host, const moe_act::LaunchChoice&
   result.out_scale = out_scale.download(host.out_scale.size());
 }
 
-// Every kernel that can run the problem, each once: CTAs of other sizes run the same code.
+// Every kernel that can run the problem, each once: CTAs of other sizes run the same code. Those that look at several
+// entries, also at less than each of their warps could.
 std::vector<moe_act::LaunchChoice> kernels_of(const moe_act::Problem& problem) {
   std::vector<moe_act::LaunchChoice> kernels;
-  for (const moe_act::LaunchChoice& choice : moe_act::launch_choices(problem))
-    if (choice.warps_per_cta == 4 && (choice.entries_per_cta == 0 || choice.entries_per_cta == 64))
+  for (moe_act::LaunchChoice choice : moe_act::launch_choices(problem)) {
+    if (choice.warps_per_cta != 4 || (choice.entries_per_cta != 0 && choice.entries_per_cta != 512)) continue;
+    kernels.push_back(choice);
+    if (choice.entries_per_cta == 0) continue;
+    for (const std::int32_t entries_per_cta : {1, 33, 129, 300, 511}) {
+      choice.entries_per_cta = entries_per_cta;
       kernels.push_back(choice);
+    }
+  }
   return kernels;
 }
 
