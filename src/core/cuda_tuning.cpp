@@ -199,12 +199,15 @@ void prefer_for_few_rows(const Problem& problem, double started, std::vector<Lau
   // took 1.46 and 1.63 and eight 1.56 and 1.34 (columns/192, 2026-11-28).
   if (chained && short_rows) half.warps_per_cta = max_warps_per_cta;
   if (takes_half && short_rows && started > 1'000) preferred.push_back(half);
+  // 0.99 and 1.05 us in two searches, where CTAs of eight warps and narrow lanes take 1.15 (routed/8, metadata read
+  // early, 2026-11-28).
+  if (takes_half && chained && !short_rows && started > 700 && started <= 1'500)
+    preferred.push_back({Schedule::rows, 8, 1, 4, 0, false});
   if (started <= 3'000) {
-    // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot, for 8 tokens eight, 1.10 instead of 1.27 (routed/1
-    // and routed/8, metadata read early). For 16 sixteen: 1.16 instead of 1.44 in the search, though in whole runs
-    // either took 1.38 to 1.39 (routed/16, 2026-11-27). Without dependent launch four, for 16 tokens eight, 2.57
-    // instead of 2.61 cold (routed/16), and for rows without a map eight, 2.13 instead of 2.20 cold (bf16/32,
-    // 2026-11-27).
+    // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot (routed/1, metadata read early). For 16 sixteen: 1.16
+    // instead of 1.44 in the search, though in whole runs either took 1.38 to 1.39 (routed/16, 2026-11-27). Without
+    // dependent launch four, for 16 tokens eight, 2.57 instead of 2.61 cold (routed/16), and for rows without a map
+    // eight, 2.13 instead of 2.20 cold (bf16/32, 2026-11-27).
     if (chained && started <= 200)
       narrow.warps_per_cta = 2;
     else if (chained ? short_rows : (problem.has_map() || short_rows) && started <= 1'000)
@@ -268,10 +271,15 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   if (!slow_starts) prefer_for_few_rows(problem, started, preferred);
   // Where they are not that many, half lanes: 2.48 instead of 2.61 us cold, under programmatic dependent launch 1.73
   // instead of 1.85, but there, if hardly any row is live, for fewer entries only (H100, parallel-8/64, 2026-11-27;
-  // parallel-32/64, 1.30 instead of 1.18 in L2, and parallel-32/32, 1.19 instead of 1.35, 2026-11-28).
+  // parallel-32/64, 1.30 instead of 1.18 in L2, and parallel-32/32, 1.19 instead of 1.35, 2026-11-28). CTAs of eight
+  // warps there, 1.13 instead of 1.19, or of sixteen, 1.15 instead of 1.22 (parallel-8/32, parallel-32/32, 2026-11-28).
   if (slow_starts && problem.has_x_scale() &&
       possible_outputs_per_sm <= (chained && entries_per_live_row >= 16 ? 5'000 : 10'000))
-    preferred.push_back({Schedule::rows, 8, 1, chained ? max_warps_per_cta : 4, 0, false});
+    preferred.push_back({Schedule::rows, 8, 1,
+                         !chained                    ? 4
+                         : entries_per_live_row < 16 ? 8
+                                                     : max_warps_per_cta,
+                         0, false});
   const LaunchChoice wide{Schedule::rows, width, static_cast<std::int8_t>(outputs_per_sm <= 20'000 ? 1 : 2), 4, 0,
                           false};
   // Blocks of rows leave no lane idle at the end of a row that is no multiple of a chunk.
