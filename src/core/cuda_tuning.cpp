@@ -204,10 +204,10 @@ void prefer_for_few_rows(const Problem& problem, double started, std::vector<Lau
   if (takes_half && chained && !short_rows && started > 700 && started <= 1'500)
     preferred.push_back({Schedule::rows, 8, 1, 4, 0, false});
   if (started <= 3'000) {
-    // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot (routed/1, metadata read early). For 16 sixteen: 1.16
-    // instead of 1.44 in the search, though in whole runs either took 1.38 to 1.39 (routed/16, 2026-11-27). Without
-    // dependent launch four, for 16 tokens eight, 2.57 instead of 2.61 cold (routed/16), and for rows without a map
-    // eight, 2.13 instead of 2.20 cold (bf16/32, 2026-11-27).
+    // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot (routed/1, metadata read early). For 16
+    // sixteen: 1.16 instead of 1.44 in the search, though in whole runs either took 1.38 to 1.39 (routed/16,
+    // 2026-11-27). Without dependent launch four, for 16 tokens eight, 2.57 instead of 2.61 cold (routed/16), and for
+    // rows without a map eight, 2.13 instead of 2.20 cold (bf16/32, 2026-11-27).
     if (chained && started <= 200)
       narrow.warps_per_cta = 2;
     else if (chained ? short_rows : (problem.has_map() || short_rows) && started <= 1'000)
