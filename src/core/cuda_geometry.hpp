@@ -73,8 +73,11 @@ inline std::int64_t entries_per_live_row(const Problem& problem) {
   return std::max<std::int64_t>(problem.units() / std::max<std::int64_t>(expected_units(problem), 1), 1);
 }
 
+inline double outputs_per_multiprocessor(const Problem& problem, const DeviceInfo& device, std::int64_t rows) {
+  return static_cast<double>(rows) * static_cast<double>(problem->columns) / device.multiprocessors;
+}
 inline double outputs_per_multiprocessor(const Problem& problem, const DeviceInfo& device) {
-  return static_cast<double>(expected_units(problem)) * static_cast<double>(problem->columns) / device.multiprocessors;
+  return outputs_per_multiprocessor(problem, device, expected_units(problem));
 }
 
 // Is a kernel compiled for the choice, and can it run the problem?

@@ -1,4 +1,4 @@
-// What can be, and what it covers; which of it is chosen is in cuda_tuning.cpp.
+// What can be, and what it covers; which of it is chosen is in cuda_tuning*.cpp.
 #include <algorithm>
 #include <bit>
 
