@@ -105,7 +105,7 @@ struct OrderedRows {
     if (takes_half) prefer(half);
   }
 
-  // Where they are not that many, half lanes: 2.48 instead of 2.61 us cold, under programmatic dependent launch 1.73
+  // Half lanes where entries are not that many: 2.48 instead of 2.61 us cold, under programmatic dependent launch 1.73
   // instead of 1.85, but there, if hardly any row is live, for fewer entries only (H100, parallel-8/64, 2026-11-27;
   // parallel-32/64, 1.30 instead of 1.18 in L2, and parallel-32/32, 1.19 instead of 1.35, 2026-11-28). CTAs of eight
   // warps there, 1.13 instead of 1.19, or of sixteen, 1.15 instead of 1.22 (parallel-8/32, parallel-32/32, 2026-11-28).
