@@ -187,8 +187,8 @@ std::int32_t ctas_apart(const Problem& problem, const CudaLaunch& launch) {
 
 // CTAs that look at the same entries of a map: as many as nearly always have all live ones in hand at once, 85 rows
 // where 64 are expected. No more than are at work at the same time, at 64 registers a thread, unless more rows are
-// expected: what one CTA then does after another is not the end of the launch. 9.1 instead of 9.8 us, and 4.7 instead
-// of 5.0 (H100, 2026-11-28, parallel-8/4096 by two vectors a lane and parallel-32/4096 by one, in L2).
+// expected: what one CTA then does after another is not the end of the launch, 9.2 instead of 9.8 us (H100, 2026-11-28,
+// parallel-8/4096 in L2).
 std::int32_t ctas_per_share(const Problem& problem, const CudaLaunch& launch, const DeviceInfo& device) {
   const double live = static_cast<double>(launch.units_per_cta) / static_cast<double>(entries_per_live_row(problem));
   const auto ctas_for = [&](double rows) {

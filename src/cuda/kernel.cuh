@@ -100,7 +100,7 @@ struct Kernel {
   // sparse: few map entries are live. A CTA looks at up to 512 of them, each of its warps at 128, and its warps then
   // share out the live rows, y = chunk of the row, z = row, and so do the CTAs of the grid's z, which look at the
   // same entries. The more entries share CTAs, the more even is what falls to each multiprocessor: with 64, looked at
-  // by every warp, 3.3 instead of 2.9 us, and 9.9 instead of 9.1 (H100, 2026-11-28, parallel-8/512 and 4096, in L2).
+  // by every warp, 3.3 instead of 3.0 us, and 9.9 instead of 9.2 (H100, 2026-11-28, parallel-8/512 and 4096, in L2).
   static __device__ __forceinline__ void run_sparse(const KernelArguments& arguments) {
     constexpr int room = max_sparse_entries / sparse_warps;  // for a warp's entries
     constexpr int groups = room / warp_lanes;
@@ -198,8 +198,9 @@ __global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm
 }
 
 // Nine CTAs of four warps at once instead of eight, and no load behind the first use of another: 281 instead of 288 us
-// for marked rows. With 48 registers two or four loads are, 286 us, and so with 56 those of two vectors among few live
-// rows (H100, 2026-11-27, routed/16384, cold).
+// for marked rows, 5.41 instead of 5.73 for few live ones, when CTAs looked at 64 entries. With 48 registers two or
+// four loads are, 286 us, and so with 56 those of two vectors among few live rows (H100, 2026-11-27, routed/16384 and
+// parallel-8/1024, cold).
 constexpr int registers_for_nine_ctas = 56;
 constexpr bool has_nine_ctas(const KernelKey& key) {
   if (!is_scaled(key.input)) return false;
