@@ -30,7 +30,7 @@ from environment import ROOT, commit, date
 from tables.published import REFERENCE_SYSTEM, published
 
 # Programs that launch every kernel without a framework: each buffer is an allocation of its own.
-KERNEL_TESTS = ("test_gpu_kernels", "test_gpu_conventions")
+KERNEL_TESTS = ("test_gpu_kernels", "test_gpu_marks", "test_gpu_conventions")
 MEASUREMENTS = ("contenders", "conventions", "search", "frameworks", "models", "host", "interop", "experts")
 BY_DEFAULT = [name for name in MEASUREMENTS if name != "search"]  # of every plan, for whoever moves a threshold
 SANITIZERS = ("memcheck", "initcheck", "synccheck", "racecheck")

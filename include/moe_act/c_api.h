@@ -331,8 +331,8 @@ typedef struct moe_act_plan_info {
   int32_t columns_per_lane;
   int32_t vectors_per_lane;
   int64_t shared_bytes;    /* per CTA, beside what its kernel declares: none today */
-  int64_t workspace_bytes; /* to be provided by the caller at launch, 16-byte aligned, of any content; launches that
-                              may run at the same time each need their own */
+  int64_t workspace_bytes; /* to be provided by the caller at launch, 16-byte aligned, of any content, which is read
+                              before it is written; launches that may run at the same time each need their own */
   int32_t kernel;          /* which of those that are compiled: below kernels */
   int32_t kernels;
 } moe_act_plan_info;

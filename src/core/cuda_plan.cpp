@@ -17,6 +17,7 @@ constexpr std::int64_t max_grid_y = 65535;  // and z
 KernelKey key_of(const Problem& problem, const LaunchChoice& choice) {
   KernelKey key{problem.input(),         problem.kernel_output(), choice.schedule,
                 choice.columns_per_lane, choice.vectors_per_lane, problem.reach()};
+  key.marked = choice.marks_rows && choice.schedule == Schedule::rows && has_marked_kernel(key.input);
   if (!knows_any_rows(choice.schedule)) return key;
   key.reach = problem.any_rows_reach();
   if (!supported(key)) key.reach = Reach::models;  // any alignment
@@ -45,18 +46,21 @@ bool can_vectorize(const Problem& problem, int columns) {
          serves(problem->unquantized_format, problem->unquantized_alignment);
 }
 
-// Four for each row, in whole vectors: 288 instead of 290 us with one (H100, 2026-11-27, routed/16384).
-std::int64_t mark_bytes(const Problem& problem) {
-  return ceil_div(problem->rows, 4) * 16;
-}
-
-// Rows in the order of a map or of ids can be done in their own.
-bool can_mark_rows(const Problem& problem) {
+// Rows in the order of a map or of ids can be done in their own, where many are in hand.
+bool can_mark_rows(const Problem& problem, const LaunchChoice& choice) {
   const bool by_id =
       problem->row_kind == MOE_ACT_ROWS_SORTED_TOKEN_IDS && problem->sorted_rows == MOE_ACT_SORTED_ROWS_ID;
-  return (problem.has_map() || by_id) && has_row_source(problem->rows, problem->rows) &&
+  return (choice.schedule == Schedule::rows || choice.schedule == Schedule::tiles) && choice.vectors_per_lane > 1 &&
+         (problem.has_map() || by_id) && has_entry_rule(addressing_of(problem.description(), {})) &&
          problem.reach() == Reach::plain && !problem.pads_with_zero() &&
-         mark_bytes(problem) <= problem->workspace_limit;
+         mark_bytes(problem->rows) <= problem->workspace_limit;
+}
+
+// Rows that are brought into L2 while rows are being marked: what memory delivers in that time, 1.5 us. 74.0 instead of
+// 74.8 us; from 900 to 1600 rows of 4 KB were alike (H100, 2026-11-28, routed/4096).
+std::int32_t rows_ahead(const Problem& problem, const DeviceInfo& device) {
+  const std::int64_t bytes = std::int64_t{device.memory_gigabytes_per_second} * 1'500;
+  return static_cast<std::int32_t>(bytes / (2 * problem->columns * bytes_per_element(problem.input())));
 }
 
 // Map entries, or rows.
@@ -77,9 +81,8 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   const KernelKey key = key_of(problem, choice);
   if (!supported(key) || !can_vectorize(problem, choice.columns_per_lane)) return false;
   if (choice.warps_per_cta > max_warps_of(problem.input(), key.reach)) return false;
-  if (choice.marks_rows ? !can_mark_rows(problem) : knows_any_rows(choice.schedule) == problem.is_simple())
+  if (choice.marks_rows ? !can_mark_rows(problem, choice) : knows_any_rows(choice.schedule) == problem.is_simple())
     return false;
-  if (knows_any_rows(choice.schedule) && choice.marks_rows) return false;
   if (choice.schedule == Schedule::segments && !has_segments(problem)) return false;
   const bool entry = choice.schedule == Schedule::entry;
   if ((entry || choice.schedule == Schedule::list) && has_segments(problem)) return false;
@@ -101,9 +104,7 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   const bool tiles = choice.schedule == Schedule::tiles;
   // Row-major scales of a row are adjacent already.
   if (tiles && problem->x_scale_layout != MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return false;
-  if (choice.schedule == Schedule::sparse &&
-      (!problem.has_map() || choice.marks_rows || choice.warps_per_cta != sparse_warps))
-    return false;
+  if (choice.schedule == Schedule::sparse && (!problem.has_map() || choice.warps_per_cta != sparse_warps)) return false;
   if (tiles && problem.has_map() && !choice.marks_rows) return false;
   return grid_covers(problem, choice);
 }
@@ -115,7 +116,7 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
   };
   for (const KernelKey& key : kernel_keys) {
     for (std::int32_t warps = 1; warps <= max_warps_per_cta; warps *= 2) {
-      LaunchChoice choice{key.schedule, key.columns_per_lane, key.vectors_per_lane, warps, 0, false};
+      LaunchChoice choice{key.schedule, key.columns_per_lane, key.vectors_per_lane, warps, 0, key.marked};
       if (key != key_of(problem, choice)) continue;
       if (const std::int32_t most = max_entries_per_cta(key.schedule); most > 0) {
         // Entries of any rows may all be live: at least one for each row that the CTA has in hand.
@@ -125,7 +126,7 @@ std::vector<LaunchChoice> launch_choices(const Problem& problem) {
       } else {
         add(choice);
         choice.marks_rows = true;
-        add(choice);
+        if (key == key_of(problem, choice) && !key.marked) add(choice);
       }
     }
   }
@@ -186,16 +187,18 @@ std::int32_t ctas_apart(const Problem& problem, const CudaLaunch& launch) {
 }
 
 // CTAs that look at the same entries of a map: as many as nearly always have all live ones in hand at once, 85 rows
-// where 64 are expected. No more than are at work at the same time, at 64 registers a thread, unless more rows are
-// expected: what one CTA then does after another is not the end of the launch, 9.2 instead of 9.8 us (H100, 2026-11-28,
-// parallel-8/4096 in L2).
+// where 64 are expected. No more than are at work at the same time, or nearly so, unless more rows are expected: what
+// one CTA then does after another is not the end of the launch, 9.2 instead of 9.8 us (parallel-8/4096 in L2). Ten for
+// each multiprocessor where registers leave room for nine: 5.12 instead of 5.32 us, chained in L2 3.3 instead of 3.8
+// (H100, 2026-11-28, parallel-32/4096).
 std::int32_t ctas_per_share(const Problem& problem, const CudaLaunch& launch, const DeviceInfo& device) {
   const double live = static_cast<double>(launch.units_per_cta) / static_cast<double>(entries_per_live_row(problem));
   const auto ctas_for = [&](double rows) {
     const auto entries = std::min<std::int64_t>(static_cast<std::int64_t>(rows), launch.units_per_cta);
     return static_cast<std::int32_t>(ceil_div(std::max<std::int64_t>(entries, 1), launch.row_warps));
   };
-  const std::int32_t at_most = 32 / sparse_warps * device.multiprocessors / std::max(launch.grid_x, 1);
+  const std::int32_t at_work = launch.key.vectors_per_lane == 1 ? 10 : 8;
+  const std::int32_t at_most = at_work * device.multiprocessors / std::max(launch.grid_x, 1);
   return std::clamp(at_most, ctas_for(live), ctas_for(1.25 * live + 5.5));
 }
 
@@ -240,7 +243,10 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
     launch.grid_z = choice.schedule == Schedule::sparse ? ctas_per_share(problem, launch, device) : 1;
   }
   launch.marks_rows = choice.marks_rows;
-  if (choice.marks_rows) launch.workspace_bytes = mark_bytes(problem);
+  if (choice.marks_rows) {
+    launch.workspace_bytes = mark_bytes(problem->rows);
+    launch.rows_ahead = rows_ahead(problem, device);
+  }
   return launch;
 }
 

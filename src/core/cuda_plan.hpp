@@ -26,7 +26,7 @@ struct LaunchChoice {
   std::int32_t warps_per_cta;    // sparse: 4; else a power of two
   std::int32_t entries_per_cta;  // sparse: map entries that a CTA looks at, up to 512; list: entries, up to 32;
                                  // segments: live rows that it takes, up to 64; span and entry: 1; else 0
-  bool marks_rows;  // the rows that a map or ids name are done in their own order, after small kernels have marked them
+  bool marks_rows;  // the rows that a map or ids name are done in their own order, after a small kernel has marked them
 
   constexpr bool operator==(const LaunchChoice&) const = default;
 };
@@ -41,6 +41,7 @@ struct CudaLaunch {
   std::int32_t units_per_cta;  // rows or entries that a CTA answers for; sparse: that the CTAs of grid z share
   bool looks_once;             // list, entry: the grid covers all entries, one for each row of warps
   bool marks_rows;
+  std::int32_t rows_ahead;  // marks_rows: so many of the first rows are brought into L2 meanwhile
   std::int64_t workspace_bytes;
 };
 

@@ -29,7 +29,7 @@ struct OrderedRows {
   std::int64_t entries_per_live_row = moe_act::entries_per_live_row(problem);
   // Does memory deliver faster than instructions are issued? 25 GB/s for each multiprocessor of an H100, 36 of an H200.
   bool fast_memory = device.memory_gigabytes_per_second / device.multiprocessors >= 30;
-  // Does a row end in a part of a chunk? There, loads come behind arithmetic; blocks of rows have no such parts.
+  // Does a row end in a part of a chunk?
   bool has_part = problem.has_x_scale() && problem->columns % chunk_columns(rows(width, 2, 4)) != 0;
 
   static LaunchChoice rows(std::int8_t columns, std::int8_t vectors, std::int32_t warps) {
@@ -49,9 +49,10 @@ struct OrderedRows {
     return entries_per_live_row >= 4 && possible_outputs_per_sm >= (chained ? 2'000 : 6'000);
   }
 
-  // The rows' own order saves what lies between L1 and L2, 76.1 instead of 77.8 us, by blocks of rows 418 instead of
-  // 438 (H100, 2026-11-27, routed/4096 and mapped-2880/16384); where instructions are the limit, it costs more
-  // than it saves, and where rows have such parts, 118 instead of 113 (mapped-2880/4096).
+  // The rows' own order saves what lies between L1 and L2, 73.9 instead of 77.8 us (H100, 2026-11-28, routed/4096);
+  // where instructions are the limit, it costs more than it saves, and where rows end in a part of a chunk, it saves
+  // nothing yet (mapped-2880/4096). By blocks of rows where chunks leave lanes idle, 207 instead of 215
+  // (mapped-1408/16384), by one warp but where CTAs start slowly.
   void prefer_marks() {
     const bool few = shares_live_rows();
     const double worth_it = few ? 150'000 : problem.has_x_scale() && !has_part ? 400'000 : 1'000'000;
@@ -60,7 +61,8 @@ struct OrderedRows {
         problem->rows / 4 > expected_units(problem))
       return;
     LaunchChoice marked = rows(width, 2, 4);
-    if (has_part && !few) marked = {Schedule::tiles, width, 2, 1, 0, false};
+    if (problem.has_x_scale() && !few && leaves_lanes_idle(marked))
+      marked = {Schedule::tiles, width, 2, chained ? 4 : 1, 0, false};
     marked.marks_rows = true;
     prefer(marked);
   }
@@ -130,11 +132,10 @@ struct OrderedRows {
           problem.has_x_scale() && outputs_per_sm <= 15'000)
         prefer(rows(8, 1, 4));
       // Blocks of rows leave none at the end of a row that is no multiple of a chunk.
-      if (outputs_per_sm >= 8'000 &&
-          (leaves_lanes_idle(wide) || (!fast_memory && outputs_per_sm >= (has_part ? 20'000 : 150'000))))
+      if (outputs_per_sm >= 8'000 && (leaves_lanes_idle(wide) || (!fast_memory && outputs_per_sm >= 150'000)))
         prefer({Schedule::tiles, width, 2, 2, 0, false});
     }
-    wide.warps_per_cta = warps_of_wide_lanes(wide);
+    wide.warps_per_cta = warps_of_wide_lanes();
     prefer(wide);
   }
 
@@ -142,14 +143,10 @@ struct OrderedRows {
   // hot (H100, 2026-11-26, parallel-32/128 with metadata read early); small ones where instructions are the limit:
   // their warps then wait for nobody's end. Not under programmatic dependent launch, which starts CTAs more slowly:
   // 16384 tokens took 318 instead of 228 us (H200, 2026-11-23).
-  std::int32_t warps_of_wide_lanes(const LaunchChoice& wide) const {
+  std::int32_t warps_of_wide_lanes() const {
     if (entries_per_live_row >= 4) return chained ? 16 : 8;
     if (!problem.has_x_scale() || chained || outputs_per_sm < 40'000) return 4;
-    // Where four warps along a row leave one idle, CTAs of one: 10.0 instead of 10.6 us (H100, 2026-11-27,
-    // mapped-2880/256, cold).
-    const bool leaves_warps_idle =
-        has_part && warps_along_row(problem, wide) * chunk_columns(wide) >= problem->columns + chunk_columns(wide);
-    return fast_memory || leaves_warps_idle ? 1 : 4;
+    return fast_memory ? 1 : 4;
   }
 };
 

@@ -6,6 +6,7 @@
 
 #include "math/entry_rule.hpp"
 #include "math/formats.hpp"
+#include "math/marks.hpp"
 #include "math/model.hpp"
 #include "math/scale_view.hpp"
 
@@ -26,7 +27,7 @@ struct KernelArguments {
   // of lists that have a rule.
   union {
     RowSource source;                    // rows, tiles, sparse, loop
-    EntryRule entries;                   // list, entry, and what marks rows
+    EntryRule entries;                   // list, entry, and marked rows
     SegmentRule<std::int32_t> segments;  // segments
     SpanRule span;                       // span
   };
@@ -49,6 +50,7 @@ struct KernelArguments {
   std::uint32_t out_row_bytes;
   Format out_format;
   const float* static_scale;  // [1] tensor scaling; else null
+  MarkHead* marks;  // [1], and a mark for each row of x and out: marked rows, which `entries` names; else null
   // From here on what the kernels for rows as in `source` never look at.
   std::uint32_t x_expert_bytes;  // masked rows only, and the next three
   std::uint32_t out_expert_bytes;

@@ -122,7 +122,7 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   arguments.rows = addressing_of(problem.description(), {});
   switch (row_reading(problem, cuda)) {
     case RowReading::source:
-      arguments.source = {nullptr, nullptr, static_cast<std::uint32_t>(problem.units()),
+      arguments.source = {nullptr, static_cast<std::uint32_t>(problem.units()),
                           static_cast<std::uint32_t>(problem->rows)};
       break;
     case RowReading::entries:

@@ -29,6 +29,8 @@ constexpr KernelFunction kernel_of() {
   static_assert(key.input == input);
   if constexpr (key.reach == Reach::models)
     return &gated_act_quant_general<key.input, key.output, key.schedule, key.columns_per_lane, key.vectors_per_lane>;
+  else if constexpr (key.marked)
+    return &gated_act_quant_of_marked_rows<key.input, key.output, key.columns_per_lane, key.vectors_per_lane>;
   else if constexpr (key.schedule == Schedule::entry)
     return &gated_act_quant_of_entries<key.input, key.output, key.columns_per_lane, key.vectors_per_lane>;
   else if constexpr (has_nine_ctas(key))

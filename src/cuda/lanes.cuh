@@ -22,7 +22,7 @@ struct Lanes : Places<input, columns, vectors> {
   // Lanes outside the row or of a row that is not there hold zeros: only their loads and stores are left out, and no
   // branch keeps one vector's arithmetic apart from another's.
   template <typename Place>
-  static __device__ __forceinline__ void run(const KernelArguments& arguments, const Place& place) {
+  static __device__ __forceinline__ void run(const KernelArguments& arguments, Place place) {
     // Every load is issued before the first use: the bytes in flight are what bandwidth is made of.
     Input gate[vectors] = {}, up[vectors] = {};
     float gate_scale[vectors] = {}, up_scale[vectors] = {};
@@ -50,6 +50,8 @@ struct Lanes : Places<input, columns, vectors> {
         }
       }
     }
+    if constexpr (Place::loads_first) __syncwarp();
+    if (!place.confirm()) return;
     // Asked for with everything else, where there are registers to spare.
     float static_scale = 0.0f;
     if constexpr (Place::is_only && output == OutputKind::scaled)
@@ -73,15 +75,16 @@ struct Lanes : Places<input, columns, vectors> {
     }
   }
 
-  // One chunk of a row: chunk_columns from `first` on.
+  // One chunk of a row: chunk_columns from `first` on. More: what else a place has to know, given to all of Place.
+  template <template <bool whole> typename Place = Base::template AlongRow, typename... More>
   static __device__ __forceinline__ void run_chunk(const KernelArguments& arguments, const Strides& strides,
-                                                   const RowStart& row, std::uint32_t first) {
+                                                   const RowStart& row, std::uint32_t first, const More&... more) {
     const std::uint32_t column = first + threadIdx.x * columns;
     if constexpr (vectors > 1) {  // one predicate costs nothing, several of them keep loads apart
       if (first + chunk_columns <= arguments.columns)
-        return run(arguments, typename Base::template AlongRow<true>(arguments, strides, row, column));
+        return run(arguments, Place<true>(arguments, strides, row, column, more...));
     }
-    run(arguments, typename Base::template AlongRow<false>(arguments, strides, row, column));
+    run(arguments, Place<false>(arguments, strides, row, column, more...));
   }
 
  private:

@@ -85,9 +85,14 @@ template <typename Arguments>
   check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), addresses), "cudaLaunchKernelExC");
 }
 
-// CTAs of mark_threads for so many items; the kernels loop over what is left.
-unsigned mark_ctas(std::int64_t items) {
-  return static_cast<unsigned>(std::min<std::int64_t>((items + mark_threads - 1) / mark_threads, 1 << 12));
+// A thread for each entry; the kernel loops over what is left.
+unsigned mark_ctas(std::int64_t entries) {
+  return static_cast<unsigned>(std::min<std::int64_t>((entries + mark_threads - 1) / mark_threads, 1 << 12));
+}
+
+MarkArguments marks_of(const Plan& plan, const KernelArguments& arguments, MarkHead* head) {
+  const auto x_bytes = 2 * arguments.columns * static_cast<std::uint32_t>(bytes_per_element(plan.problem().input()));
+  return {arguments.entries, head, arguments.x, arguments.x_row_bytes, x_bytes, plan.cuda().rows_ahead};
 }
 
 // A warp for each row of the buffers; the kernel loops over what is left.
@@ -171,13 +176,9 @@ void launch(const Plan& plan, const KernelArguments& arguments, void* workspace,
           arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
     return start(kernel_for(launch), grid, block, last, cuda_stream, chained);
   }
-  const MarkArguments marks{arguments.rows, arguments.entries, static_cast<std::int32_t*>(workspace)};
-  start(clear_marks_kernel(), dim3(mark_ctas(launch.workspace_bytes / 16)), dim3(mark_threads), marks, cuda_stream,
-        arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
-  start(mark_rows_kernel(), dim3(mark_ctas((marks.rows.units + 3) / 4)), dim3(mark_threads), marks, cuda_stream,
-        chained);
-  const auto rows = static_cast<std::uint32_t>(marks.rows.rows);
-  last.source = {nullptr, marks.marks, rows, rows};
+  last.marks = static_cast<MarkHead*>(workspace);
+  start(mark_rows_kernel(), dim3(mark_ctas(arguments.entries.units)), dim3(mark_threads),
+        marks_of(plan, arguments, last.marks), cuda_stream, arguments.pdl == Pdl::off ? Pdl::off : Pdl::on);
   start(kernel_for(launch), grid, block, last, cuda_stream, chained);
 }
 

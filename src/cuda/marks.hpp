@@ -1,22 +1,26 @@
-// Two small kernels that turn a map, or ids, into row order: afterwards marks[row] says whether an entry names the row.
+// The small kernel that marks the rows which a map, or ids, name; math/marks.hpp says what marks are. What does those
+// rows comes behind it: marked_rows.cuh.
 #pragma once
 
 #include <cstdint>
 
 #include "math/entry_rule.hpp"
+#include "math/marks.hpp"
 
 namespace moe_act::cuda {
 
 struct MarkArguments {
-  RowAddressing rows;   // of a kind whose entries name rows
-  EntryRule entries;    // the same, where there is a rule
-  std::int32_t* marks;  // [rows rounded up to 4], 16-byte aligned: 0 where an entry names the row, else -1
+  EntryRule entries;  // of a kind whose entries name rows
+  MarkHead* head;     // [1], and a mark for each row
+  const void* x;      // the rows' own input, of which some is brought into L2:
+  std::uint32_t x_row_bytes;
+  std::uint32_t bytes_per_row;  // from where each row begins
+  std::int32_t rows_ahead;      // of the first rows
 };
 
 using MarkFunction = void (*)(MarkArguments);
 inline constexpr int mark_threads = 256;  // per CTA
 
-MarkFunction clear_marks_kernel();  // one item for each 4 marks
-MarkFunction mark_rows_kernel();    // one item for each entry
+MarkFunction mark_rows_kernel();  // a thread for each entry
 
 }  // namespace moe_act::cuda

@@ -21,16 +21,16 @@ enum class RowKind : std::int32_t {
 
 // What the kernels for rows in their own order, or in that of an int32 map, know of them: all in 32 bits.
 struct RowSource {
-  const std::int32_t* map;    // [units]: the row of x and out, -1 = none. Null where there is none
-  const std::int32_t* marks;  // [units]: 0 where a map names the row, else -1. Null unless rows are in their own order
-  std::uint32_t units;        // map entries, or rows where there is no map
-  std::uint32_t rows;         // of x and out: none behind them is ever touched
+  const std::int32_t* map;  // [units]: the row of x and out, -1 = none. Null where there is none
+  std::uint32_t units;      // map entries, or rows where there is no map
+  std::uint32_t rows;       // of x and out: none behind them is ever touched
 
-  // What memory says of a unit, before it is judged; negative: nothing to do.
+  // What memory says of a unit, before it is judged; negative: nothing to do, or no unit.
   MOE_ACT_HOST_DEVICE std::int32_t look_up(std::uint32_t unit) const {
-    if (map != nullptr) return map[unit];
-    if (marks != nullptr) return marks[unit];
-    return 0;
+    const bool is_unit = unit < units;
+    std::int32_t looked_up = is_unit ? 0 : -1;
+    if (is_unit & (map != nullptr)) looked_up = map[unit];
+    return looked_up;
   }
 
   // A map value that is no row of x is skipped, not followed.

@@ -17,7 +17,7 @@ bool compiled(const KernelKey& key) {
 std::string text(const KernelKey& key) {
   return check::text(traits(key.input).name, " -> ", key.output == OutputKind::scaled ? "e4m3" : "plain", ", ",
                      "schedule ", static_cast<int>(key.schedule), ", ", int{key.columns_per_lane}, " x ",
-                     int{key.vectors_per_lane}, ", reach ", static_cast<int>(key.reach));
+                     int{key.vectors_per_lane}, ", reach ", static_cast<int>(key.reach), key.marked ? ", marked" : "");
 }
 
 // Every input with every output and schedule.
@@ -45,14 +45,16 @@ TEST("a combination is in the table exactly if it is supported") {
   for_each_operation([](Format input, OutputKind output, Schedule schedule) {
     for (int columns = 0; columns <= 32; ++columns)
       for (int vectors = 0; vectors <= 8; ++vectors)
-        for (const Reach reach : kernel_axes::reaches) {
-          const KernelKey key{
-              input, output, schedule, static_cast<std::int8_t>(columns), static_cast<std::int8_t>(vectors), reach};
-          const bool on_axes =
-              std::ranges::find(kernel_axes::columns_per_lane, columns) != std::end(kernel_axes::columns_per_lane) &&
-              std::ranges::find(kernel_axes::vectors_per_lane, vectors) != std::end(kernel_axes::vectors_per_lane);
-          CHECK_EQUAL(compiled(key), on_axes && supported(key), text(key));
-        }
+        for (const Reach reach : kernel_axes::reaches)
+          for (const bool marked : {false, true}) {
+            const KernelKey key{
+                input, output, schedule, static_cast<std::int8_t>(columns), static_cast<std::int8_t>(vectors),
+                reach, marked};
+            const bool on_axes =
+                std::ranges::find(kernel_axes::columns_per_lane, columns) != std::end(kernel_axes::columns_per_lane) &&
+                std::ranges::find(kernel_axes::vectors_per_lane, vectors) != std::end(kernel_axes::vectors_per_lane);
+            CHECK_EQUAL(compiled(key), on_axes && supported(key), text(key));
+          }
   });
   CHECK(!supported({Format::e5m2, OutputKind::plain, Schedule::loop, 1, 4}));
   CHECK(!supported({Format::none, OutputKind::plain, Schedule::loop, 1, 4}));
@@ -71,9 +73,16 @@ TEST("every operation has a kernel for any alignment, for few rows, for many and
       CHECK(has(Schedule::loop, 1), traits(input).name);
       CHECK(has(Schedule::rows, 4), traits(input).name);
       CHECK(has(Schedule::rows, full_width), traits(input).name);
-      CHECK(has(Schedule::sparse, full_width), traits(input).name);
+      CHECK_EQUAL(has(Schedule::sparse, full_width), input != Format::fp32, traits(input).name);
       CHECK_EQUAL(has(Schedule::tiles, full_width), is_scaled(input), traits(input).name);
     }
+}
+
+TEST("marked rows have kernels of their own where those of maps take more registers") {
+  for (const OutputKind output : {OutputKind::plain, OutputKind::scaled}) {
+    CHECK(compiled({Format::e4m3, output, Schedule::rows, 16, 2, Reach::plain, true}));
+    CHECK(!compiled({Format::bf16, output, Schedule::rows, 8, 2, Reach::plain, true}));
+  }
 }
 
 TEST("every operation has kernels for every row convention, for few rows and for many") {

@@ -38,7 +38,7 @@ void check_launch(const Plan& plan, const std::string& name) {
         ": CTAs for nothing");
   CHECK(info.workspace_bytes <= problem->workspace_limit, name);
   CHECK(!marks || problem.has_map(), name);
-  if (marks) CHECK_EQUAL(info.workspace_bytes, (problem->rows + 3) / 4 * 16, name);
+  if (marks) CHECK_EQUAL(info.workspace_bytes, 16 + 4 * problem->rows, name);
 
   const std::int64_t units = tiles || marks ? problem->rows : problem.units();
   // Sparse: the CTAs of a grid's z look at the same entries. List: at entries that lie as far apart.

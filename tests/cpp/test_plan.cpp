@@ -14,10 +14,10 @@ using namespace planned;
 TEST("row order is only for who provides workspace, and only where rows are many") {
   moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 147072, 2048), 131072);
   CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
-  problem.workspace_limit = 4 * 147072 - 1;
+  problem.workspace_limit = 16 + 4 * 147072 - 1;
   CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
-  problem.workspace_limit = 4 * 147072;
-  CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 4 * 147072);
+  problem.workspace_limit = 16 + 4 * 147072;
+  CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 16 + 4 * 147072);
   problem.expected_rows = 100;
   CHECK_EQUAL(info_of(problem, h100).workspace_bytes, 0);
 }
@@ -101,8 +101,8 @@ TEST("few live rows among many entries take CTAs that look at many, not a CTA fo
   const moe_act_plan_info info = info_of(problem, h100);
   CHECK_EQUAL(info.schedule, MOE_ACT_SCHEDULE_SPARSE);
   CHECK(info.units_per_cta >= 128, info.units_per_cta);
-  // No more CTAs than are at work at the same time, but enough to keep every multiprocessor busy.
-  CHECK(info.grid_x * info.grid_z <= 8 * 132, info.grid_x, " x ", info.grid_z);
+  // No more CTAs than are at work at the same time, or nearly so, but enough to keep every multiprocessor busy.
+  CHECK(info.grid_x * info.grid_z <= 10 * 132, info.grid_x, " x ", info.grid_z);
   CHECK(info.grid_x * info.grid_z >= 2 * 132, info.grid_x, " x ", info.grid_z);
   problem.expected_rows = 131072;
   CHECK_EQUAL(info_of(problem, h100).schedule, MOE_ACT_SCHEDULE_ROWS);
@@ -133,8 +133,8 @@ TEST("CTAs share out the live rows of the same entries: few find more than they 
       const std::int64_t in_hand = std::int64_t{info.grid_z} * info.rows_per_cta;
       CHECK(in_hand >= info.units_per_cta / one_in, entries, ", one in ", one_in);
       CHECK(in_hand < 2 * info.units_per_cta / one_in + 8, entries, ", one in ", one_in);
-      // As many CTAs as are at work at the same time, unless more rows are expected.
-      const std::int64_t needed = std::max<std::int64_t>(8 * 132, entries / one_in / info.rows_per_cta);
+      // As many CTAs as are at work at the same time, or nearly so, unless more rows are expected.
+      const std::int64_t needed = std::max<std::int64_t>(10 * 132, entries / one_in / info.rows_per_cta);
       CHECK(std::int64_t{info.grid_x} * info.grid_z <= needed, entries, ", one in ", one_in);
     }
   // A hint of nothing, and so many entries that each look is a CTA's alone.
@@ -238,18 +238,36 @@ TEST("only dense rows that wait for no kernel start at once") {
   CHECK(!starts_at_once(marked));
 }
 
-TEST("rows that end on a part of a chunk are done in blocks, or by CTAs of one warp where a fourth would be idle") {
-  const auto with_tokens = [](std::int64_t tokens) {
-    moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 10 * tokens, 2880), 8 * tokens);
+TEST("marked rows are done in blocks where chunks would leave lanes idle, and are more where they end in a part") {
+  const auto with = [](std::int64_t columns, std::int64_t tokens, std::int32_t pdl = MOE_ACT_PDL_OFF) {
+    moe_act_problem problem = with_map(problem_of(Format::e4m3, Format::e4m3, 10 * tokens, columns), 8 * tokens);
     problem.workspace_limit = std::int64_t{1} << 40;
+    problem.pdl = pdl;
     return info_of(problem, h100);
   };
-  CHECK_EQUAL(info_of(problem_of(Format::e4m3, Format::e4m3, 2048, 2880), h100).schedule, MOE_ACT_SCHEDULE_TILES);
-  CHECK_EQUAL(with_tokens(256).schedule, MOE_ACT_SCHEDULE_ROWS);
-  CHECK_EQUAL(with_tokens(256).threads_per_cta, 32);
-  CHECK_EQUAL(with_tokens(4096).workspace_bytes, 0);
-  CHECK_EQUAL(with_tokens(16384).schedule, MOE_ACT_SCHEDULE_TILES);
-  CHECK(with_tokens(16384).workspace_bytes > 0);
+  CHECK_EQUAL(with(2880, 4096).workspace_bytes, 0);
+  CHECK(with(2880, 16384).workspace_bytes > 0);
+  CHECK_EQUAL(with(2880, 16384).schedule, MOE_ACT_SCHEDULE_ROWS);
+  CHECK(with(1408, 16384).workspace_bytes > 0);
+  CHECK_EQUAL(with(1408, 16384).schedule, MOE_ACT_SCHEDULE_TILES);
+  CHECK_EQUAL(with(1408, 16384).threads_per_cta, 32);
+  CHECK_EQUAL(with(1408, 16384, MOE_ACT_PDL_ON).threads_per_cta, 4 * 32);
+}
+
+TEST("a kernel that marks rows brings the first ones into L2, as many as memory delivers meanwhile") {
+  const auto rows_ahead = [](Format input, std::int64_t columns, const DeviceInfo& device) {
+    moe_act_problem problem = with_map(problem_of(input, Format::e4m3, 1 << 18, columns), 1 << 18);
+    problem.workspace_limit = std::int64_t{1} << 40;
+    const LaunchChoice marked{Schedule::rows, static_cast<std::int8_t>(16 / bytes_per_element(input)), 2, 4, 0, true};
+    return Plan(Problem(problem), device, marked).cuda().rows_ahead;
+  };
+  DeviceInfo device = h100.info;
+  device.memory_gigabytes_per_second = 3352;
+  CHECK_EQUAL(rows_ahead(Format::e4m3, 2048, device), 1227);
+  CHECK_EQUAL(rows_ahead(Format::bf16, 2048, device), 613);
+  CHECK_EQUAL(rows_ahead(Format::e4m3, 14336, device), 175);
+  device.memory_gigabytes_per_second = 0;  // unknown
+  CHECK_EQUAL(rows_ahead(Format::e4m3, 2048, device), 0);
 }
 
 TEST("short rows are shared out to the multiprocessors, and leave no lanes idle that blocks of rows would use") {

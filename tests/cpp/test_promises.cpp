@@ -52,7 +52,7 @@ struct Launch {
 
 TEST("a workspace of its own, aligned, is accepted") {
   const Launch launch;
-  CHECK_EQUAL(launch.plan.cuda().workspace_bytes, 4 * 147072);
+  CHECK_EQUAL(launch.plan.cuda().workspace_bytes, 16 + 4 * 147072);
   CHECK_EQUAL(launch.refusal(Launch::address<void>(7)), std::string());
 }
 
