@@ -85,9 +85,9 @@ template <typename Arguments>
   check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), addresses), "cudaLaunchKernelExC");
 }
 
-// A thread for each entry; the kernel loops over what is left.
+// A thread for each entry; the kernel loops over what is left. One at the least: there is a head to write.
 unsigned mark_ctas(std::int64_t entries) {
-  return static_cast<unsigned>(std::min<std::int64_t>((entries + mark_threads - 1) / mark_threads, 1 << 12));
+  return static_cast<unsigned>(std::clamp<std::int64_t>((entries + mark_threads - 1) / mark_threads, 1, 1 << 12));
 }
 
 MarkArguments marks_of(const Plan& plan, const KernelArguments& arguments, MarkHead* head) {

@@ -185,4 +185,27 @@ TEST("what looks like marks is none") {
   }
 }
 
+TEST("a map without entries names no row, whatever is marked") {
+  device::require_gpu();
+  const Case test{false, 32, Format::e4m3};
+  const Buffer x(rows * x_row), x_scale(x_blocks * rows * sizeof(float)), index(sizeof(std::int32_t));
+  const std::vector<std::uint8_t> untouched(rows * columns, 0xA5);
+  int marked = 0;
+  auto problem = problem_of(test).rows_of_map(0).allow_workspace(1 << 20);
+  for (const moe_act::LaunchChoice& choice : moe_act::launch_choices(problem)) {
+    if (choice.marks_rows == 0) continue;
+    ++marked;
+    const Buffer workspace(sizeof(MarkHead) + rows * sizeof(std::uint32_t)), out(untouched), out_scale(untouched);
+    upload(workspace, some_entry({}));
+    moe_act::Buffers buffers{.x = x.as<void>(), .x_scale = x_scale.as<void>(), .out = out.as<void>()};
+    buffers.out_scale = out_scale.as<void>();
+    buffers.row_index = index.as<void>();
+    moe_act::Plan(problem, choice).launch(buffers, nullptr, workspace.as<void>());
+    require(cudaDeviceSynchronize());
+    CHECK(out.download(untouched.size()) == untouched);
+    CHECK(out_scale.download(untouched.size()) == untouched);
+  }
+  CHECK(marked > 0);
+}
+
 }  // namespace
