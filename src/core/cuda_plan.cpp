@@ -60,7 +60,8 @@ bool can_mark_rows(const Problem& problem, const LaunchChoice& choice) {
 // 74.8 us; from 900 to 1600 rows of 4 KB were alike (H100, 2026-11-28, routed/4096).
 std::int32_t rows_ahead(const Problem& problem, const DeviceInfo& device) {
   const std::int64_t bytes = std::int64_t{device.memory_gigabytes_per_second} * 1'500;
-  return static_cast<std::int32_t>(bytes / (2 * problem->columns * bytes_per_element(problem.input())));
+  const std::int64_t rows = bytes / (2 * problem->columns * bytes_per_element(problem.input()));
+  return static_cast<std::int32_t>(std::min(rows, problem->rows));
 }
 
 // Map entries, or rows.
@@ -188,9 +189,9 @@ std::int32_t ctas_apart(const Problem& problem, const CudaLaunch& launch) {
 
 // CTAs that look at the same entries of a map: as many as nearly always have all live ones in hand at once, 85 rows
 // where 64 are expected. No more than are at work at the same time, or nearly so, unless more rows are expected: what
-// one CTA then does after another is not the end of the launch, 9.2 instead of 9.8 us (parallel-8/4096 in L2). Ten for
-// each multiprocessor where registers leave room for nine: 5.12 instead of 5.32 us, chained in L2 3.3 instead of 3.8
-// (H100, 2026-11-28, parallel-32/4096).
+// one CTA then does after another is not the end of the launch, 9.2 instead of 9.8 us (parallel-8/4096 in L2). With one
+// vector a lane registers leave room for nine on each multiprocessor, or more, and ten take 5.12 where eight take 5.32
+// us, chained in L2 3.3 and 3.8 (H100, 2026-11-28, parallel-32/4096).
 std::int32_t ctas_per_share(const Problem& problem, const CudaLaunch& launch, const DeviceInfo& device) {
   const double live = static_cast<double>(launch.units_per_cta) / static_cast<double>(entries_per_live_row(problem));
   const auto ctas_for = [&](double rows) {

@@ -37,9 +37,10 @@ struct OrderedRows {
   }
   void prefer(const LaunchChoice& choice) { preferred.push_back(choice); }
 
-  // Worth it where starting a CTA for every entry would take long.
+  // Worth it where starting a CTA for every entry would take long; but fp32 has no kernels for it.
   bool shares_live_rows() const {
-    return problem.has_map() && entries_per_live_row >= 4 && possible_outputs_per_sm >= 40'000;
+    return problem.has_map() && problem.input() != Format::fp32 && entries_per_live_row >= 4 &&
+           possible_outputs_per_sm >= 40'000;
   }
 
   // Many CTAs, most of them for nothing: fewer with wide lanes take less. Under programmatic dependent launch, where
@@ -61,9 +62,9 @@ struct OrderedRows {
         problem->rows / 4 > expected_units(problem))
       return;
     LaunchChoice marked = rows(width, 2, 4);
-    if (problem.has_x_scale() && !few && leaves_lanes_idle(marked))
-      marked = {Schedule::tiles, width, 2, chained ? 4 : 1, 0, false};
     marked.marks_rows = true;
+    if (problem.has_x_scale() && !few && leaves_lanes_idle(marked))
+      prefer({Schedule::tiles, width, 2, chained ? 4 : 1, 0, true});
     prefer(marked);
   }
 

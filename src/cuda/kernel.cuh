@@ -227,8 +227,8 @@ __global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm
 }
 
 // Nine CTAs of four warps at once instead of eight, and no load behind the first use of another: 281 instead of 288 us
-// for marked rows, 5.41 instead of 5.73 for few live ones, when CTAs looked at 64 entries. With 48 registers two or
-// four loads are, 286 us, and so with 56 those of two vectors among few live rows (H100, 2026-11-27, routed/16384 and
+// for rows by two vectors a lane, which were marked ones, 5.41 instead of 5.73 for few live ones, when CTAs looked at
+// 64 entries; not for those by two vectors, of which scales came behind arithmetic (H100, 2026-11-27, routed/16384 and
 // parallel-8/1024, cold).
 constexpr int registers_for_nine_ctas = 56;
 constexpr bool has_nine_ctas(const KernelKey& key) {

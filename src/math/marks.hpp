@@ -27,8 +27,8 @@ constexpr std::int64_t mark_bytes(std::int64_t rows) {
   return std::int64_t{sizeof(MarkHead)} + rows * std::int64_t{sizeof(std::uint32_t)};
 }
 
-// Multiples of this odd number stay 341411 apart for ten thousand launches: no entries of one pass for those of
-// another.
+// Multiples of this odd number stay 341411 apart for ten thousand launches: of no more entries than that, those of one
+// launch do not pass for those of another.
 inline constexpr std::uint32_t marks_apart = 0x9e3779b1u;
 
 MOE_ACT_HOST_DEVICE std::uint32_t mark_of(std::uint32_t entry, std::uint32_t launch) {

@@ -112,6 +112,7 @@ TEST("every choice does all of its work, too, and the planner's own is one of th
           const std::string name = text(problem, h100);
           CHECK_EQUAL(std::ranges::count(choices, choose_launch(validated, h100.info)), 1, name);
           for (const LaunchChoice& choice : choices) {
+            CHECK_EQUAL(std::ranges::count(choices, choice), 1, name);
             check_launch(Plan(validated, h100.info, choice), name);
             CHECK_EQUAL(std::ranges::count(choices, choice), 1, name);
           }

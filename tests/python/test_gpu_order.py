@@ -88,8 +88,8 @@ def test_the_planners_own_choice(pdl: str, row_kind: str) -> None:
 
 @pytest.mark.parametrize("pdl", PDL)
 def test_one_workspace_for_launches_in_a_row(pdl: str) -> None:
-    """Marks of the launch before are cleared only when it has ended, and set only when they are cleared. The memory of
-    a workspace that was released is the next one's, and full of other bytes at first."""
+    """A launch marks rows only when the one before has read its own marks, and reads them only when all are set. The
+    memory of a workspace that was released is the next one's, and full of other bytes at first."""
     import torch
 
     rows = 50_000
@@ -104,7 +104,7 @@ def test_one_workspace_for_launches_in_a_row(pdl: str) -> None:
     for plan in plans:
         for each in out:
             each.fill_(0xA5)
-        released = torch.full((plan.workspace_bytes,), 0x00, dtype=torch.uint8, device="cuda")
+        released = torch.full((plan.workspace_bytes,), 0xA5, dtype=torch.uint8, device="cuda")
         del released
         for i in (0, 1, 0, 1):
             plan.run(x, **calls[i])
@@ -134,8 +134,8 @@ def test_a_workspace_belongs_to_the_stream_of_its_launch(side: bool) -> None:
         plan.run(x, **call, stream=stream)
         fillers = [torch.full((plan.workspace_bytes,), 0, dtype=torch.uint8, device="cuda") for _ in range(4)]
         torch.cuda.synchronize()
-        assert torch.equal(out[::2], expected[::2])
-        assert bool((out[1::2] == 0xA5).all())  # zeros would be marks
+        assert torch.equal(out[::2], expected[::2])  # zeros instead of marks would leave rows out
+        assert bool((out[1::2] == 0xA5).all())
         assert not any(bool(filler.any()) for filler in fillers)
         del fillers
 
