@@ -62,7 +62,7 @@ struct KernelKey {
 };
 
 // Marked rows' own: with fewer registers, which the rows of a map would lose by, 7.9 instead of 7.5 us of 256 tokens,
-// where marked ones gain, 74.0 instead of 75.4 of 4096 (H100, 2026-11-28, routed/256 and routed/4096, cold). Inputs
+// where marked ones gain, 75.5 instead of 76.2 of 4096 (H100, 2026-11-28, routed/256 and routed/4096, cold). Inputs
 // without scales take that few registers in either.
 constexpr bool has_marked_kernel(Format input) {
   return is_scaled(input);

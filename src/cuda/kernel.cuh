@@ -96,7 +96,7 @@ struct Kernel {
     const MarkedLaunch launch(arguments);
     const std::uint32_t mark = is_row ? arguments.marks->marks()[row] : 0;
     fetch_parameters(arguments);
-    if ((row | first | threadIdx.x) == 0) launch.is_done(arguments);
+    if ((row | first | threadIdx.x) == 0) launch.finish(arguments);
     const std::uint32_t entry = entry_of(mark, launch.number);
     if (!launch.is_in_use(entry) || !is_row || first >= arguments.columns) return;
     const NamedRow named(arguments.entries, entry);
@@ -114,7 +114,7 @@ struct Kernel {
     if (arguments.marks != nullptr) {
       const MarkedLaunch launch(arguments);
       fetch_parameters(arguments);
-      if ((row | first_column | threadIdx.x) == 0) launch.is_done(arguments);
+      if ((row | first_column | threadIdx.x) == 0) launch.finish(arguments);
       if (first_column >= arguments.columns) return;
       return Work::run(arguments,
                        typename Work::DownMarkedRows(arguments, Strides(arguments, total), row, first_column, launch));
@@ -243,8 +243,8 @@ __global__ void __maxnreg__(registers_for_nine_ctas)
   Kernel<input, output, schedule, columns, vectors>::run(arguments);
 }
 
-// Ten, as all loads are kept before the first use of one: 73.9 us for marked rows with 48 registers, 75.4 with 56
-// (H100, 2026-11-28, routed/4096 cold).
+// Ten, as all loads are kept before the first use of one: 75.5 us for marked rows with 48 registers, 76.2 with 56, when
+// none were brought into L2 beforehand (H100, 2026-11-28, routed/4096 cold).
 template <Format input, OutputKind output, int columns, int vectors>
 __global__ void __maxnreg__(48) gated_act_quant_of_marked_rows(const __grid_constant__ KernelArguments arguments) {
   wait_and_let_dependents_start(arguments.pdl);

@@ -24,7 +24,7 @@ struct MarkedLaunch {
   }
 
   // Once in a launch, by whoever has the first of everything: all marking is over, and the next launch is another one.
-  __device__ __forceinline__ void is_done(const KernelArguments& arguments) const { arguments.marks->done = number; }
+  __device__ __forceinline__ void finish(const KernelArguments& arguments) const { arguments.marks->done = number; }
 
   __device__ __forceinline__ bool is_in_use(std::uint32_t entry) const { return entry < entries; }
 };
