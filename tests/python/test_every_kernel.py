@@ -5,6 +5,7 @@ The kernels of dense rows and int32 maps alone are test_gpu.py's.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import cases
@@ -81,7 +82,6 @@ CHOSEN = {"list": {"list", "entry"}, "segments": {"segments", "span"}, "ends": {
 
 
 def test_no_kernel_is_left_out() -> None:
-    torch = pytest.importorskip("torch")  # whose tensors may have a workspace
     reached, schedules = set(), set()
     for names in ALL:
         plan = moe_act.plan(**call_of(*names)[0], device=H100)
@@ -95,12 +95,18 @@ def test_no_kernel_is_left_out() -> None:
                 problem = cases.build(Case(input, output, row_kind=row_kind, rows=67, columns=COLUMNS))
                 plan = moe_act.plan(**problem.arguments, device=H100)
                 reached |= {each.kernel for each in (plan, *plan.alternatives())}
+    left_out = set(range(plan.kernels)) - reached
+    assert len(left_out) == 2  # of marked rows, for which there has to be a workspace, which tensors of torch may have
+    if find_spec("torch") is None:
+        return
+    import torch
+
     x, x_scale = torch.empty(67, 2 * COLUMNS, dtype=torch.float8_e4m3fn), torch.empty(2 * COLUMNS // 128, 67)
     for out_format in ("e4m3", "bf16"):
         map = {"expanded_idx_to_permuted_idx": torch.empty(67, dtype=torch.int32)}
         plan = moe_act.plan(x, x_scale, **map, out_format=out_format, device=H100)
-        reached |= {each.kernel for each in plan.alternatives() if each.workspace_bytes > 0}
-    assert reached == set(range(plan.kernels))
+        left_out -= {each.kernel for each in plan.alternatives() if each.workspace_bytes > 0}
+    assert not left_out
 
 
 @pytest.mark.parametrize("device", DEVICES)
