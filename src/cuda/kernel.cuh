@@ -89,6 +89,7 @@ struct Kernel {
       Work::run_chunk(arguments, strides, Work::start_of(arguments, strides, row), first);
   }
 
+  // Those rows of all that an entry names: loaded where the mark says so, stored where the entry does.
   static __device__ __forceinline__ void run_marked_rows(const KernelArguments& arguments) {
     const std::uint32_t row = unit_of_warp(), first = first_column();
     const bool is_row = row < MarkedLaunch::rows(arguments);

@@ -192,6 +192,27 @@ def test_many_calls_in_one_program(jax_device: str) -> None:
     assert all(map(same, eager[:3], first[:3]))  # later ones follow the rounding of XLA's fusions
 
 
+def test_large_maps_have_the_workspace_that_their_plan_asks_for() -> None:
+    torch = pytest.importorskip("torch")  # whose tensors have one in the plain call
+    tokens, held = 4096, 47232
+    x, x_scale, map = ((held, 4096), (32, held), (tokens, 8))
+    h100 = moe_act.DeviceInfo(multiprocessors=132, compute_capability=(9, 0), memory_gigabytes_per_second=3352)
+    plan = moe_act.plan(
+        torch.empty(x, dtype=torch.float8_e4m3fn),
+        torch.empty(x_scale),
+        expanded_idx_to_permuted_idx=torch.empty(map, dtype=torch.int32),
+        device=h100,
+    )
+    assert plan.workspace_bytes > 0
+
+    def call(x: Any, x_scale: Any, map: Any) -> Any:
+        return moe_act_jax.gated_act_quant(x, x_scale, expanded_idx_to_permuted_idx=map)
+
+    operands = ((x, "float8_e4m3fn"), (x_scale, "float32"), (map, "int32"))
+    program = str(jax.make_jaxpr(call)(*(jax.ShapeDtypeStruct(*each) for each in operands)))
+    assert f"uint8[{plan.workspace_bytes}]" in program
+
+
 def test_inputs_are_left_alone(jax_device: str) -> None:
     x = jnp.asarray(X)
     kept = np.array(x)
