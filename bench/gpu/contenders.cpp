@@ -11,6 +11,7 @@ Contenders all_contenders(bool search) {
   if (search) add_search(contenders);
   add_move(contenders);
   add_move_rows(contenders);
+  add_move_layouts(contenders);
   add_stream(contenders);
   add_empty(contenders);
   return contenders;

@@ -11,7 +11,7 @@
 namespace bench {
 namespace {
 
-constexpr int warps_per_cta = 4;
+constexpr int max_warps_per_cta = 16;
 
 struct MoveArguments {
   Buffers buffers;
@@ -25,7 +25,7 @@ struct MoveArguments {
 // threadIdx: x = lane, y = warp along the row, z = row of the CTA. vote: a warp reads several map entries and goes
 // through the valid ones.
 template <int element_bytes, int columns, int vectors, bool vote>
-__global__ void __launch_bounds__(warps_per_cta* warp_lanes)
+__global__ void __launch_bounds__(max_warps_per_cta* warp_lanes)
     move_kernel(const __grid_constant__ MoveArguments arguments) {
   constexpr std::uint32_t chunk_columns = warp_lanes * columns * vectors;
   const Buffers& buffers = arguments.buffers;
@@ -70,11 +70,11 @@ __global__ void __launch_bounds__(warps_per_cta* warp_lanes)
 template <int element_bytes, int columns, int vectors, int entries = 1>
 class Move : public Contender {
  public:
-  explicit Move(bool pdl) : pdl_(pdl) {}
+  Move(bool pdl, int warps) : pdl_(pdl), warps_(warps) {}
   std::string name() const override { return pdl_ ? "move_pdl" : "move"; }
   std::string geometry() const override {
     return std::to_string(columns) + " columns x " + std::to_string(vectors) + " vectors, " + std::to_string(entries) +
-           (entries == 1 ? " entry" : " entries");
+           (entries == 1 ? " entry, " : " entries, ") + std::to_string(warps_) + " warps";
   }
   std::string absence(const Device& device) const override {
     return pdl_ && device.capability < 90 ? "needs compute capability 9.0" : "";
@@ -94,9 +94,9 @@ class Move : public Contender {
     arguments_.entries_per_warp = entries;
     arguments_.pdl = pdl_;
     const std::int64_t chunks = ceil_div(workload.columns, warp_lanes * columns * vectors);
-    const std::int64_t along_row = std::min<std::int64_t>(
-        static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(chunks))), warps_per_cta);
-    const std::int64_t rows = warps_per_cta / along_row;
+    const std::int64_t along_row =
+        std::min<std::int64_t>(static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(chunks))), warps_);
+    const std::int64_t rows = warps_ / along_row;
     block_ = dim3(warp_lanes, static_cast<unsigned>(along_row), static_cast<unsigned>(rows));
     grid_ = dim3(static_cast<unsigned>(ceil_div(workload.units(), rows * entries)),
                  static_cast<unsigned>(ceil_div(chunks, along_row)));
@@ -110,23 +110,26 @@ class Move : public Contender {
   MoveArguments arguments_{};
   dim3 grid_, block_;
   bool pdl_;
+  int warps_;
 };
 
 }  // namespace
 
 void add_move(Contenders& contenders) {
   for (const bool pdl : {false, true}) {
-    contenders.push_back(std::make_unique<Move<1, 4, 1>>(pdl));
-    contenders.push_back(std::make_unique<Move<1, 8, 1>>(pdl));
-    contenders.push_back(std::make_unique<Move<1, 16, 1>>(pdl));
-    contenders.push_back(std::make_unique<Move<1, 16, 2>>(pdl));
-    contenders.push_back(std::make_unique<Move<1, 16, 4>>(pdl));
-    contenders.push_back(std::make_unique<Move<1, 16, 2, 4>>(pdl));
-    contenders.push_back(std::make_unique<Move<1, 16, 2, 32>>(pdl));
-    contenders.push_back(std::make_unique<Move<2, 4, 1>>(pdl));
-    contenders.push_back(std::make_unique<Move<2, 8, 1>>(pdl));
-    contenders.push_back(std::make_unique<Move<2, 8, 2>>(pdl));
-    contenders.push_back(std::make_unique<Move<2, 8, 4>>(pdl));
+    for (const int warps : {4, 8, 16}) {
+      contenders.push_back(std::make_unique<Move<1, 4, 1>>(pdl, warps));
+      contenders.push_back(std::make_unique<Move<1, 8, 1>>(pdl, warps));
+      contenders.push_back(std::make_unique<Move<2, 4, 1>>(pdl, warps));
+      contenders.push_back(std::make_unique<Move<2, 8, 1>>(pdl, warps));
+    }
+    contenders.push_back(std::make_unique<Move<1, 16, 1>>(pdl, 4));
+    contenders.push_back(std::make_unique<Move<1, 16, 2>>(pdl, 4));
+    contenders.push_back(std::make_unique<Move<1, 16, 4>>(pdl, 4));
+    contenders.push_back(std::make_unique<Move<1, 16, 2, 4>>(pdl, 4));
+    contenders.push_back(std::make_unique<Move<1, 16, 2, 32>>(pdl, 4));
+    contenders.push_back(std::make_unique<Move<2, 8, 2>>(pdl, 4));
+    contenders.push_back(std::make_unique<Move<2, 8, 4>>(pdl, 4));
   }
 }
 

@@ -232,6 +232,9 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
       launch.grid_z = ctas_apart(problem, launch);
       launch.grid_x = static_cast<std::int32_t>(ceil_div(launch.grid_x, launch.grid_z));
     }
+    launch.has_dense_rows = launch.looks_once && may_have_dense_rows(launch.key) &&
+                            problem->row_kind == MOE_ACT_ROWS_DENSE && launch.grid_y == chunks &&
+                            !problem.stride_on_device() && problem.has_narrow_strides();
   } else if (choice.schedule == Schedule::tiles) {
     // Columns fastest: CTAs that run together read adjacent memory.
     const std::int64_t tiles = ceil_div(problem->rows, launch.units_per_cta);

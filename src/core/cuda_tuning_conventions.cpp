@@ -106,14 +106,16 @@ struct AnyRows {
            !has_scattered_scales() && outputs_per_sm >= 1'000'000;
   }
 
-  // Scattered scales of results, or the ends of tiles, where all of a CTA may be dead: 457.6 instead of 461.8 us, and
-  // 279.9 instead of 280.9 (H100, 2026-11-28, out_scale/column_major-32/131072, rows/tile_limits/e4m3/131072).
-  bool takes_large_ctas() const {
-    if (segments || row_scaled || general || outputs_per_sm < 1'000'000) return false;
-    const bool scattered_results =
-        !problem.has_x_scale() && problem->out_block < block_columns && is_down_columns(problem->out_scale_layout);
+  // Larger CTAs for scattered scales of results, whose sectors more rows share, 456.3 instead of 459.1 us with 8 warps
+  // and 462.9 with 4; and for tile limits, where all of a small one may be dead, 279.9 instead of 280.9 with 4 (H100,
+  // 2026-11-28, out_scale/column_major-32/131072, rows/tile_limits/e4m3/131072).
+  std::int32_t warps_of_many_rows(const LaunchChoice& choice) const {
+    if (segments || row_scaled || general || outputs_per_sm < 1'000'000 || choice.vectors_per_lane == 1)
+      return choice.warps_per_cta;
+    if (!problem.has_x_scale() && problem->out_block < block_columns && is_down_columns(problem->out_scale_layout))
+      return 16;
     const bool has_limits = reach == Reach::plain && problem->row_kind == MOE_ACT_ROWS_TILE_LIMITS;
-    return scattered_results || (has_limits && problem.has_x_scale());
+    return has_limits && problem.has_x_scale() ? 8 : choice.warps_per_cta;
   }
 
   // Where instructions are what takes the time, a CTA of several rows of warps: 275 instead of 285 us of offsets, 280
@@ -134,7 +136,7 @@ struct AnyRows {
     if (segments) return searches_for_several_rows(choice) ? 8 : warps_along_row(problem, choice);
     // CTAs of one warp start slowly under programmatic dependent launch.
     if (has_plenty_of_general_rows() || ends_with_a_row()) return problem.pdl() == Pdl::off ? 1 : 2;
-    return takes_large_ctas() && choice.vectors_per_lane > 1 ? 8 : choice.warps_per_cta;
+    return warps_of_many_rows(choice);
   }
 
   // A warp that does two rows spares the start of CTAs, a second search, or looks at two entries at once: 283 instead

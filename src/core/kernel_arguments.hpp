@@ -20,6 +20,8 @@ MOE_ACT_HOST_DEVICE bool waits_first(Pdl pdl) {
   return static_cast<std::int32_t>(pdl) % 2 == 0;
 }
 
+inline constexpr std::int32_t dense_rows = -1;  // in place of entries_per_cta
+
 // In the order of use: a CUDA kernel's parameters arrive in lines of 64 bytes, the first look at each line is a miss,
 // and one miss after the other takes 55 ns (H100, 2026-11-26, bench/NOTES.md). Few rows take 2000 in all.
 struct KernelArguments {
@@ -33,8 +35,9 @@ struct KernelArguments {
   };
   Pdl pdl;
   std::int32_t entries_per_cta;  // that a CTA looks at, or rows that it takes (span: one); list: 0 where the grid
-                                 // covers all entries, one for each row of warps; rows: 0 where they are dense and no
-                                 // kernel is waited for
+                                 // covers all entries, one for each row of warps, dense_rows where these are rows
+                                 // and it covers their columns, too; rows: 0 where they are dense and no kernel is
+                                 // waited for
   const std::int32_t* total_num_padded_tokens;  // [1] when a scale's block stride lies on the device; else null
   const void* x;                                // [rows, 2H], input format of the key
   const void* x_scale;                          // e4m3 input: one per row and block of stored columns

@@ -118,7 +118,8 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   arguments.out_scale_strides = scale_strides(problem->out_scale_layout, problem->out_scale_stride);
   arguments.out_format = problem.output();
   arguments.pdl = problem.pdl();
-  arguments.entries_per_cta = cuda.looks_once || starts_at_once(problem, cuda) ? 0 : cuda.units_per_cta;
+  const bool starts_with_rows = cuda.looks_once || starts_at_once(problem, cuda);
+  arguments.entries_per_cta = cuda.has_dense_rows ? dense_rows : starts_with_rows ? 0 : cuda.units_per_cta;
   arguments.rows = addressing_of(problem.description(), {});
   switch (row_reading(problem, cuda)) {
     case RowReading::source:

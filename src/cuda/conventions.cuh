@@ -18,6 +18,8 @@ struct ConventionKernel {
 
   static __device__ __forceinline__ void run(const KernelArguments& arguments) {
     if (waits_first(arguments.pdl)) wait_and_let_dependents_start(arguments.pdl);
+    if constexpr (Lists::may_be_dense)
+      if (arguments.entries_per_cta == dense_rows) return Lists::run_dense_rows(arguments);
     std::int32_t total = 0;
     if constexpr (reach != Reach::plain)
       if (arguments.total_num_padded_tokens != nullptr) total = *arguments.total_num_padded_tokens;

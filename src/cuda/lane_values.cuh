@@ -28,6 +28,13 @@ __device__ __forceinline__ void fetch_parameters(const KernelArguments& argument
       "r"(first), "r"(second));
 }
 
+// So many strides behind a pointer: one instruction, 32 x 32 + 64 bits.
+template <typename Value>
+__device__ __forceinline__ Value* behind(Value* pointer, std::uint32_t strides, std::uint32_t stride_bytes) {
+  using Byte = std::conditional_t<std::is_const_v<Value>, const unsigned char, unsigned char>;
+  return reinterpret_cast<Value*>(reinterpret_cast<Byte*>(pointer) + std::uint64_t{strides} * stride_bytes);
+}
+
 // The largest magnitude, 0 if there is none but NaN. A tree: a chain of 16 would take 64 cycles.
 template <int count>
 __device__ __forceinline__ float amax_of(const float (&values)[count]) {

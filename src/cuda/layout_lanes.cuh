@@ -48,6 +48,9 @@ struct LayoutLanes {
   struct Layouts {
     View x_scale, out_scale;
 
+    // Where none of them lies on the device.
+    explicit __device__ __forceinline__ Layouts(const KernelArguments& arguments)
+        : x_scale(x_scale_view(arguments)), out_scale(out_scale_view(arguments)) {}
     __device__ __forceinline__ Layouts(const KernelArguments& arguments, std::int32_t total)
         : x_scale(math::resolve<Offset>(x_scale_view(arguments), total)),
           out_scale(math::resolve<Offset>(out_scale_view(arguments), total)) {}
@@ -71,49 +74,65 @@ struct LayoutLanes {
     return view.format == Format::ue8m0 ? math::decode_ue8m0(bits) : math::from_bits(bits);
   }
 
-  // One chunk of a row: chunk_columns from `first` on. whole: it ends before the row does. Lanes outside the row hold
-  // zeros.
+  // What memory holds of a lane's share of a chunk; zeros outside the row.
+  struct Loaded {
+    std::uint32_t column;  // the first
+    Input gate[vectors] = {}, up[vectors] = {};
+    std::uint32_t gate_scale[vectors] = {}, up_scale[vectors] = {};
+
+    explicit __device__ __forceinline__ Loaded(std::uint32_t first) : column(first + threadIdx.x * columns) {}
+    __device__ __forceinline__ void load_codes(const KernelArguments& arguments,
+                                               const typename math::Encoding<input>::Bits* row, int v) {
+      const auto* gate_at = row + (arguments.gate_offset + column);
+      const auto* up_at = gate_at + static_cast<std::int32_t>(arguments.up_offset - arguments.gate_offset);
+      up[v].load(up_at + v * vector_columns);
+      gate[v].load(gate_at + v * vector_columns);
+    }
+    __device__ __forceinline__ void load_scales(const KernelArguments& arguments, const View& view,
+                                                const unsigned char* row, int v) {
+      const std::uint32_t at = column + v * vector_columns;
+      up_scale[v] = stored_scale(view, row, arguments.up_offset + at);
+      gate_scale[v] = stored_scale(view, row, arguments.gate_offset + at);
+    }
+  };
+
+  // One chunk of a row: chunk_columns from `first` on. whole: it ends before the row does.
   template <bool whole>
   static __device__ __forceinline__ void run_chunk(const KernelArguments& arguments, const Layouts& layouts,
                                                    const Row& row, std::uint32_t first) {
-    const std::uint32_t column = first + threadIdx.x * columns;
-    const auto inside = [&](int v) { return whole || column + v * vector_columns < arguments.columns; };
-    const std::uint32_t gate_column = arguments.gate_offset + column, up_column = arguments.up_offset + column;
-    const auto* gate_at = row.x + gate_column;
-    const auto* up_at = gate_at + static_cast<std::int32_t>(arguments.up_offset - arguments.gate_offset);
-    Input gate[vectors] = {}, up[vectors] = {};
-    std::uint32_t gate_scale[vectors] = {}, up_scale[vectors] = {};
-    const auto load_scales = [&](int v) {
-      up_scale[v] = stored_scale(layouts.x_scale, row.x_scale, up_column + v * vector_columns);
-      gate_scale[v] = stored_scale(layouts.x_scale, row.x_scale, gate_column + v * vector_columns);
-    };
+    Loaded loaded(first);
+    const auto inside = [&](int v) { return whole || loaded.column + v * vector_columns < arguments.columns; };
     // Every load before the first use. Those of one vector share a branch: ptxas put a use between two, 3.5 instead of
     // 3.3 us (H100, 2026-11-26, x_scale/packed_ue8m0-128/256).
 #pragma unroll
     for (int v = 0; v < vectors; ++v) {
       if (!inside(v)) continue;
-      up[v].load(up_at + v * vector_columns);
-      gate[v].load(gate_at + v * vector_columns);
-      if constexpr (scaled_input && vectors == 1) load_scales(v);
+      loaded.load_codes(arguments, row.x, v);
+      if constexpr (scaled_input && vectors == 1) loaded.load_scales(arguments, layouts.x_scale, row.x_scale, v);
     }
     if constexpr (scaled_input && vectors > 1) {
 #pragma unroll
       for (int v = 0; v < vectors; ++v)
-        if (inside(v)) load_scales(v);
+        if (inside(v)) loaded.load_scales(arguments, layouts.x_scale, row.x_scale, v);
     }
-#pragma unroll
-    for (int v = 0; v < vectors; ++v) {
-      float values[columns];
-      activate<scaled_input>(gate[v], up[v], scale_of_stored(layouts.x_scale, gate_scale[v]),
-                             scale_of_stored(layouts.x_scale, up_scale[v]), values);
-      const std::uint32_t vector_column = column + v * vector_columns;
-      if constexpr (output == OutputKind::plain) {
-        if (inside(v)) store_plain(arguments.out, arguments.out_format, row.out + vector_column, values);
-      } else {
-        scale_by(values, factor_of_block(arguments, layouts.out_scale, row, vector_column, inside(v), values));
-        if (inside(v)) store_codes(arguments, row.out + vector_column, values);
-      }
-    }
+    finish_chunk<whole>(arguments, layouts, row, loaded);
+  }
+
+  // A dense row's chunk, straight through: the row is under way before it is worked out where its scales lie.
+  static __device__ __forceinline__ void run_dense_row(const KernelArguments& arguments, std::uint32_t row)
+    requires(vectors == 1)
+  {
+    const std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
+    if (first >= arguments.columns) return;
+    Loaded loaded(first);
+    const bool inside = loaded.column < arguments.columns;
+    const auto* x = static_cast<const typename math::Encoding<input>::Bits*>(arguments.x);
+    if (inside) loaded.load_codes(arguments, behind(x, row, arguments.x_row_bytes), 0);
+    const Layouts layouts(arguments);
+    const Row place = row_at(arguments, 0, row, row);
+    if constexpr (scaled_input)
+      if (inside) loaded.load_scales(arguments, layouts.x_scale, place.x_scale, 0);
+    finish_chunk<false>(arguments, layouts, place, loaded);
   }
 
   static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row,
@@ -130,6 +149,25 @@ struct LayoutLanes {
   }
 
  private:
+  template <bool whole>
+  static __device__ __forceinline__ void finish_chunk(const KernelArguments& arguments, const Layouts& layouts,
+                                                      const Row& row, const Loaded& loaded) {
+#pragma unroll
+    for (int v = 0; v < vectors; ++v) {
+      float values[columns];
+      activate<scaled_input>(loaded.gate[v], loaded.up[v], scale_of_stored(layouts.x_scale, loaded.gate_scale[v]),
+                             scale_of_stored(layouts.x_scale, loaded.up_scale[v]), values);
+      const std::uint32_t column = loaded.column + v * vector_columns;
+      const bool inside = whole || column < arguments.columns;
+      if constexpr (output == OutputKind::plain) {
+        if (inside) store_plain(arguments.out, arguments.out_format, row.out + column, values);
+      } else {
+        scale_by(values, factor_of_block(arguments, layouts.out_scale, row, column, inside, values));
+        if (inside) store_codes(arguments, row.out + column, values);
+      }
+    }
+  }
+
   // Delivers the scale of the block that a lane's values belong to; what they are multiplied with.
   static __device__ __forceinline__ float factor_of_block(const KernelArguments& arguments, const View& view,
                                                           const Row& row, std::uint32_t column, bool inside,
@@ -138,10 +176,8 @@ struct LayoutLanes {
     const unsigned lanes = (1u << view.block_log2) / columns;
     float amax = amax_of(values);
 #pragma unroll
-    for (unsigned distance = 1; distance < most_lanes_per_block; distance *= 2) {
-      const float other = __shfl_xor_sync(all_lanes, amax, distance);
-      if (distance < lanes) amax = fmaxf(amax, other);
-    }
+    for (unsigned distance = 1; distance < most_lanes_per_block; distance *= 2)
+      amax = fmaxf(amax, __shfl_xor_sync(all_lanes, amax, distance & (lanes - 1)));  // behind the block: its own
     const math::BlockScale scale = scale_of_amax(arguments, amax);
     if (inside && (threadIdx.x & (lanes - 1)) == 0) {
       std::uint32_t number = column >> view.block_log2;

@@ -18,6 +18,8 @@ struct ListRows : ConventionWork<input, output, schedule, columns, vectors, reac
   using typename Base::Work;
   static constexpr bool own_entries = has_own_entries({input, output, schedule, columns, vectors, reach});
 
+  static constexpr bool may_be_dense = may_have_dense_rows({input, output, schedule, columns, vectors, reach});
+
   struct ListedRow {
     Number entry, row;  // row negative: none
   };
@@ -84,6 +86,15 @@ struct ListRows : ConventionWork<input, output, schedule, columns, vectors, reac
       rank = static_cast<int>(threadIdx.z);
     }
   };
+
+  // Dense rows, one chunk for each warp.
+  static __device__ __forceinline__ void run_dense_rows(const KernelArguments& arguments)
+    requires(may_be_dense)
+  {
+    start_if_metadata_is_ready(arguments.pdl);
+    const std::uint32_t row = blockIdx.x * blockDim.z + threadIdx.z;
+    if (row < static_cast<std::uint32_t>(arguments.entries.units)) Work::run_dense_row(arguments, row);
+  }
 
   static __device__ __forceinline__ void run_list(const KernelArguments& arguments, std::int32_t total) {
     const auto run_listed = [&](const ListedRow& listed) {

@@ -2,20 +2,11 @@
 // before it is known which row it is.
 #pragma once
 
-#include <type_traits>
-
 #include "cuda/lane_values.cuh"
 #include "cuda/marked_rows.cuh"
 #include "math/scale.hpp"
 
 namespace moe_act::cuda {
-
-// So many strides behind a pointer: one instruction, 32 x 32 + 64 bits.
-template <typename Value>
-__device__ __forceinline__ Value* behind(Value* pointer, std::uint32_t strides, std::uint32_t stride_bytes) {
-  using Byte = std::conditional_t<std::is_const_v<Value>, const unsigned char, unsigned char>;
-  return reinterpret_cast<Value*>(reinterpret_cast<Byte*>(pointer) + std::uint64_t{strides} * stride_bytes);
-}
 
 // The strides of a launch's scales, once its metadata is read.
 struct Strides {

@@ -295,7 +295,9 @@ TEST("experts of tiles") {
 }
 
 TEST("programmatic dependent launch, with padding before and without") {
-  for (const moe_act::Pdl pdl : {moe_act::Pdl::on, moe_act::Pdl::metadata_ready})
+  for (const moe_act::Pdl pdl : {moe_act::Pdl::on, moe_act::Pdl::metadata_ready}) {
+    for (const Format input : {Format::e4m3, Format::bf16})
+      every_kernel({.kind = RowKind::dense, .input = input, .layout = ScaleLayout::swizzled_128x4, .pdl = pdl});
     for (const moe_act::Padding padding : {moe_act::Padding::skip, moe_act::Padding::zero})
       for (const RowKind kind : {RowKind::valid_prefix, RowKind::expert_offsets, RowKind::row_to_expert}) {
         every_kernel({.kind = kind, .padding = padding, .pdl = pdl});
@@ -305,6 +307,7 @@ TEST("programmatic dependent launch, with padding before and without") {
           CHECK_EQUAL(plain.contains({MOE_ACT_SCHEDULE_SPAN, columns, 1}), is_span, columns);
         CHECK_EQUAL(plain.contains({MOE_ACT_SCHEDULE_ENTRY, 16, 1}), !is_span);
       }
+  }
 }
 
 }  // namespace
