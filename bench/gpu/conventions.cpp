@@ -157,6 +157,14 @@ Workload in_convention(const Convention& convention, Input input, const Routing&
   return workload;
 }
 
+// The same, with scales of the results as GEMMs of Blackwell take them.
+Workload in_packed_convention(const Convention& convention, const Routing& routing) {
+  Workload workload = in_convention(convention, Input::bf16, routing);
+  workload.name = "rows/" + std::string(convention.name) + "_packed_ue8m0/bf16/" + std::to_string(routing.live);
+  workload.out_form = {MOE_ACT_SCALE_LAYOUT_PACKED_UE8M0, block_columns};
+  return workload;
+}
+
 Workload in_layout(const char* side, const ScaleForm& form, Input input, std::int64_t rows) {
   const std::string group =
       input == Input::bf16 ? "bf16 to every scale layout of out: H 2048" : "e4m3 in every scale layout of x: H 2048";
@@ -176,6 +184,9 @@ std::vector<Workload> convention_workloads() {
         workloads.push_back(in_convention(convention, input, equal_shares(4)));
     }
   }
+  for (const Convention& convention : conventions)
+    if (convention.kind == MOE_ACT_ROWS_MASKED || convention.kind == MOE_ACT_ROWS_ROW_TO_EXPERT)
+      for (const Routing& routing : routings) workloads.push_back(in_packed_convention(convention, routing));
   std::vector<ScaleForm> forms;
   for (const std::int64_t block : {128, 32})
     for (const auto layout :

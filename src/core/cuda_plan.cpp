@@ -56,6 +56,13 @@ bool can_mark_rows(const Problem& problem, const LaunchChoice& choice) {
          mark_bytes(problem->rows) <= problem->workspace_limit;
 }
 
+// Entries that kernels of one entry can look at: an index and a count of 32 bits, and strides that the launch knows.
+bool has_narrow_entries(const Problem& problem) {
+  const bool has_count = row_count_name(problem->row_kind) != nullptr;
+  return row_index_name(problem->row_kind) != nullptr && problem->index_bits == 32 &&
+         (!has_count || problem->count_bits == 32) && !problem.stride_on_device();
+}
+
 // Rows that are brought into L2 while rows are being marked: what memory delivers in that time, 1.5 us. 74.0 instead of
 // 74.8 us; from 900 to 1600 rows of 4 KB were alike (H100, 2026-11-28, routed/4096).
 std::int32_t rows_ahead(const Problem& problem, const DeviceInfo& device) {
@@ -87,7 +94,7 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   if (choice.schedule == Schedule::segments && !has_segments(problem)) return false;
   const bool entry = choice.schedule == Schedule::entry;
   if ((entry || choice.schedule == Schedule::list) && has_segments(problem)) return false;
-  if (entry && row_index_name(problem->row_kind) == nullptr) return false;
+  if (entry && !has_narrow_entries(problem)) return false;
   if (choice.schedule == Schedule::span && !has_span(problem)) return false;
   if (has_span_instead(key) && has_span(problem)) return false;
   // One scale for a row: its warps all work on it.

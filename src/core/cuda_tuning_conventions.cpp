@@ -73,9 +73,11 @@ struct AnyRows {
            (reach == Reach::layouts || (reach == Reach::plain && takes_long)) && few_are_for_nothing();
   }
   bool few_are_for_nothing() const {
-    return entries_per_live_row < 2 ||
-           (reach == Reach::plain && problem.units() < std::int64_t{32} * device.multiprocessors);
+    if (entries_per_live_row < 2) return true;
+    const bool looks_fast = reach == Reach::plain || possible(problem, entry(1));
+    return looks_fast && problem.units() < std::int64_t{32} * device.multiprocessors;
   }
+  LaunchChoice entry(std::int8_t vectors) const { return {Schedule::entry, full_width(problem), vectors, 4, 1, false}; }
 
   // A CTA that looks at one entry, and ends: 2.52 instead of 2.79 us, of bf16 2.57 instead of 2.75 (H100, 2026-11-27,
   // rows/row_to_expert/e4m3/256 and rows/row_to_expert/bf16/256 in L2).
@@ -173,7 +175,7 @@ LaunchChoice choose_for_any_rows(const Problem& problem, const DeviceInfo& devic
   if (half) prefer(8, 8);
   if (narrow || half) prefer(4, rows.narrow_warps());  // where alignment allows no more
   if (rows.segments && one_vector) preferred.push_back({Schedule::span, full_width(problem), 1, 4, 1, false});
-  if (rows.takes_entries()) preferred.push_back({Schedule::entry, full_width(problem), vectors, 4, 1, false});
+  if (rows.takes_entries()) preferred.push_back(rows.entry(vectors));
   preferred.push_back({schedule, full_width(problem), vectors, 4, 0, false});
   if (!rows.general) preferred.push_back({schedule, full_width(problem), 2, 4, 0, false});
   preferred.push_back({schedule, 1, 4, 4, 0, false});  // any alignment

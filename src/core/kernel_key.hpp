@@ -129,8 +129,13 @@ constexpr bool supported(const KernelKey& key) {
   const bool for_few_rows = narrow || (full_width && key.vectors_per_lane == 1 && key.output == OutputKind::scaled);
   if (key.reach == Reach::models)  // one vector for each lane: code for every activation takes its room
     return any_rows && key.output != OutputKind::plain && (any_alignment || (full_width && key.vectors_per_lane == 1));
-  if (key.reach == Reach::layouts)
-    return any_rows && ((full_width && key.vectors_per_lane == 2) || (!by_row && for_few_rows));
+  if (key.reach == Reach::layouts) {
+    if (key.schedule == Schedule::entry)
+      return key.input != Format::fp32 && full_width && for_few_rows && key.output == OutputKind::scaled;
+    // Plain results of few rows: where the input's scales lie in any layout. Others lie nowhere.
+    const bool few = key.output == OutputKind::plain ? narrow && is_scaled(key.input) : !by_row && for_few_rows;
+    return any_rows && ((full_width && key.vectors_per_lane == 2) || few);
+  }
   if (by_row) return false;
   if (key.marked)
     return has_marked_kernel(key.input) && key.schedule == Schedule::rows && full_width && key.vectors_per_lane == 2;

@@ -20,12 +20,11 @@ struct ConventionKernel {
     if (waits_first(arguments.pdl)) wait_and_let_dependents_start(arguments.pdl);
     if constexpr (Lists::may_be_dense)
       if (arguments.entries_per_cta == dense_rows) return Lists::run_dense_rows(arguments);
+    if constexpr (schedule == Schedule::entry) return Lists::run_entry(arguments);
     std::int32_t total = 0;
     if constexpr (reach != Reach::plain)
       if (arguments.total_num_padded_tokens != nullptr) total = *arguments.total_num_padded_tokens;
-    if constexpr (schedule == Schedule::entry)
-      Lists::run_entry(arguments);
-    else if constexpr (schedule == Schedule::list)
+    if constexpr (schedule == Schedule::list)
       Lists::run_list(arguments, total);
     else if constexpr (schedule == Schedule::span)
       Experts::run_range_by_row(arguments, arguments.span, total);

@@ -261,10 +261,14 @@ __global__ void __launch_bounds__(warp_lanes* max_warps_per_cta, min_ctas_per_sm
 // All CTAs at once, or nearly so, as most have nothing to do: 2.65 us with 48 registers, 2.58 with 32, of e4m3 2.67
 // with 48, 2.58 with 40; with 32 its arithmetic waits for registers, 2.7 (H100, 2026-11-27, rows/row_to_expert/bf16/256
 // and rows/row_to_expert/e4m3/256 in L2).
-template <Format input, OutputKind output, int columns, int vectors>
-__global__ void __maxnreg__(is_scaled(input) ? 40 : 32)
+constexpr int registers_of_entries(Format input, Reach reach) {
+  if (reach != Reach::plain) return is_scaled(input) ? 56 : 40;
+  return is_scaled(input) ? 40 : 32;
+}
+template <Format input, OutputKind output, int columns, int vectors, Reach reach>
+__global__ void __maxnreg__(registers_of_entries(input, reach))
     gated_act_quant_of_entries(const __grid_constant__ KernelArguments arguments) {
-  ConventionKernel<input, output, Schedule::entry, columns, vectors, Reach::plain>::run(arguments);
+  ConventionKernel<input, output, Schedule::entry, columns, vectors, reach>::run(arguments);
 }
 
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>

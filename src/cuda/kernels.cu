@@ -32,7 +32,7 @@ constexpr KernelFunction kernel_of() {
   else if constexpr (key.marked)
     return &gated_act_quant_of_marked_rows<key.input, key.output, key.columns_per_lane, key.vectors_per_lane>;
   else if constexpr (key.schedule == Schedule::entry)
-    return &gated_act_quant_of_entries<key.input, key.output, key.columns_per_lane, key.vectors_per_lane>;
+    return &gated_act_quant_of_entries<key.input, key.output, key.columns_per_lane, key.vectors_per_lane, key.reach>;
   else if constexpr (has_nine_ctas(key))
     return &gated_act_quant_by_nine_ctas<key.input, key.output, key.schedule, key.columns_per_lane,
                                          key.vectors_per_lane>;

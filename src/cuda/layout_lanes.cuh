@@ -5,7 +5,7 @@
 
 #include <type_traits>
 
-#include "cuda/lane_values.cuh"
+#include "cuda/places.cuh"
 #include "cuda/row_place.cuh"
 
 namespace moe_act::cuda {
@@ -13,6 +13,7 @@ namespace moe_act::cuda {
 template <Format input, OutputKind output, int columns, int vectors>
 struct LayoutLanes {
   using Input = Vector<input, columns>;
+  using Bits = typename math::Encoding<input>::Bits;
   using Row = RowPlace<input>;
   static constexpr bool scaled_input = is_scaled(input);
   static constexpr int vector_columns = warp_lanes * columns;
@@ -76,17 +77,18 @@ struct LayoutLanes {
 
   // What memory holds of a lane's share of a chunk; zeros outside the row.
   struct Loaded {
-    std::uint32_t column;  // the first
+    std::uint32_t column;  // its first
     Input gate[vectors] = {}, up[vectors] = {};
     std::uint32_t gate_scale[vectors] = {}, up_scale[vectors] = {};
 
-    explicit __device__ __forceinline__ Loaded(std::uint32_t first) : column(first + threadIdx.x * columns) {}
-    __device__ __forceinline__ void load_codes(const KernelArguments& arguments,
-                                               const typename math::Encoding<input>::Bits* row, int v) {
-      const auto* gate_at = row + (arguments.gate_offset + column);
-      const auto* up_at = gate_at + static_cast<std::int32_t>(arguments.up_offset - arguments.gate_offset);
+    explicit __device__ __forceinline__ Loaded(std::uint32_t first) : column(first) {}
+    __device__ __forceinline__ void load_codes(const Bits* gate_at, const Bits* up_at, int v) {
       up[v].load(up_at + v * vector_columns);
       gate[v].load(gate_at + v * vector_columns);
+    }
+    __device__ __forceinline__ void load_codes(const KernelArguments& arguments, const Bits* row, int v) {
+      const Bits* gate_at = row + (arguments.gate_offset + column);
+      load_codes(gate_at, gate_at + static_cast<std::int32_t>(arguments.up_offset - arguments.gate_offset), v);
     }
     __device__ __forceinline__ void load_scales(const KernelArguments& arguments, const View& view,
                                                 const unsigned char* row, int v) {
@@ -100,7 +102,7 @@ struct LayoutLanes {
   template <bool whole>
   static __device__ __forceinline__ void run_chunk(const KernelArguments& arguments, const Layouts& layouts,
                                                    const Row& row, std::uint32_t first) {
-    Loaded loaded(first);
+    Loaded loaded(first + threadIdx.x * columns);
     const auto inside = [&](int v) { return whole || loaded.column + v * vector_columns < arguments.columns; };
     // Every load before the first use. Those of one vector share a branch: ptxas put a use between two, 3.5 instead of
     // 3.3 us (H100, 2026-11-26, x_scale/packed_ue8m0-128/256).
@@ -118,16 +120,43 @@ struct LayoutLanes {
     finish_chunk<whole>(arguments, layouts, row, loaded);
   }
 
-  // A dense row's chunk, straight through: the row is under way before it is worked out where its scales lie.
+  // What a lane loads of the first row, worked out while memory says which row it is; and the lines that layouts take.
+  struct FirstRow : Places<input, columns, vectors>::FirstRow {
+    using Base = typename Places<input, columns, vectors>::FirstRow;
+    using Base::Base;
+    __device__ __forceinline__ void fetch(const KernelArguments& arguments) {
+      Base::fetch(arguments);
+      fetch_layouts(arguments);
+    }
+  };
+
+  // The only chunk that a warp does of a row, or its first one, straight through: the row is under way before it is
+  // worked out where its scales lie.
+  static __device__ __forceinline__ void run_first_chunk(const KernelArguments& arguments, std::uint32_t part,
+                                                         std::uint32_t row, std::uint32_t scale_row,
+                                                         const FirstRow& first_row, std::int32_t total)
+    requires(vectors == 1)
+  {
+    Loaded loaded(first_row.column);
+    const bool inside = loaded.column < arguments.columns;
+    const std::int64_t away = part * arguments.x_expert_stride + row * arguments.x_row_stride;
+    if (inside) loaded.load_codes(first_row.gate + away, first_row.up + away, 0);
+    const Layouts layouts(arguments, total);
+    const Row place = row_at(arguments, part, row, scale_row);
+    if constexpr (scaled_input)
+      if (inside) loaded.load_scales(arguments, layouts.x_scale, place.x_scale, 0);
+    finish_chunk<false>(arguments, layouts, place, loaded);
+  }
+  // Of a dense row, where nothing has to be found first and strides have 32 bits.
   static __device__ __forceinline__ void run_dense_row(const KernelArguments& arguments, std::uint32_t row)
     requires(vectors == 1)
   {
-    const std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
+    const std::uint32_t first = first_column();
     if (first >= arguments.columns) return;
-    Loaded loaded(first);
+    Loaded loaded(first + threadIdx.x * columns);
     const bool inside = loaded.column < arguments.columns;
-    const auto* x = static_cast<const typename math::Encoding<input>::Bits*>(arguments.x);
-    if (inside) loaded.load_codes(arguments, behind(x, row, arguments.x_row_bytes), 0);
+    const auto* x = behind(static_cast<const Bits*>(arguments.x), row, arguments.x_row_bytes);
+    if (inside) loaded.load_codes(arguments, x, 0);
     const Layouts layouts(arguments);
     const Row place = row_at(arguments, 0, row, row);
     if constexpr (scaled_input)
@@ -135,20 +164,34 @@ struct LayoutLanes {
     finish_chunk<false>(arguments, layouts, place, loaded);
   }
 
-  static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row,
-                                                     std::int32_t total) {
+  // The warp's first chunk of a row, then the others.
+  static __device__ __forceinline__ std::uint32_t first_column()
+    requires(vectors == 1)
+  {
+    return first_of_warp();
+  }
+  static __device__ __forceinline__ std::uint32_t columns_apart() { return chunk_columns * blockDim.y * gridDim.y; }
+  static __device__ __forceinline__ void run_row_from(const KernelArguments& arguments, const Row& row,
+                                                      std::uint32_t first, std::int32_t total) {
     const Layouts layouts(arguments, total);
-    const std::uint32_t step = chunk_columns * blockDim.y * gridDim.y;
-    for (std::uint32_t first = chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y); first < arguments.columns;
-         first += step) {
+    const std::uint32_t step = columns_apart();
+    for (; first < arguments.columns; first += step) {
       if (vectors > 1 && first + chunk_columns <= arguments.columns)
         run_chunk<true>(arguments, layouts, row, first);
       else
         run_chunk<false>(arguments, layouts, row, first);
     }
   }
+  static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row,
+                                                     std::int32_t total) {
+    run_row_from(arguments, row, first_of_warp(), total);
+  }
 
  private:
+  static __device__ __forceinline__ std::uint32_t first_of_warp() {
+    return chunk_columns * (blockIdx.y * blockDim.y + threadIdx.y);
+  }
+
   template <bool whole>
   static __device__ __forceinline__ void finish_chunk(const KernelArguments& arguments, const Layouts& layouts,
                                                       const Row& row, const Loaded& loaded) {

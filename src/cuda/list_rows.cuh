@@ -142,7 +142,7 @@ struct ListRows : ConventionWork<input, output, schedule, columns, vectors, reac
     if (first >= arguments.columns) return;
     const auto row = static_cast<std::uint32_t>(rule.row_of_live(entry, value));
     if constexpr (vectors == 1)
-      Work::run_first_chunk(arguments, 0, row, typename Work::FirstRow(arguments, first));
+      Work::run_first_chunk(arguments, 0, row, row, typename Work::FirstRow(arguments, first), 0);
     else
       Work::run_chunk(arguments, row, first);
   }

@@ -29,7 +29,7 @@ class SegmentSearch : LaneSums {
 
   static __device__ __forceinline__ LiveRow<Number> find(const Rule& rule, Number wanted) {
     if constexpr (knows_counts)
-      if (rule.kind == RowKind::masked) return find_by_counts(rule, wanted);
+      if (rule.kind == RowKind::masked && !(may_be_64_bit && rule.is_64_bit)) return find_by_counts(rule, wanted);
     return find_by_ends(rule, wanted);
   }
 
@@ -62,8 +62,8 @@ class SegmentSearch : LaneSums {
   static constexpr int experts_per_look = lanes * experts_per_lane;
   // Plain kernels find offsets in a range.
   static constexpr bool knows_offsets = pads_scales;
-  // And masked rows by their counts.
-  static constexpr bool knows_counts = !pads_scales && !may_be_64_bit;
+  // Masked rows are found by their counts, but where these have 64 bits.
+  static constexpr bool knows_counts = sizeof(Number) == sizeof(std::int32_t);
   static constexpr Number most_scale_rows = (sizeof(Number) == sizeof(std::int32_t) ? INT32_MAX : INT64_MAX) / 2;
 
   static __device__ __forceinline__ LiveRow<Number> find_by_ends(const Rule& rule, Number wanted) {
@@ -80,13 +80,8 @@ class SegmentSearch : LaneSums {
         sum = sum_within(sum, count, most);
         if constexpr (pads_scales) scale_sum = sum_within(scale_sum, padded(count), most_scale_rows);
       };
-      if (row_alone && !knows_counts && rule.kind == RowKind::masked) {  // two instructions each instead of five
 #pragma unroll
-        for (int i = 0; i < experts_per_lane; ++i) add(within(says[i + 1], rule.rows));
-      } else {
-#pragma unroll
-        for (int i = 0; i < experts_per_lane; ++i) add(rule.between(says[i], says[i + 1]).rows);
-      }
+      for (int i = 0; i < experts_per_lane; ++i) add(rule.between(says[i], says[i + 1]).rows);
       const Number sum_here = sum_up_to_lane<lanes>(sum, most);
       const Number scale_sum_here = pads_scales ? sum_up_to_lane<lanes>(scale_sum, most_scale_rows) : 0;
       // Not sum_here less sum: where decreasing offsets name more than `most` rows, one is bounded, the other may not

@@ -209,7 +209,7 @@ void check_search(const RowAddressing& rows, const Parts& parts, const Case& c) 
   const auto rule = rows.segment_rule<Number>();
   using InARow = cuda::SegmentSearch<Number, pads_scales, may_be_64_bit, false>;
   using Alone = cuda::SegmentSearch<Number, pads_scales, may_be_64_bit, true>;
-  const bool is_counted = c.kind == RowKind::masked && !pads_scales;
+  const bool is_counted = c.kind == RowKind::masked && sizeof(Number) == sizeof(std::int32_t) && !c.is_64_bit;
   for (const std::int64_t number : parts.numbers()) {
     Row expected = parts.row(number);
     check_row<Number>([&](Number wanted) { return InARow::find(rule, wanted); }, number, expected, pads_scales, c);
