@@ -34,7 +34,7 @@ CONVENTIONS = (
     "*of*: rows of the buffers. *dense rows alone*: ours on as many rows that are dense; the goal is a ratio of 1.15, "
     "and of 1.3 for the 1,024 masked rows, 4 for each expert. *move*: the same rows by the same convention, without "
     "arithmetic; *limit*: the same bytes as a plain stream; of both the best of several geometries. Microseconds, hot "
-    "/ cold."
+    "/ cold. *packed ue8m0*: scales of the results as GEMMs of Blackwell take them."
 )
 
 
@@ -159,7 +159,8 @@ def performance_sections(results: Path) -> Iterator[str]:
     yield from section(
         "Scale layouts",
         "Dense rows, H = 2048: out from bf16, x to plain scales. *plain*: fp32, column major, one for 128 columns. "
-        "*limit*: the same bytes as a plain stream, the best of several geometries. Microseconds, hot / cold.",
+        "*move*: the same bytes in the same layout, by a kernel compiled for it and without arithmetic; *limit*: as a "
+        "plain stream; of both the best of several geometries. Microseconds, hot / cold.",
         results / "conventions",
         conventions.layouts,
     )

@@ -56,11 +56,12 @@ bool can_mark_rows(const Problem& problem, const LaunchChoice& choice) {
          mark_bytes(problem->rows) <= problem->workspace_limit;
 }
 
-// Entries that kernels of one entry can look at: an index and a count of 32 bits, and strides that the launch knows.
+// Entries that kernels of one entry can look at: an index and a count of 32 bits, and strides likewise that the launch
+// knows.
 bool has_narrow_entries(const Problem& problem) {
   const bool has_count = row_count_name(problem->row_kind) != nullptr;
   return row_index_name(problem->row_kind) != nullptr && problem->index_bits == 32 &&
-         (!has_count || problem->count_bits == 32) && !problem.stride_on_device();
+         (!has_count || problem->count_bits == 32) && problem.has_narrow_strides() && !problem.stride_on_device();
 }
 
 // Rows that are brought into L2 while rows are being marked: what memory delivers in that time, 1.5 us. 74.0 instead of

@@ -54,7 +54,7 @@ struct ConventionWork {
   }
 
   // May what a row's first chunk loads be worked out before the row is known?
-  static constexpr bool is_straight = reach != Reach::models && vectors == 1;
+  static constexpr bool is_straight = reach == Reach::plain && vectors == 1;
 
   using List = Entries<reach>;
   using Number = typename List::Number;

@@ -83,10 +83,9 @@ struct ExpertRows : ConventionWork<input, output, schedule, columns, vectors, re
       start_if_metadata_is_ready(arguments.pdl);
       LiveRow<Number> live = range.find(static_cast<Number>(blockIdx.x));
       if (live.left <= 0 || first >= arguments.columns) return;
-      Work::run_first_chunk(arguments, 0, static_cast<std::uint32_t>(live.row), static_cast<std::uint32_t>(live.row),
-                            first_row, total);
+      Work::run_first_chunk(arguments, 0, static_cast<std::uint32_t>(live.row), first_row);
       for (std::uint32_t begin = first + Work::columns_apart();; begin = first) {
-        Work::run_row_from(arguments, Work::row_at(arguments, 0, wide(live.row), wide(live.row)), begin, total);
+        Work::run_row_from(arguments, Work::row_at(arguments, 0, wide(live.row), wide(live.row)), begin);
         live.row += apart, live.left -= apart;
         if (live.left <= 0) return;
       }
@@ -167,10 +166,10 @@ struct ExpertRows : ConventionWork<input, output, schedule, columns, vectors, re
       if (searches) first_row = typename Work::FirstRow(arguments, first);
       if (first < arguments.columns)
         Work::run_first_chunk(arguments, static_cast<std::uint32_t>(live.part), static_cast<std::uint32_t>(live.row),
-                              static_cast<std::uint32_t>(live.scale_row), first_row, total);
+                              first_row);
       std::uint32_t begin = first + Work::columns_apart();
       for (int turn = 1;; turn ^= 1) {
-        Work::run_row_from(arguments, place_of(live), begin, total);
+        Work::run_row_from(arguments, place_of(live), begin);
         begin = first;
         number += static_cast<Number>(gridDim.x);
         if (number >= live.end) return;

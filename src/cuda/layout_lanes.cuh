@@ -120,71 +120,40 @@ struct LayoutLanes {
     finish_chunk<whole>(arguments, layouts, row, loaded);
   }
 
-  // What a lane loads of the first row, worked out while memory says which row it is; and the lines that layouts take.
-  struct FirstRow : Places<input, columns, vectors>::FirstRow {
-    using Base = typename Places<input, columns, vectors>::FirstRow;
-    using Base::Base;
-    __device__ __forceinline__ void fetch(const KernelArguments& arguments) {
-      Base::fetch(arguments);
-      fetch_layouts(arguments);
-    }
-  };
-
-  // The only chunk that a warp does of a row, or its first one, straight through: the row is under way before it is
+  // A row's only chunk of this warp, straight through, where strides have 32 bits: the row is under way before it is
   // worked out where its scales lie.
-  static __device__ __forceinline__ void run_first_chunk(const KernelArguments& arguments, std::uint32_t part,
-                                                         std::uint32_t row, std::uint32_t scale_row,
-                                                         const FirstRow& first_row, std::int32_t total)
+  using FirstRow = typename Places<input, columns, vectors>::FirstRow;
+  static __device__ __forceinline__ void run_first_chunk(const KernelArguments& arguments, std::uint32_t,
+                                                         std::uint32_t row, const FirstRow& first_row)
     requires(vectors == 1)
   {
     Loaded loaded(first_row.column);
     const bool inside = loaded.column < arguments.columns;
-    const std::int64_t away = part * arguments.x_expert_stride + row * arguments.x_row_stride;
-    if (inside) loaded.load_codes(first_row.gate + away, first_row.up + away, 0);
-    const Layouts layouts(arguments, total);
-    const Row place = row_at(arguments, part, row, scale_row);
-    if constexpr (scaled_input)
-      if (inside) loaded.load_scales(arguments, layouts.x_scale, place.x_scale, 0);
-    finish_chunk<false>(arguments, layouts, place, loaded);
-  }
-  // Of a dense row, where nothing has to be found first and strides have 32 bits.
-  static __device__ __forceinline__ void run_dense_row(const KernelArguments& arguments, std::uint32_t row)
-    requires(vectors == 1)
-  {
-    const std::uint32_t first = first_column();
-    if (first >= arguments.columns) return;
-    Loaded loaded(first + threadIdx.x * columns);
-    const bool inside = loaded.column < arguments.columns;
-    const auto* x = behind(static_cast<const Bits*>(arguments.x), row, arguments.x_row_bytes);
-    if (inside) loaded.load_codes(arguments, x, 0);
+    if (inside)
+      loaded.load_codes(behind(first_row.gate, row, arguments.x_row_bytes),
+                        behind(first_row.up, row, arguments.x_row_bytes), 0);
     const Layouts layouts(arguments);
     const Row place = row_at(arguments, 0, row, row);
     if constexpr (scaled_input)
       if (inside) loaded.load_scales(arguments, layouts.x_scale, place.x_scale, 0);
     finish_chunk<false>(arguments, layouts, place, loaded);
   }
-
-  // The warp's first chunk of a row, then the others.
   static __device__ __forceinline__ std::uint32_t first_column()
     requires(vectors == 1)
   {
     return first_of_warp();
   }
-  static __device__ __forceinline__ std::uint32_t columns_apart() { return chunk_columns * blockDim.y * gridDim.y; }
-  static __device__ __forceinline__ void run_row_from(const KernelArguments& arguments, const Row& row,
-                                                      std::uint32_t first, std::int32_t total) {
+
+  static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row,
+                                                     std::int32_t total) {
     const Layouts layouts(arguments, total);
-    const std::uint32_t step = columns_apart();
-    for (; first < arguments.columns; first += step) {
+    const std::uint32_t step = chunk_columns * blockDim.y * gridDim.y;
+    for (std::uint32_t first = first_of_warp(); first < arguments.columns; first += step) {
       if (vectors > 1 && first + chunk_columns <= arguments.columns)
         run_chunk<true>(arguments, layouts, row, first);
       else
         run_chunk<false>(arguments, layouts, row, first);
     }
-  }
-  static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row,
-                                                     std::int32_t total) {
-    run_row_from(arguments, row, first_of_warp(), total);
   }
 
  private:

@@ -92,8 +92,9 @@ struct ListRows : ConventionWork<input, output, schedule, columns, vectors, reac
     requires(may_be_dense)
   {
     start_if_metadata_is_ready(arguments.pdl);
-    const std::uint32_t row = blockIdx.x * blockDim.z + threadIdx.z;
-    if (row < static_cast<std::uint32_t>(arguments.entries.units)) Work::run_dense_row(arguments, row);
+    const std::uint32_t row = blockIdx.x * blockDim.z + threadIdx.z, first = Work::first_column();
+    if (row >= static_cast<std::uint32_t>(arguments.entries.units) || first >= arguments.columns) return;
+    Work::run_first_chunk(arguments, 0, row, typename Work::FirstRow(arguments, first));
   }
 
   static __device__ __forceinline__ void run_list(const KernelArguments& arguments, std::int32_t total) {
@@ -142,7 +143,7 @@ struct ListRows : ConventionWork<input, output, schedule, columns, vectors, reac
     if (first >= arguments.columns) return;
     const auto row = static_cast<std::uint32_t>(rule.row_of_live(entry, value));
     if constexpr (vectors == 1)
-      Work::run_first_chunk(arguments, 0, row, row, typename Work::FirstRow(arguments, first), 0);
+      Work::run_first_chunk(arguments, 0, row, typename Work::FirstRow(arguments, first));
     else
       Work::run_chunk(arguments, row, first);
   }

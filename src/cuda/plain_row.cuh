@@ -11,7 +11,7 @@ struct PlainRowWork {
   using Lane = Lanes<input, output, columns, vectors>;
   using Row = typename Lane::RowStart;
 
-  // part: the expert's, where rows are masked, else 0. What only other layouts ask for has no name here.
+  // part: the expert's, where rows are masked, else 0.
   static __device__ __forceinline__ Row row_at(const KernelArguments& arguments, std::int64_t part, std::int64_t row,
                                                std::int64_t) {
     Row start = Lane::start_of(arguments, Strides(arguments), static_cast<std::uint32_t>(row));
@@ -27,8 +27,7 @@ struct PlainRowWork {
   // A row's first chunk, straight through. What it loads may have been worked out before the row was known.
   using FirstRow = typename Lane::FirstRowAndScales;
   static __device__ __forceinline__ void run_first_chunk(const KernelArguments& arguments, std::uint32_t part,
-                                                         std::uint32_t row, std::uint32_t, const FirstRow& first_row,
-                                                         std::int32_t) {
+                                                         std::uint32_t row, const FirstRow& first_row) {
     Lane::run(arguments,
               typename Lane::OnlyVectorAndScales(arguments, row_at(arguments, part, row, row), part, row, first_row));
   }
@@ -37,9 +36,8 @@ struct PlainRowWork {
     Lane::run_chunk(arguments, Strides(arguments), row_at(arguments, 0, row, row), first);
   }
 
-  static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row,
-                                                     std::int32_t total) {
-    run_row_from(arguments, row, first_column(), total);
+  static __device__ __forceinline__ void run_any_row(const KernelArguments& arguments, const Row& row, std::int32_t) {
+    run_row_from(arguments, row, first_column());
   }
 
   // The warp's first chunk of a row, then the others.
@@ -50,7 +48,7 @@ struct PlainRowWork {
     return Lane::chunk_columns * blockDim.y * gridDim.y;
   }
   static __device__ __forceinline__ void run_row_from(const KernelArguments& arguments, const Row& row,
-                                                      std::uint32_t first, std::int32_t) {
+                                                      std::uint32_t first) {
     const Strides strides(arguments);
     const std::uint32_t step = columns_apart();
     for (; first < arguments.columns; first += step) Lane::run_chunk(arguments, strides, row, first);
