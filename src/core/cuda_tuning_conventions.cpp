@@ -122,7 +122,8 @@ struct AnyRows {
   std::int32_t warps_of_many_rows(const LaunchChoice& choice) const {
     if (segments || row_scaled || general || outputs_per_sm < 1'000'000 || choice.vectors_per_lane == 1)
       return choice.warps_per_cta;
-    if (!problem.has_x_scale() && problem->out_block < block_columns && is_down_columns(problem->out_scale_layout))
+    if (!problem.has_x_scale() && problem.has_out_scale() && problem->out_block < block_columns &&
+        is_down_columns(problem->out_scale_layout))
       return 16;
     const bool has_limits = reach == Reach::plain && problem->row_kind == MOE_ACT_ROWS_TILE_LIMITS;
     return has_limits && problem.has_x_scale() ? 8 : choice.warps_per_cta;

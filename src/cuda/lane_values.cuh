@@ -1,6 +1,8 @@
 // What a lane does with values that it holds: activation, the largest magnitude among lanes, scaling, stores.
 #pragma once
 
+#include <type_traits>
+
 #include "core/kernel_arguments.hpp"
 #include "core/kernel_key.hpp"
 #include "cuda/activation.cuh"

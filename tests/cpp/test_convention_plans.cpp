@@ -121,6 +121,26 @@ TEST("a CTA looks at one entry where few rows are live, entries not too many, an
   CHECK(is_list([](auto& p) { p.index_bits = 64; }));
 }
 
+TEST("so it does in any scale layout, by warps for all of a row, where index and strides have 32 bits") {
+  for (const Format input : {Format::e4m3, Format::bf16, Format::fp32}) {
+    moe_act_problem problem = problem_of(input, Format::e4m3, 2048, columns);
+    problem.row_kind = MOE_ACT_ROWS_ROW_TO_EXPERT;
+    problem.entries = 2048;
+    problem.expected_rows = 256;
+    problem.out_scale_layout = MOE_ACT_SCALE_LAYOUT_PACKED_UE8M0;
+    problem.out_scale_stride = 2048;
+    const moe_act_plan_info info = info_of(problem, h100);
+    const bool has_kernel = input != Format::fp32;
+    CHECK_EQUAL(info.schedule == MOE_ACT_SCHEDULE_ENTRY, has_kernel, traits(input).name);
+    if (has_kernel) CHECK_EQUAL(info.grid_y, 1, traits(input).name);
+    problem.index_bits = 64;
+    CHECK_EQUAL(info_of(problem, h100).schedule, MOE_ACT_SCHEDULE_LIST, traits(input).name);
+    problem.index_bits = 32;
+    problem.x_row_stride = std::int64_t{1} << 32;
+    CHECK_EQUAL(info_of(problem, h100).schedule, MOE_ACT_SCHEDULE_LIST, traits(input).name);
+  }
+}
+
 TEST("strides beyond 4 GB are left to the kernels that count them in 64 bits") {
   constexpr std::int64_t gigabyte = std::int64_t{1} << 30;
   const auto takes_list = [](std::int32_t kind, void (*mutate)(moe_act_problem&)) {
