@@ -2,6 +2,7 @@
 // columns. The layout is settled when the kernel is compiled: what it costs a kernel that knows nothing else.
 #include <algorithm>
 #include <bit>
+#include <type_traits>
 
 #include "contender.hpp"
 #include "move_chunk.cuh"

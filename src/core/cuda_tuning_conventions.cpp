@@ -77,8 +77,8 @@ struct AnyRows {
     const bool looks_fast = reach == Reach::plain || possible(problem, entry(1));
     return looks_fast && problem.units() < std::int64_t{32} * device.multiprocessors;
   }
-  // In any scale layout by warps for all of a row, 3.22 instead of 3.58 us in L2 (H100, 2026-11-28,
-  // rows/row_to_expert_packed_ue8m0/bf16/256).
+  // In any scale layout by warps for all of a row: 3.79 us from memory where lists take 4.29, in L2 3.22, as they do,
+  // by four warps 3.58 (H100, 2026-11-28, rows/row_to_expert_packed_ue8m0/bf16/256).
   LaunchChoice entry(std::int8_t vectors) const {
     LaunchChoice choice{Schedule::entry, full_width(problem), vectors, 4, 1, false};
     if (reach == Reach::plain) return choice;
@@ -120,11 +120,14 @@ struct AnyRows {
   // and 462.9 with 4; and for tile limits, where all of a small one may be dead, 279.9 instead of 280.9 with 4 (H100,
   // 2026-11-28, out_scale/column_major-32/131072, rows/tile_limits/e4m3/131072).
   std::int32_t warps_of_many_rows(const LaunchChoice& choice) const {
-    if (segments || row_scaled || general || outputs_per_sm < 1'000'000 || choice.vectors_per_lane == 1)
+    if (segments || row_scaled || general || outputs_per_sm < 1'000'000 || choice.vectors_per_lane != 2)
       return choice.warps_per_cta;
-    if (!problem.has_x_scale() && problem.has_out_scale() && problem->out_block < block_columns &&
+    LaunchChoice largest = choice;
+    largest.warps_per_cta = max_warps_per_cta;
+    const bool has_rows = warps_along_row(problem, largest) < max_warps_per_cta;  // several in a CTA
+    if (has_rows && !problem.has_x_scale() && problem.has_out_scale() && problem->out_block < block_columns &&
         is_down_columns(problem->out_scale_layout))
-      return 16;
+      return max_warps_per_cta;
     const bool has_limits = reach == Reach::plain && problem->row_kind == MOE_ACT_ROWS_TILE_LIMITS;
     return has_limits && problem.has_x_scale() ? 8 : choice.warps_per_cta;
   }

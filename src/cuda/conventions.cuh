@@ -2,8 +2,8 @@
 // does with one is plain_row.cuh's where scales are fp32 at strides, layout_lanes.cuh's where they lie in any layout,
 // chunk.cuh's for every model, and where a row has one scale.
 //
-// All but entry loop over what the grid does not cover, so that the grid may come from a hint. threadIdx: x = lane,
-// y = warp along the row, z = row; blockIdx: x and z = rows, y = further along the row.
+// All but entry, and dense rows of a list, loop over what the grid does not cover, so that the grid may come from a
+// hint. threadIdx: x = lane, y = warp along the row, z = row; blockIdx: x and z = rows, y = further along the row.
 #pragma once
 
 #include "cuda/expert_rows.cuh"

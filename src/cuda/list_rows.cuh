@@ -1,5 +1,5 @@
 // Lists: a CTA looks at up to 32 entries and shares out the live ones, or each row of its warps looks at entries of its
-// own. entry: a CTA looks at one, once.
+// own; dense rows need no look. entry: a CTA looks at one, once.
 #pragma once
 
 #include "cuda/convention_work.cuh"

@@ -62,7 +62,7 @@ class SegmentSearch : LaneSums {
   static constexpr int experts_per_look = lanes * experts_per_lane;
   // Plain kernels find offsets in a range.
   static constexpr bool knows_offsets = pads_scales;
-  // Masked rows are found by their counts, but where these have 64 bits.
+  // Masked rows are found by their counts where rows are counted in 32 bits, and these have as many.
   static constexpr bool knows_counts = sizeof(Number) == sizeof(std::int32_t);
   static constexpr Number most_scale_rows = (sizeof(Number) == sizeof(std::int32_t) ? INT32_MAX : INT64_MAX) / 2;
 

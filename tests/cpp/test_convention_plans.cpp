@@ -136,8 +136,41 @@ TEST("so it does in any scale layout, by warps for all of a row, where index and
     problem.index_bits = 64;
     CHECK_EQUAL(info_of(problem, h100).schedule, MOE_ACT_SCHEDULE_LIST, traits(input).name);
     problem.index_bits = 32;
+    problem.out_scale_layout = MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR;
+    problem.out_block = 32;
+    problem.out_scale_format = MOE_ACT_FORMAT_FP32;
+    CHECK_EQUAL(info_of(problem, h100).schedule == MOE_ACT_SCHEDULE_ENTRY, has_kernel, traits(input).name);
+    problem.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE;
+    CHECK_EQUAL(info_of(problem, h100).schedule, MOE_ACT_SCHEDULE_LIST, traits(input).name);
+    problem.out_scale_stride = 2048;
     problem.x_row_stride = std::int64_t{1} << 32;
     CHECK_EQUAL(info_of(problem, h100).schedule, MOE_ACT_SCHEDULE_LIST, traits(input).name);
+  }
+}
+
+TEST("few dense rows in any scale layout are told from lists where the launch knows their strides") {
+  const auto is_dense = [](void (*mutate)(moe_act_problem&)) {
+    moe_act_problem problem = problem_of(Format::e4m3, Format::e4m3, 256, columns);
+    problem.x_scale_layout = MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
+    problem.x_scale_stride = 256;
+    mutate(problem);
+    return Plan(Problem(problem), h100.info).cuda().has_dense_rows;
+  };
+  CHECK(is_dense([](auto&) {}));
+  CHECK(is_dense([](auto& p) { p.rows = 37; }));
+  CHECK(!is_dense([](auto& p) { p.x_row_stride = std::int64_t{1} << 32; }));
+  CHECK(!is_dense([](auto& p) { p.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE; }));
+  CHECK(!is_dense([](auto& p) { p.row_kind = MOE_ACT_ROWS_VALID_PREFIX; }));
+  CHECK(!is_dense([](auto& p) { p.rows = p.x_scale_stride = p.out_scale_stride = rows; }));
+}
+
+TEST("few rows of fp32 with plain results are not left to general kernels") {
+  for (const std::int32_t kind : {MOE_ACT_ROWS_ROW_TO_EXPERT, MOE_ACT_ROWS_EXPERT_OFFSETS}) {
+    moe_act_problem problem = problem_of(Format::fp32, Format::bf16, 128, columns);
+    problem.row_kind = kind;
+    if (kind == MOE_ACT_ROWS_ROW_TO_EXPERT) problem.entries = problem.rows;
+    if (kind == MOE_ACT_ROWS_EXPERT_OFFSETS) problem.experts = experts;
+    CHECK(Plan(Problem(problem), h100.info).cuda().key.reach == Reach::layouts, kind);
   }
 }
 
