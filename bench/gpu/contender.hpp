@@ -56,6 +56,7 @@ void add_search(Contenders& contenders);  // every plan the library could make
 void add_move(Contenders& contenders);
 void add_move_rows(Contenders& contenders);     // through the workload's own row convention
 void add_move_layouts(Contenders& contenders);  // likewise, of rows in their own order, the scale layout
+void add_one_layout(Contenders& contenders);    // the activation, by a kernel for each scale layout
 void add_stream(Contenders& contenders);
 void add_empty(Contenders& contenders);
 

@@ -12,6 +12,7 @@ Contenders all_contenders(bool search) {
   add_move(contenders);
   add_move_rows(contenders);
   add_move_layouts(contenders);
+  add_one_layout(contenders);
   add_stream(contenders);
   add_empty(contenders);
   return contenders;
