@@ -5,6 +5,7 @@
 #include "core/cuda_geometry.hpp"
 #include "core/error.hpp"
 #include "core/options.hpp"
+#include "core/scale_spec.hpp"
 #include "core/text.hpp"
 
 namespace moe_act {
@@ -72,6 +73,20 @@ std::int32_t rows_ahead(const Problem& problem, const DeviceInfo& device) {
   return static_cast<std::int32_t>(std::min(rows, problem->rows));
 }
 
+// Can straight code do dense rows? It does e4m3 with scales for blocks, or plain results, in whole chunks, and knows
+// where the blocks of each half of x begin, by fours where four lie together; nothing is left to fill behind a row's
+// scales.
+bool suits_dense_rows(const Problem& problem, const LaunchChoice& choice) {
+  const auto together = [](std::int32_t format) { return format == MOE_ACT_FORMAT_UE8M0 ? math::quad_blocks : 1; };
+  const bool even_x =
+      !problem.has_x_scale() || problem->columns % (problem->x_block * together(problem->x_scale_format)) == 0;
+  const bool has_blocks = problem.has_out_scale() && problem.output() == Format::e4m3 &&
+                          !view_of(out_scale_spec(problem.description())).fills_quads;
+  return problem->row_kind == MOE_ACT_ROWS_DENSE && !problem.stride_on_device() && problem.has_narrow_strides() &&
+         problem->columns % chunk_columns(choice) == 0 && even_x &&
+         (has_blocks || problem.output_kind() == OutputKind::plain);
+}
+
 // Map entries, or rows.
 std::int64_t units_of(const Problem& problem, const LaunchChoice& choice) {
   return choice.marks_rows ? problem->rows : problem.units();
@@ -113,7 +128,9 @@ bool possible(const Problem& problem, const LaunchChoice& choice) {
   const bool tiles = choice.schedule == Schedule::tiles;
   // Row-major scales of a row are adjacent already.
   if (tiles && problem->x_scale_layout != MOE_ACT_SCALE_LAYOUT_COLUMN_MAJOR) return false;
-  if (choice.schedule == Schedule::sparse && (!problem.has_map() || choice.warps_per_cta != sparse_warps)) return false;
+  if (choice.schedule == Schedule::sparse &&
+      (!problem.has_map() || choice.warps_per_cta != sparse_warps(problem.input(), choice.columns_per_lane)))
+    return false;
   if (tiles && problem.has_map() && !choice.marks_rows) return false;
   return grid_covers(problem, choice);
 }
@@ -147,9 +164,10 @@ void require_choice(const Problem& problem, const LaunchChoice& choice) {
   if (choice.warps_per_cta < 1 || choice.warps_per_cta > max_warps_per_cta || !std::has_single_bit(warps))
     invalid("warps_per_cta",
             "expected a power of two up to " + number(max_warps_per_cta) + ", got " + number(choice.warps_per_cta));
-  if (choice.schedule == Schedule::sparse && choice.warps_per_cta != sparse_warps)
+  const int fixed_warps = sparse_warps(problem.input(), choice.columns_per_lane);
+  if (choice.schedule == Schedule::sparse && choice.warps_per_cta != fixed_warps)
     invalid("warps_per_cta",
-            "expected " + number(sparse_warps) + " for this schedule, got " + number(choice.warps_per_cta));
+            "expected " + number(fixed_warps) + " for this schedule, got " + number(choice.warps_per_cta));
   const std::int32_t most = max_entries_per_cta(choice.schedule);
   if (choice.entries_per_cta < (most > 0 ? 1 : 0) || choice.entries_per_cta > most)
     invalid("entries_per_cta", "expected " +
@@ -206,7 +224,8 @@ std::int32_t ctas_per_share(const Problem& problem, const CudaLaunch& launch, co
     const auto entries = std::min<std::int64_t>(static_cast<std::int64_t>(rows), launch.units_per_cta);
     return static_cast<std::int32_t>(ceil_div(std::max<std::int64_t>(entries, 1), launch.row_warps));
   };
-  const std::int32_t at_work = launch.key.vectors_per_lane == 1 ? 10 : 8;
+  const bool whole_vectors = !shares_chunks(launch.key.input, launch.key.columns_per_lane);
+  const std::int32_t at_work = launch.key.vectors_per_lane == 1 && whole_vectors ? 10 : 8;
   const std::int32_t at_most = at_work * device.multiprocessors / std::max(launch.grid_x, 1);
   return std::clamp(at_most, ctas_for(live), ctas_for(1.25 * live + 5.5));
 }
@@ -240,9 +259,8 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
       launch.grid_z = ctas_apart(problem, launch);
       launch.grid_x = static_cast<std::int32_t>(ceil_div(launch.grid_x, launch.grid_z));
     }
-    launch.has_dense_rows = launch.looks_once && may_have_dense_rows(launch.key) &&
-                            problem->row_kind == MOE_ACT_ROWS_DENSE && launch.grid_y == chunks &&
-                            !problem.stride_on_device() && problem.has_narrow_strides();
+    launch.has_dense_rows = launch.looks_once && launch.grid_y == chunks && may_have_dense_rows(launch.key) &&
+                            suits_dense_rows(problem, choice);
   } else if (choice.schedule == Schedule::tiles) {
     // Columns fastest: CTAs that run together read adjacent memory.
     const std::int64_t tiles = ceil_div(problem->rows, launch.units_per_cta);
@@ -251,7 +269,9 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
     launch.grid_z = static_cast<std::int32_t>(ceil_div(tiles, std::max<std::int64_t>(launch.grid_y, 1)));
   } else {
     launch.grid_x = static_cast<std::int32_t>(ceil_div(units_of(problem, choice), launch.units_per_cta));
-    launch.grid_y = choice.schedule == Schedule::sparse ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
+    const bool whole_rows =
+        choice.schedule == Schedule::sparse && !shares_chunks(problem.input(), choice.columns_per_lane);
+    launch.grid_y = whole_rows ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
     launch.grid_z = choice.schedule == Schedule::sparse ? ctas_per_share(problem, launch, device) : 1;
   }
   launch.marks_rows = choice.marks_rows;

@@ -23,7 +23,7 @@ struct LaunchChoice {
   Schedule schedule;
   std::int8_t columns_per_lane;
   std::int8_t vectors_per_lane;
-  std::int32_t warps_per_cta;    // sparse: 4; else a power of two
+  std::int32_t warps_per_cta;    // sparse: sparse_warps(); else a power of two
   std::int32_t entries_per_cta;  // sparse: map entries that a CTA looks at, up to 512; list: entries, up to 32;
                                  // segments: live rows that it takes, up to 64; span and entry: 1; else 0
   bool marks_rows;  // the rows that a map or ids name are done in their own order, after a small kernel has marked them
@@ -40,7 +40,7 @@ struct CudaLaunch {
   std::int32_t rows_per_cta;   // rows that a CTA has in hand at once
   std::int32_t units_per_cta;  // rows or entries that a CTA answers for; sparse: that the CTAs of grid z share
   bool looks_once;             // list, entry: the grid covers all entries, one for each row of warps
-  bool has_dense_rows;         // list: that, of dense rows, and a warp for each of their chunks
+  bool has_dense_rows;         // list: that, of dense rows, by src/cuda/dense_layouts.cuh
   bool marks_rows;
   std::int32_t rows_ahead;  // marks_rows: so many of the first rows are brought into L2 meanwhile
   std::int64_t workspace_bytes;

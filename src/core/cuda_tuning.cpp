@@ -38,9 +38,9 @@ struct OrderedRows {
   void prefer(const LaunchChoice& choice) { preferred.push_back(choice); }
 
   // Worth it where starting a CTA for every entry would take long; but fp32 has no kernels for it.
-  bool shares_live_rows() const {
-    return problem.has_map() && problem.input() != Format::fp32 && entries_per_live_row >= 4 &&
-           possible_outputs_per_sm >= 40'000;
+  bool shares_live_rows() const { return may_share_live_rows() && possible_outputs_per_sm >= 40'000; }
+  bool may_share_live_rows() const {
+    return problem.has_map() && problem.input() != Format::fp32 && entries_per_live_row >= 4;
   }
 
   // Many CTAs, most of them for nothing: fewer with wide lanes take less. Under programmatic dependent launch, where
@@ -68,12 +68,21 @@ struct OrderedRows {
     prefer(marked);
   }
 
-  // One vector a lane for few rows, 5.1 instead of 5.3 us and 5.4 instead of 5.6, for more two, 9.3 instead of 11.2
-  // (H100, 2026-11-28, parallel-8/1024 and parallel-32/4096 from memory, parallel-8/4096 in L2). No kernel has one for
-  // plain results.
+  // Very few rows by half a vector a lane, and so of fewer entries, 2.07 instead of 2.13 us in L2 and 2.72 instead of
+  // 2.82 (parallel-8/128), chained 1.26 instead of 1.4 (parallel-8/64); few by one vector, 5.1 instead of 5.3 us
+  // and 5.4 instead of 5.6; more by two, 9.3 instead of 11.2 (H100, 2026-11-28, parallel-8/1024 and parallel-32/4096
+  // from memory, parallel-8/4096 in L2). No kernel has half or one for plain results.
   void prefer_shares() {
-    if (outputs_per_sm <= 20'000) prefer({Schedule::sparse, width, 1, sparse_warps, max_sparse_entries, false});
-    prefer({Schedule::sparse, width, 2, sparse_warps, max_sparse_entries, false});
+    const bool pays_for_half = possible_outputs_per_sm >= (chained && entries_per_live_row < 16 ? 6'000 : 10'000);
+    if (may_share_live_rows() && problem.has_x_scale() && pays_for_half && outputs_per_sm <= 5'000)
+      prefer(shares(8, 1));
+    if (!shares_live_rows()) return;
+    if (outputs_per_sm <= 20'000) prefer(shares(width, 1));
+    prefer(shares(width, 2));
+  }
+  LaunchChoice shares(std::int8_t columns, std::int8_t vectors) const {
+    const std::int32_t warps = sparse_warps(problem.input(), columns);
+    return {Schedule::sparse, columns, vectors, warps, max_sparse_entries, false};
   }
 
   // Few outputs: the time is one chain of dependent loads plus the arithmetic of one lane, so few columns per lane and
@@ -92,7 +101,11 @@ struct OrderedRows {
     // 0.99 and 1.05 us in two searches, where CTAs of eight warps and narrow lanes take 1.15 (routed/8, metadata read
     // early, 2026-11-28).
     if (takes_half && chained && !short_rows && started > 700 && started <= 1'500) prefer(rows(8, 1, 4));
-    if (started <= 3'000) {
+    // Rows without a map: 1.97 instead of 2.04 us in L2, and 2.94 instead of 3.01, of e4m3 2.04 instead of 2.11 and
+    // 2.63 instead of 2.72, with 16 warps (H100, 2026-11-28, out_scale/row_major-128/256, x_scale/tma_column_major-128/
+    // 256).
+    const bool takes_more = !chained && !problem.has_map() && !short_rows;
+    if (started <= (takes_more ? 5'000 : 3'000)) {
       // Warps of a CTA: for a token two, 1.09 instead of 1.18 us hot (routed/1, metadata read early). For 16 sixteen:
       // 1.16 instead of 1.44 in the search, though in whole runs either took 1.38 to 1.39 (routed/16, 2026-11-27).
       // Without dependent launch four, for 16 tokens eight, 2.57 instead of 2.61 cold (routed/16), and for rows without
@@ -101,7 +114,7 @@ struct OrderedRows {
         narrow.warps_per_cta = 2;
       else if (chained ? short_rows : (problem.has_map() || short_rows) && started <= 1'000)
         narrow.warps_per_cta = 4;
-      else if (!short_rows && !(chained && started > 1'500))
+      else if (!short_rows && !(chained && started > 1'500) && !(problem.has_x_scale() && started > 3'000))
         narrow.warps_per_cta = 8;
       prefer(narrow);
     }
@@ -157,7 +170,7 @@ LaunchChoice choose_launch(const Problem& problem, const DeviceInfo& device) {
   if (!problem.is_simple()) return choose_for_any_rows(problem, device);
   OrderedRows rows{problem, device};
   rows.prefer_marks();
-  if (rows.shares_live_rows()) rows.prefer_shares();
+  rows.prefer_shares();
   if (rows.starts_slowly())
     rows.prefer_for_slow_starts();
   else

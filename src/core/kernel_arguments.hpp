@@ -20,7 +20,26 @@ MOE_ACT_HOST_DEVICE bool waits_first(Pdl pdl) {
   return static_cast<std::int32_t>(pdl) % 2 == 0;
 }
 
-inline constexpr std::int32_t dense_rows = -1;  // in place of entries_per_cta
+// Dense rows in any scale layout, by code for the form of their scales, which in place of entries_per_cta says: which
+// of them are ue8m0, the others fp32.
+inline constexpr std::int32_t dense_rows = -1;
+inline constexpr std::int32_t dense_rows_ue8m0_x = -2;
+inline constexpr std::int32_t dense_rows_ue8m0_out = -3;
+inline constexpr std::int32_t dense_rows_ue8m0_both = -4;
+
+// What such code needs to know beside strides: for fp32 scales those of a row and a block, for ue8m0 ones those of a
+// row (swizzled: of 128) and of four blocks. Bytes.
+struct DenseScales {
+  std::uint32_t block_log2;  // columns that share a scale: 5, 6, 7
+  bool swizzled;
+  std::uint32_t block_stride;  // ue8m0
+};
+struct DenseRule {
+  std::uint32_t rows;
+  bool rounds_to_power_of_two;
+  DenseScales x_scale, out_scale;
+  std::uint32_t gate_scale, up_scale;  // from a row's first scale of x to that of the half
+};
 
 // In the order of use: a CUDA kernel's parameters arrive in lines of 64 bytes, the first look at each line is a miss,
 // and one miss after the other takes 55 ns (H100, 2026-11-26, bench/NOTES.md). Few rows take 2000 in all.
@@ -32,10 +51,11 @@ struct KernelArguments {
     EntryRule entries;                   // list, entry, and marked rows
     SegmentRule<std::int32_t> segments;  // segments
     SpanRule span;                       // span
+    DenseRule dense;                     // list of dense rows, where the grid covers all of their columns
   };
   Pdl pdl;
   std::int32_t entries_per_cta;  // that a CTA looks at, or rows that it takes (span: one); list: 0 where the grid
-                                 // covers all entries, one for each row of warps, dense_rows where these are rows
+                                 // covers all entries, one for each row of warps, negative where these are rows
                                  // and it covers their columns, too; rows: 0 where they are dense and no kernel is
                                  // waited for
   const std::int32_t* total_num_padded_tokens;  // [1] when a scale's block stride lies on the device; else null
@@ -59,14 +79,15 @@ struct KernelArguments {
   std::uint32_t out_expert_bytes;
   std::uint32_t x_scale_expert_bytes;
   std::uint32_t out_scale_expert_bytes;
-  // And from here on those for fp32 scales of 128 columns and strides of 32 bits.
+  // And from here on those for fp32 scales of 128 columns.
+  math::NarrowScaleView x_scale_layout;  // in any layout and form, where 31 bits address them
+  math::NarrowScaleView out_scale_layout;
+  Numerics numerics;
+  // And those for strides of 32 bits.
   std::int64_t x_row_stride;  // elements
   std::int64_t out_row_stride;
   std::int64_t x_expert_stride;
   std::int64_t out_expert_stride;
-  math::NarrowScaleView x_scale_layout;  // in any layout and form, where 31 bits address them
-  math::NarrowScaleView out_scale_layout;
-  Numerics numerics;
   math::ScaleView x_scale_view;  // the same for everybody else
   math::ScaleView out_scale_view;
   RowAddressing rows;

@@ -31,8 +31,7 @@ enum class Schedule : std::int8_t {
 };
 
 inline constexpr int max_warps_per_cta = 16;
-inline constexpr int sparse_warps = 4;          // of a CTA that shares out live rows
-inline constexpr int max_sparse_entries = 512;  // that it looks at
+inline constexpr int max_sparse_entries = 512;  // that a CTA looks at which shares out live rows
 
 // What a kernel knows beside rows, each more than the one before it.
 enum class Reach : std::int8_t {
@@ -47,6 +46,15 @@ enum class Reach : std::int8_t {
 // Of a CTA: registers that some kernels take leave room for no more.
 constexpr int max_warps_of(Format input, Reach reach) {
   return is_scaled(input) && reach == Reach::models ? 8 : max_warps_per_cta;
+}
+
+// CTAs that share out live rows: by lanes of half a vector one chunk of each row, 2048 columns of a CTA at once; by
+// others all of it.
+constexpr bool shares_chunks(Format input, int columns_per_lane) {
+  return columns_per_lane * bytes_per_element(input) < 16;
+}
+constexpr int sparse_warps(Format input, int columns_per_lane) {
+  return shares_chunks(input, columns_per_lane) ? 8 : 4;
 }
 
 struct KernelKey {
@@ -74,8 +82,7 @@ constexpr bool has_own_entries(const KernelKey& key) {
   return key.schedule == Schedule::list && key.reach != Reach::models && key.vectors_per_lane == 1;
 }
 
-// Such lists in any scale layout, which have code of its own for dense rows: nothing is looked up to find them, 2.45
-// instead of 2.71 us (H100, 2026-11-28, out_scale/swizzled_128x4-128/256 in L2).
+// Such lists in any scale layout, which have code of their own for dense rows: src/cuda/dense_layouts.cuh.
 constexpr bool may_have_dense_rows(const KernelKey& key) {
   return has_own_entries(key) && key.reach == Reach::layouts;
 }
@@ -146,8 +153,9 @@ constexpr bool supported(const KernelKey& key) {
     case Schedule::tiles: return is_scaled(key.input) && full_width && key.vectors_per_lane == 2;
     // Not for fp32, which few have between the GEMMs: for the budget.
     case Schedule::sparse:
-      return key.input != Format::fp32 && full_width &&
-             (key.vectors_per_lane == 2 || (key.vectors_per_lane == 1 && key.output == OutputKind::scaled));
+      return key.input != Format::fp32 &&
+             ((full_width && key.vectors_per_lane == 2) ||
+              ((full_width || half) && key.vectors_per_lane == 1 && key.output == OutputKind::scaled));
     case Schedule::loop: return any_alignment;
     // fp32, which few have between the GEMMs, is left to the kernels of the next reach.
     case Schedule::list:

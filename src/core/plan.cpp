@@ -79,10 +79,11 @@ math::ScaleStrides scale_strides(std::int32_t layout, std::int64_t stride) {
 }
 
 // What a launch reads of the union at the head of its arguments.
-enum class RowReading { source, entries, segments, span, addressing };
+enum class RowReading { source, entries, segments, span, dense, addressing };
 
 RowReading row_reading(const Problem& problem, const CudaLaunch& cuda) {
   if (!problem.on_cuda()) return RowReading::addressing;
+  if (cuda.has_dense_rows) return RowReading::dense;
   if (cuda.marks_rows || cuda.key.schedule == Schedule::list || cuda.key.schedule == Schedule::entry)
     return RowReading::entries;
   if (cuda.key.schedule == Schedule::span) return RowReading::span;
@@ -94,6 +95,36 @@ RowReading row_reading(const Problem& problem, const CudaLaunch& cuda) {
 bool starts_at_once(const Problem& problem, const CudaLaunch& cuda) {
   return cuda.key.schedule == Schedule::rows && problem->row_kind == MOE_ACT_ROWS_DENSE && !cuda.marks_rows &&
          !problem.pads_with_zero() && !problem.stride_on_device() && problem.pdl() == Pdl::off;
+}
+
+// What the code for dense rows in any layout is told, and which of it that is.
+void set_dense_rows(KernelArguments& arguments) {
+  const math::NarrowScaleView &x = arguments.x_scale_layout, &out = arguments.out_scale_layout;
+  const bool x_ue8m0 = x.format == Format::ue8m0, out_ue8m0 = out.format == Format::ue8m0;
+  arguments.entries_per_cta = x_ue8m0 && out_ue8m0 ? dense_rows_ue8m0_both
+                              : x_ue8m0            ? dense_rows_ue8m0_x
+                              : out_ue8m0          ? dense_rows_ue8m0_out
+                                                   : dense_rows;
+  const auto scales_of = [](const math::NarrowScaleView& view) {
+    return DenseScales{static_cast<std::uint32_t>(view.block_log2), view.swizzled,
+                       static_cast<std::uint32_t>(view.block_stride)};
+  };
+  const auto strides_of = [](const math::NarrowScaleView& view) {
+    return math::ScaleStrides{
+        static_cast<std::uint32_t>(view.row_stride),
+        static_cast<std::uint32_t>(view.format == Format::ue8m0 ? view.quad_stride : view.block_stride)};
+  };
+  const auto offset_of = [&](std::uint32_t stored_column) {
+    return static_cast<std::uint32_t>(x.block_offset(static_cast<std::int32_t>(stored_column >> x.block_log2)));
+  };
+  arguments.dense = {static_cast<std::uint32_t>(arguments.rows.units),
+                     arguments.numerics.rounds_to_power_of_two,
+                     scales_of(x),
+                     scales_of(out),
+                     offset_of(arguments.gate_offset),
+                     offset_of(arguments.up_offset)};
+  arguments.x_scale_strides = strides_of(x);
+  arguments.out_scale_strides = strides_of(out);
 }
 
 KernelArguments arguments_without_pointers(const Problem& problem, const CudaLaunch& cuda) {
@@ -119,7 +150,7 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   arguments.out_format = problem.output();
   arguments.pdl = problem.pdl();
   const bool starts_with_rows = cuda.looks_once || starts_at_once(problem, cuda);
-  arguments.entries_per_cta = cuda.has_dense_rows ? dense_rows : starts_with_rows ? 0 : cuda.units_per_cta;
+  arguments.entries_per_cta = starts_with_rows ? 0 : cuda.units_per_cta;
   arguments.rows = addressing_of(problem.description(), {});
   switch (row_reading(problem, cuda)) {
     case RowReading::source:
@@ -131,6 +162,7 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
       break;
     case RowReading::segments: arguments.segments = arguments.rows.segment_rule<std::int32_t>(); break;
     case RowReading::span:
+    case RowReading::dense:
     case RowReading::addressing: break;
   }
   if (problem.has_x_scale()) arguments.x_scale_view = view_of(x_scale_spec(problem.description()));
@@ -145,6 +177,7 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   arguments.is_general = problem.is_general() || (problem.on_cuda() && cuda.key.reach == Reach::models);
   if (arguments.is_general) arguments.model = model_of(problem.description());
   arguments.scale_per_row = problem.scale_per_row();
+  if (cuda.has_dense_rows) set_dense_rows(arguments);
   return arguments;
 }
 
@@ -201,6 +234,7 @@ KernelArguments Plan::arguments(const moe_act_buffers& buffers) const {
       break;
     case RowReading::segments: arguments.segments.index = buffers.row_index; break;
     case RowReading::span: arguments.span = span_of(arguments.rows); break;
+    case RowReading::dense:
     case RowReading::addressing: break;
   }
   arguments.rows.tile_to_expert.data = buffers.tile_to_expert;

@@ -180,12 +180,11 @@ math::ScaleView view_of(const ScaleSpec& spec) {
   if (spec.per_row()) {
     view.row_stride = bytes;
   } else if (spec.swizzled()) {
-    view.swizzled = view.fills_quads = true;
+    view.swizzled = true;
     view.quad_stride = 512;
     view.block_stride = 1;
     view.row_stride = 512 * spec.quads();
   } else if (spec.packed()) {
-    view.fills_quads = true;
     view.row_stride = bytes;
     view.quad_stride = spec.stride * bytes;
     view.block_stride = 1;
@@ -195,6 +194,8 @@ math::ScaleView view_of(const ScaleSpec& spec) {
     view.block_stride = row_major ? bytes : spec.stride * bytes;
     view.quad_stride = math::quad_blocks * view.block_stride;
   }
+  const bool has_quads = spec.swizzled() || spec.packed();
+  view.fills_quads = has_quads && !spec.per_row() && spec.blocks % math::quad_blocks != 0;
   return view;
 }
 

@@ -125,7 +125,7 @@ struct ChunkWork {
   static __device__ __forceinline__ math::BlockScale scale_of(const KernelArguments& arguments, float amax,
                                                               bool has_nan) {
     if constexpr (general) return math::scale_of<Unit>(arguments.numerics, arguments.out_format, amax, has_nan);
-    return scale_of_amax(arguments, amax);
+    return scale_of_amax(arguments.out_format, arguments.numerics.rounds_to_power_of_two, amax);
   }
 
   // Codes of values * factor[v], or, of general problems, the values where they are plain, and the unquantized copy.

@@ -49,7 +49,9 @@ struct ConventionWork {
       fetch_parameters(arguments, low_word(arguments.x), Work::first_column());
     else
       fetch_parameters(arguments, low_word(arguments.x), 0);
-    if constexpr (vectors == 1 && requires { Work::fetch_layouts(arguments); }) Work::fetch_layouts(arguments);
+    constexpr bool narrow = schedule == Schedule::entry;
+    if constexpr (vectors == 1 && requires { Work::template fetch_layouts<narrow>(arguments); })
+      Work::template fetch_layouts<narrow>(arguments);
     start_if_metadata_is_ready(arguments.pdl);
   }
 

@@ -6,6 +6,7 @@
 // hint. threadIdx: x = lane, y = warp along the row, z = row; blockIdx: x and z = rows, y = further along the row.
 #pragma once
 
+#include "cuda/dense_layouts.cuh"
 #include "cuda/expert_rows.cuh"
 #include "cuda/list_rows.cuh"
 
@@ -15,11 +16,12 @@ template <Format input, OutputKind output, Schedule schedule, int columns, int v
 struct ConventionKernel {
   using Lists = ListRows<input, output, schedule, columns, vectors, reach>;
   using Experts = ExpertRows<input, output, schedule, columns, vectors, reach>;
+  static constexpr bool may_be_dense = may_have_dense_rows({input, output, schedule, columns, vectors, reach});
 
   static __device__ __forceinline__ void run(const KernelArguments& arguments) {
+    if constexpr (may_be_dense)
+      if (arguments.entries_per_cta < 0) return DenseLayouts<input, output, columns>::run(arguments);
     if (waits_first(arguments.pdl)) wait_and_let_dependents_start(arguments.pdl);
-    if constexpr (Lists::may_be_dense)
-      if (arguments.entries_per_cta == dense_rows) return Lists::run_dense_rows(arguments);
     if constexpr (schedule == Schedule::entry) return Lists::run_entry(arguments);
     std::int32_t total = 0;
     if constexpr (reach != Reach::plain)

@@ -6,6 +6,7 @@
 #include "cuda/conventions.cuh"
 #include "cuda/dependent_launch.cuh"
 #include "cuda/lanes.cuh"
+#include "cuda/live_lists.cuh"
 
 namespace moe_act::cuda {
 
@@ -22,6 +23,10 @@ template <Format input, OutputKind output, Schedule schedule, int columns, int v
 struct Kernel {
   using Work = Lanes<input, output, columns, vectors>;
 
+  // sparse.
+  static constexpr bool by_chunk = shares_chunks(input, columns);
+  using Lists = LiveLists<sparse_warps(input, columns)>;
+
   static constexpr bool may_be_marked = vectors > 1 && !has_marked_kernel(input);
 
   // What a schedule reads before it waits: under metadata_ready that is legal, and hides their latency. The total comes
@@ -30,9 +35,6 @@ struct Kernel {
   static __device__ __forceinline__ std::int32_t read_total(const KernelArguments& arguments) {
     return arguments.total_num_padded_tokens != nullptr ? *arguments.total_num_padded_tokens : 0;
   }
-  // Uses of what was loaded stay behind this point of the program.
-  static __device__ __forceinline__ void keep_behind(std::int32_t& loaded) { asm volatile("" : "+r"(loaded)); }
-
   // All metadata is asked for, and parameters are fetched, none is used yet.
   template <typename... LookedUp>
   static __device__ __forceinline__ void metadata_is_read(const KernelArguments& arguments, std::int32_t& total,
@@ -132,60 +134,37 @@ struct Kernel {
   // same entries. The more entries share CTAs, the more even is what falls to each multiprocessor: with 64, looked at
   // by every warp, 3.3 instead of 3.0 us, and 9.9 instead of 9.2 (H100, 2026-11-28, parallel-8/512 and 4096, in L2).
   static __device__ __forceinline__ void run_sparse(const KernelArguments& arguments) {
-    constexpr int room = max_sparse_entries / sparse_warps;  // for a warp's entries
-    constexpr int groups = room / warp_lanes;
-    __shared__ std::int32_t live_rows[max_sparse_entries];  // [sparse_warps, room]
-    __shared__ alignas(16) int live_counts[sparse_warps];
-    const auto lane = static_cast<int>(threadIdx.x);
-    const auto warp = static_cast<int>(threadIdx.z * blockDim.y + threadIdx.y);
-    const std::uint32_t first_entry = blockIdx.x * static_cast<std::uint32_t>(arguments.entries_per_cta);
-    const int begin = warp * room + lane;
-    // From this lane's first entry to the end of the CTA's, or of all.
-    const int left = min(arguments.entries_per_cta, static_cast<int>(arguments.source.units - first_entry)) - begin;
-    const std::int32_t* map = arguments.source.map + first_entry + begin;
+    __shared__ std::int32_t live_rows[max_sparse_entries];
+    __shared__ alignas(16) int live_counts[Lists::warps];
     std::int32_t total = read_total(arguments);
-    std::int32_t entry[groups];
-#pragma unroll
-    for (int group = 0; group < groups; ++group)
-      entry[group] = group * warp_lanes < left ? map[group * warp_lanes] : -1;
-    fetch_parameters(arguments);
+    Lists lists(arguments);
+    const std::uint32_t first = by_chunk ? first_column() : Work::chunk_columns * threadIdx.y;
+    typename Work::FirstRow first_row(arguments, first);
+    if constexpr (by_chunk)
+      first_row.fetch(arguments);
+    else
+      fetch_parameters(arguments);
     // All are on their way before the first is used.
     keep_behind(total);
-#pragma unroll
-    for (std::int32_t& each : entry) keep_behind(each);
-
-    // Each warp has a list of its own, whose address is worked out once: it takes a special register.
-    std::int32_t* list = live_rows + warp * room;
-    asm volatile("" : "+l"(list));
-    __builtin_assume(__isShared(list));
-    int count = 0;
-#pragma unroll
-    for (int group = 0; group < groups; ++group) {
-      const bool is_live = arguments.source.is_live(entry[group]);
-      const unsigned live = __ballot_sync(all_lanes, is_live);
-      if (is_live) list[count + __popc(live & ((1u << lane) - 1u))] = entry[group];
-      count += __popc(live);
-    }
-    if (lane == 0) live_counts[warp] = count;
-    __syncthreads();
+    lists.share(arguments, live_rows, live_counts);
     // Not before: all this hides behind the kernel that is waited for, 2.6 instead of 3.1 us (H100, 2026-11-28,
     // parallel-8/512 with metadata read early, in L2).
     start_if_metadata_is_ready(arguments.pdl);
-    const int4 counts = *reinterpret_cast<const int4*>(live_counts);
-    const int second = counts.x, third = second + counts.y, fourth = third + counts.z, all = fourth + counts.w;
+    lists.read(live_counts);
 
     const Strides strides(arguments, total);
-    const std::uint32_t step = Work::chunk_columns * blockDim.y;
-    for (auto rank = static_cast<int>(blockIdx.z * blockDim.z + threadIdx.z); rank < all;
+    if (by_chunk && first >= arguments.columns) return;
+    for (auto rank = static_cast<int>(blockIdx.z * blockDim.z + threadIdx.z); rank < lists.all;
          rank += static_cast<int>(gridDim.z * blockDim.z)) {
-      int at = rank;
-      if (rank >= second) at += room - counts.x;
-      if (rank >= third) at += room - counts.y;
-      if (rank >= fourth) at += room - counts.z;
-      const auto row_entry = static_cast<std::uint32_t>(live_rows[at]);
-      const typename Work::RowStart row = Work::start_of(arguments, strides, row_entry);
-      for (std::uint32_t first = Work::chunk_columns * threadIdx.y; first < arguments.columns; first += step)
-        Work::run_chunk(arguments, strides, row, first);
+      const auto row = static_cast<std::uint32_t>(live_rows[lists.place_of(rank)]);
+      if constexpr (by_chunk) {
+        run_row(arguments, strides, row, first, first_row);
+      } else {
+        const typename Work::RowStart start = Work::start_of(arguments, strides, row);
+        const std::uint32_t step = Work::chunk_columns * blockDim.y;
+        for (std::uint32_t chunk = first; chunk < arguments.columns; chunk += step)
+          Work::run_chunk(arguments, strides, start, chunk);
+      }
     }
   }
 
@@ -236,7 +215,8 @@ constexpr bool has_nine_ctas(const KernelKey& key) {
   if (!is_scaled(key.input)) return false;
   return key.schedule == Schedule::rows
              ? key.vectors_per_lane > 1
-             : key.schedule == Schedule::sparse && key.output == OutputKind::scaled && key.vectors_per_lane == 1;
+             : key.schedule == Schedule::sparse && key.output == OutputKind::scaled && key.vectors_per_lane == 1 &&
+                   key.columns_per_lane * bytes_per_element(key.input) == 16;
 }
 template <Format input, OutputKind output, Schedule schedule, int columns, int vectors>
 __global__ void __maxnreg__(registers_for_nine_ctas)

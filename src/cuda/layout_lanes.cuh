@@ -57,14 +57,15 @@ struct LayoutLanes {
           out_scale(math::resolve<Offset>(out_scale_view(arguments), total)) {}
   };
 
-  // As fetch_parameters() does, the lines that layouts take.
+  // As fetch_parameters() does, the lines that layouts take, and strides of 32 bits (narrow) or 64.
+  template <bool narrow>
   static __device__ __forceinline__ void fetch_layouts(const KernelArguments& arguments) {
+    const std::uint32_t stride = narrow ? arguments.out_row_bytes : static_cast<std::uint32_t>(arguments.x_row_stride);
     asm volatile(
-        "{.reg .pred none, missing; setp.eq.s32 none, %0, %2; setp.eq.or.s32 missing, %1, %2, none; @missing exit;}" ::
+        "{.reg .pred none, missing; setp.eq.s32 none, %0, %2; setp.eq.and.s32 missing, %1, %2, none; @missing exit;}" ::
             "r"(arguments.out_scale_layout.block_log2),
-        "r"(arguments.out_scale_layout.quad_stride), "n"(INT32_MIN));
+        "r"(stride), "n"(INT32_MIN));
   }
-
   // The bits of a column's scale as memory has them: decoded only when everything is on its way.
   static __device__ __forceinline__ std::uint32_t stored_scale(const View& view, const unsigned char* row,
                                                                std::uint32_t column) {
@@ -90,9 +91,9 @@ struct LayoutLanes {
       const Bits* gate_at = row + (arguments.gate_offset + column);
       load_codes(gate_at, gate_at + static_cast<std::int32_t>(arguments.up_offset - arguments.gate_offset), v);
     }
+    // at: the vector's first column in this lane.
     __device__ __forceinline__ void load_scales(const KernelArguments& arguments, const View& view,
-                                                const unsigned char* row, int v) {
-      const std::uint32_t at = column + v * vector_columns;
+                                                const unsigned char* row, std::uint32_t at, int v) {
       up_scale[v] = stored_scale(view, row, arguments.up_offset + at);
       gate_scale[v] = stored_scale(view, row, arguments.gate_offset + at);
     }
@@ -110,12 +111,14 @@ struct LayoutLanes {
     for (int v = 0; v < vectors; ++v) {
       if (!inside(v)) continue;
       loaded.load_codes(arguments, row.x, v);
-      if constexpr (scaled_input && vectors == 1) loaded.load_scales(arguments, layouts.x_scale, row.x_scale, v);
+      if constexpr (scaled_input && vectors == 1)
+        loaded.load_scales(arguments, layouts.x_scale, row.x_scale, loaded.column + v * vector_columns, v);
     }
     if constexpr (scaled_input && vectors > 1) {
 #pragma unroll
       for (int v = 0; v < vectors; ++v)
-        if (inside(v)) loaded.load_scales(arguments, layouts.x_scale, row.x_scale, v);
+        if (inside(v))
+          loaded.load_scales(arguments, layouts.x_scale, row.x_scale, loaded.column + v * vector_columns, v);
     }
     finish_chunk<whole>(arguments, layouts, row, loaded);
   }
@@ -129,13 +132,15 @@ struct LayoutLanes {
   {
     Loaded loaded(first_row.column);
     const bool inside = loaded.column < arguments.columns;
-    if (inside)
-      loaded.load_codes(behind(first_row.gate, row, arguments.x_row_bytes),
-                        behind(first_row.up, row, arguments.x_row_bytes), 0);
+    const Bits* gate = behind(first_row.gate, row, arguments.x_row_bytes);
+    if (inside) loaded.load_codes(gate, behind(first_row.up, row, arguments.x_row_bytes), 0);
+    is_asked_for(gate);
     const Layouts layouts(arguments);
-    const Row place = row_at(arguments, 0, row, row);
-    if constexpr (scaled_input)
-      if (inside) loaded.load_scales(arguments, layouts.x_scale, place.x_scale, 0);
+    Row place = row_at(arguments, 0, row, row);
+    if constexpr (output == OutputKind::scaled)
+      place.out = static_cast<std::int64_t>(std::uint64_t{row} * arguments.out_row_bytes);
+    if constexpr (scaled_input)  // without a branch
+      loaded.load_scales(arguments, layouts.x_scale, place.x_scale, inside ? loaded.column : 0, 0);
     finish_chunk<false>(arguments, layouts, place, loaded);
   }
   static __device__ __forceinline__ std::uint32_t first_column()
@@ -175,7 +180,7 @@ struct LayoutLanes {
         if (inside) store_plain(arguments.out, arguments.out_format, row.out + column, values);
       } else {
         scale_by(values, factor_of_block(arguments, layouts.out_scale, row, column, inside, values));
-        if (inside) store_codes(arguments, row.out + column, values);
+        if (inside) store_codes(arguments.out, arguments.out_format, row.out + column, values);
       }
     }
   }
@@ -186,11 +191,8 @@ struct LayoutLanes {
                                                           const float (&values)[columns]) {
     if (arguments.out_scale == nullptr) return reciprocal(*arguments.static_scale);
     const unsigned lanes = (1u << view.block_log2) / columns;
-    float amax = amax_of(values);
-#pragma unroll
-    for (unsigned distance = 1; distance < most_lanes_per_block; distance *= 2)
-      amax = fmaxf(amax, __shfl_xor_sync(all_lanes, amax, distance & (lanes - 1)));  // behind the block: its own
-    const math::BlockScale scale = scale_of_amax(arguments, amax);
+    const float amax = max_over_block<columns, vectors == 1>(amax_of(values), lanes);
+    const math::BlockScale scale = scale_of_amax(arguments.out_format, arguments.numerics.rounds_to_power_of_two, amax);
     if (inside && (threadIdx.x & (lanes - 1)) == 0) {
       std::uint32_t number = column >> view.block_log2;
       math::store_scale(row.out_scale, view, view.block_offset(number), scale.scale);
@@ -201,14 +203,6 @@ struct LayoutLanes {
       }
     }
     return scale.factor;
-  }
-
-  static __device__ __forceinline__ void store_codes(const KernelArguments& arguments, std::int64_t offset,
-                                                     const float (&values)[columns]) {
-    if (arguments.out_format == Format::e5m2)
-      store_as<Format::e5m2>(arguments.out, offset, values);
-    else
-      store_as<Format::e4m3>(arguments.out, offset, values);
   }
 };
 

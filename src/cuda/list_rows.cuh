@@ -1,5 +1,5 @@
 // Lists: a CTA looks at up to 32 entries and shares out the live ones, or each row of its warps looks at entries of its
-// own; dense rows need no look. entry: a CTA looks at one, once.
+// own. entry: a CTA looks at one, once.
 #pragma once
 
 #include "cuda/convention_work.cuh"
@@ -17,8 +17,6 @@ struct ListRows : ConventionWork<input, output, schedule, columns, vectors, reac
   using typename Base::Number;
   using typename Base::Work;
   static constexpr bool own_entries = has_own_entries({input, output, schedule, columns, vectors, reach});
-
-  static constexpr bool may_be_dense = may_have_dense_rows({input, output, schedule, columns, vectors, reach});
 
   struct ListedRow {
     Number entry, row;  // row negative: none
@@ -86,16 +84,6 @@ struct ListRows : ConventionWork<input, output, schedule, columns, vectors, reac
       rank = static_cast<int>(threadIdx.z);
     }
   };
-
-  // Dense rows, one chunk for each warp.
-  static __device__ __forceinline__ void run_dense_rows(const KernelArguments& arguments)
-    requires(may_be_dense)
-  {
-    start_if_metadata_is_ready(arguments.pdl);
-    const std::uint32_t row = blockIdx.x * blockDim.z + threadIdx.z, first = Work::first_column();
-    if (row >= static_cast<std::uint32_t>(arguments.entries.units) || first >= arguments.columns) return;
-    Work::run_first_chunk(arguments, 0, row, typename Work::FirstRow(arguments, first));
-  }
 
   static __device__ __forceinline__ void run_list(const KernelArguments& arguments, std::int32_t total) {
     const auto run_listed = [&](const ListedRow& listed) {

@@ -39,10 +39,10 @@ __device__ __forceinline__ RowPlace<input> place_of(const KernelArguments& argum
 }
 
 // The scale of the largest magnitude of a block or a row, in the default numerics, and the factor of its codes.
-__device__ __forceinline__ math::BlockScale scale_of_amax(const KernelArguments& arguments, float amax) {
-  const float in_e4m3 = arguments.out_format == Format::e5m2 ? amax * (1.0f / math::e5m2_over_e4m3) : amax;
+__device__ __forceinline__ math::BlockScale scale_of_amax(Format out_format, bool rounds_to_power_of_two, float amax) {
+  const float in_e4m3 = out_format == Format::e5m2 ? amax * (1.0f / math::e5m2_over_e4m3) : amax;
   const float scale = math::block_scale(in_e4m3);
-  const float rounded = arguments.numerics.rounds_to_power_of_two ? math::power_of_two_above(scale) : scale;
+  const float rounded = rounds_to_power_of_two ? math::power_of_two_above(scale) : scale;
   return {rounded, reciprocal(rounded)};
 }
 

@@ -12,6 +12,11 @@ inline constexpr int swizzle_rows =
 inline constexpr int quad_blocks_log2 = 2;
 inline constexpr int quad_blocks = 1 << quad_blocks_log2;  // blocks that share a word (packed) or a tile (swizzled)
 
+// Within a tile of the swizzled layout: from its first scale to that of a row's first block, bytes.
+MOE_ACT_HOST_DEVICE std::uint32_t offset_in_tile(std::uint32_t row) {
+  return row % 32 * 16 + row % swizzle_rows / 32 * 4;
+}
+
 // Strides in bytes. The layouts differ in strides alone, but for the swizzled one's order of rows within a tile:
 // column and row major have a quad stride of 4 blocks, packed words one of a column of words.
 template <typename Offset>
@@ -28,8 +33,8 @@ struct BasicScaleView {
   MOE_ACT_HOST_DEVICE Offset row_offset(Offset segment, Offset row) const {
     const Offset first = segment * segment_stride;
     if (!swizzled) return first + row * row_stride;
-    const auto in_tile = static_cast<Offset>(static_cast<std::uint32_t>(row) % swizzle_rows);
-    return first + (row >> swizzle_rows_log2) * row_stride + in_tile % 32 * 16 + in_tile / 32 * 4;
+    return first + (row >> swizzle_rows_log2) * row_stride +
+           static_cast<Offset>(offset_in_tile(static_cast<std::uint32_t>(row)));
   }
   MOE_ACT_HOST_DEVICE Offset blocks_of(Offset columns) const { return ((columns - 1) >> block_log2) + 1; }
   MOE_ACT_HOST_DEVICE Offset block_offset(Offset block) const {
@@ -71,11 +76,16 @@ MOE_ACT_HOST_DEVICE float load_scale(const void* scale, const ScaleView& view, s
   return *reinterpret_cast<const float*>(place);
 }
 
+// Of a power of two, or 0xFF of infinity.
+MOE_ACT_HOST_DEVICE unsigned char encode_ue8m0(float scale) {
+  return static_cast<unsigned char>(to_bits(scale) >> 23);
+}
+
 template <typename View>
 MOE_ACT_HOST_DEVICE void store_scale(void* scale, const View& view, std::int64_t offset, float value) {
   auto* place = static_cast<unsigned char*>(scale) + offset;
   if (view.format == Format::ue8m0)
-    *place = static_cast<unsigned char>(to_bits(value) >> 23);  // of a power of two, or 0xFF of infinity
+    *place = encode_ue8m0(value);
   else
     *reinterpret_cast<float*>(place) = value;
 }

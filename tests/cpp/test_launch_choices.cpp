@@ -31,7 +31,9 @@ void check_launch(const Plan& plan, const std::string& name) {
   const bool list = info.schedule == MOE_ACT_SCHEDULE_LIST;  // what 32 bits cannot count, or be the distance of
   CHECK(list == !(has_row_source(problem.units(), problem->rows) && problem.has_narrow_strides()) || marks, name);
   CHECK(sparse || list || info.units_per_cta == info.rows_per_cta, name);
-  CHECK(!sparse || info.threads_per_cta == 4 * 32, name, ": what its kernels have room for");
+  const KernelKey& key = plan.cuda().key;
+  CHECK(!sparse || info.threads_per_cta == 32 * sparse_warps(key.input, key.columns_per_lane), name,
+        ": what its kernels have room for");
   CHECK(info.units_per_cta >= 1 && info.units_per_cta <= (sparse ? 512 : 128), name);
   CHECK(tiles || sparse || list || info.grid_z == 1, name);
   CHECK(!sparse || info.grid_z * info.rows_per_cta < info.units_per_cta + info.rows_per_cta, name,
@@ -238,6 +240,7 @@ TEST("a choice that cannot be is refused by name") {
       {{Schedule::sparse, 16, 2, 4, 513, false}, "entries_per_cta: expected 1 to 512, got 513"},
       {{Schedule::sparse, 16, 2, 8, 8, false}, "warps_per_cta: expected 4 for this schedule, got 8"},
       {{Schedule::sparse, 16, 2, 2, 8, false}, "warps_per_cta: expected 4 for this schedule, got 2"},
+      {{Schedule::sparse, 8, 1, 4, 8, false}, "warps_per_cta: expected 8 for this schedule, got 4"},
       {{Schedule::sparse, 16, 2, 4, 8, false}, "choice: "},  // no map
       {{Schedule::rows, 8, 2, 4, 0, false}, "choice: "},     // no such kernel
       {{Schedule::rows, 16, 2, 4, 0, true}, "choice: "},     // nothing to mark

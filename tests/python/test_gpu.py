@@ -28,6 +28,7 @@ def _kernels(input: str, output: str, row_kind: str) -> set[tuple[str, int, int]
     if output in ("block", "tensor"):  # lanes for few rows
         kernels |= {("rows", 8, 1)} if input == "e4m3" else set()
         kernels |= {("sparse", width, 1)} if shares else set()
+        kernels |= {("sparse", 8, 1)} if shares and input == "e4m3" else set()
     return kernels
 
 
