@@ -80,6 +80,11 @@ inline double outputs_per_multiprocessor(const Problem& problem, const DeviceInf
   return outputs_per_multiprocessor(problem, device, expected_units(problem));
 }
 
+// Does straight code for dense rows in any layout know the form of their scales? It does e4m3 with scales for blocks,
+// or plain results, in whole chunks, and knows where the blocks of each half of x begin, by fours where four lie
+// together; nothing is left to fill behind a row's scales.
+bool knows_form_of_dense_rows(const Problem& problem, const LaunchChoice& choice);
+
 // Is a kernel compiled for the choice, and can it run the problem?
 bool possible(const Problem& problem, const LaunchChoice& choice);
 

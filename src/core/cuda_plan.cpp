@@ -73,33 +73,35 @@ std::int32_t rows_ahead(const Problem& problem, const DeviceInfo& device) {
   return static_cast<std::int32_t>(std::min(rows, problem->rows));
 }
 
-// Can straight code do dense rows? It does e4m3 with scales for blocks, or plain results, in whole chunks, and knows
-// where the blocks of each half of x begin, by fours where four lie together; nothing is left to fill behind a row's
-// scales.
-bool suits_dense_rows(const Problem& problem, const LaunchChoice& choice) {
-  const auto together = [](std::int32_t format) { return format == MOE_ACT_FORMAT_UE8M0 ? math::quad_blocks : 1; };
-  const bool even_x =
-      !problem.has_x_scale() || problem->columns % (problem->x_block * together(problem->x_scale_format)) == 0;
-  const bool has_blocks = problem.has_out_scale() && problem.output() == Format::e4m3 &&
-                          !view_of(out_scale_spec(problem.description())).fills_quads;
-  return problem->row_kind == MOE_ACT_ROWS_DENSE && !problem.stride_on_device() && problem.has_narrow_strides() &&
-         problem->columns % chunk_columns(choice) == 0 && even_x &&
-         (has_blocks || problem.output_kind() == OutputKind::plain);
-}
-
 // Map entries, or rows.
 std::int64_t units_of(const Problem& problem, const LaunchChoice& choice) {
   return choice.marks_rows ? problem->rows : problem.units();
 }
 
-// Is every chunk covered by a grid that the device takes? A warp of these schedules does one; rows and entries are few
-// enough, by has_row_source() and has_entry_rule().
+// Do warps loop over the columns that their grid does not cover?
+bool loops_over_columns(const Problem& problem, const LaunchChoice& choice) {
+  if (choice.schedule == Schedule::sparse) return !shares_chunks(problem.input(), choice.columns_per_lane);
+  return choice.schedule != Schedule::rows && choice.schedule != Schedule::entry;
+}
+
+// Is every chunk covered by a grid that the device takes? Rows and entries are few enough, by has_row_source() and
+// has_entry_rule().
 bool grid_covers(const Problem& problem, const LaunchChoice& choice) {
-  return (choice.schedule != Schedule::rows && choice.schedule != Schedule::entry) ||
+  return loops_over_columns(problem, choice) ||
          ceil_div(problem->columns, warps_along_row(problem, choice) * chunk_columns(choice)) <= max_grid_y;
 }
 
 }  // namespace
+
+bool knows_form_of_dense_rows(const Problem& problem, const LaunchChoice& choice) {
+  const auto together = [](std::int32_t format) { return format == MOE_ACT_FORMAT_UE8M0 ? math::quad_blocks : 1; };
+  const bool even_x =
+      !problem.has_x_scale() || problem->columns % (problem->x_block * together(problem->x_scale_format)) == 0;
+  const bool has_blocks = problem.has_out_scale() && !problem.scale_per_row() && problem.output() == Format::e4m3 &&
+                          !view_of(out_scale_spec(problem.description())).fills_quads;
+  return problem->row_kind == MOE_ACT_ROWS_DENSE && problem->columns % chunk_columns(choice) == 0 && even_x &&
+         (has_blocks || problem.output_kind() == OutputKind::plain);
+}
 
 bool possible(const Problem& problem, const LaunchChoice& choice) {
   const KernelKey key = key_of(problem, choice);
@@ -216,17 +218,20 @@ std::int32_t ctas_apart(const Problem& problem, const CudaLaunch& launch) {
 // CTAs that look at the same entries of a map: as many as nearly always have all live ones in hand at once, 85 rows
 // where 64 are expected. No more than are at work at the same time, or nearly so, unless more rows are expected: what
 // one CTA then does after another is not the end of the launch, 9.2 instead of 9.8 us (parallel-8/4096 in L2). With one
-// vector a lane registers leave room for nine on each multiprocessor, or more, and ten take 5.12 where eight take 5.32
-// us, chained in L2 3.3 and 3.8 (H100, 2026-11-28, parallel-32/4096).
+// whole vector a lane registers leave room for nine on each multiprocessor, or more, and ten take 5.12 where eight take
+// 5.32 us, chained in L2 3.3 and 3.8 (H100, 2026-11-28, parallel-32/4096); for four of eight warps.
 std::int32_t ctas_per_share(const Problem& problem, const CudaLaunch& launch, const DeviceInfo& device) {
-  const double live = static_cast<double>(launch.units_per_cta) / static_cast<double>(entries_per_live_row(problem));
+  const std::int64_t entries = std::min<std::int64_t>(launch.units_per_cta, problem.units());
+  const double live = static_cast<double>(entries) / static_cast<double>(entries_per_live_row(problem));
   const auto ctas_for = [&](double rows) {
-    const auto entries = std::min<std::int64_t>(static_cast<std::int64_t>(rows), launch.units_per_cta);
-    return static_cast<std::int32_t>(ceil_div(std::max<std::int64_t>(entries, 1), launch.row_warps));
+    const auto at_once = std::min(static_cast<std::int64_t>(rows), entries);
+    return static_cast<std::int32_t>(ceil_div(std::max<std::int64_t>(at_once, 1), launch.row_warps));
   };
-  const bool whole_vectors = !shares_chunks(launch.key.input, launch.key.columns_per_lane);
-  const std::int32_t at_work = launch.key.vectors_per_lane == 1 && whole_vectors ? 10 : 8;
-  const std::int32_t at_most = at_work * device.multiprocessors / std::max(launch.grid_x, 1);
+  const bool by_chunk = shares_chunks(launch.key.input, launch.key.columns_per_lane);
+  const std::int32_t at_work = by_chunk ? 4 : launch.key.vectors_per_lane == 1 ? 10 : 8;
+  const std::int64_t sharing = std::int64_t{launch.grid_x} * launch.grid_y;
+  const auto at_most =
+      static_cast<std::int32_t>(std::int64_t{at_work} * device.multiprocessors / std::max<std::int64_t>(sharing, 1));
   return std::clamp(at_most, ctas_for(live), ctas_for(1.25 * live + 5.5));
 }
 
@@ -260,7 +265,9 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
       launch.grid_x = static_cast<std::int32_t>(ceil_div(launch.grid_x, launch.grid_z));
     }
     launch.has_dense_rows = launch.looks_once && launch.grid_y == chunks && may_have_dense_rows(launch.key) &&
-                            suits_dense_rows(problem, choice);
+                            problem->row_kind == MOE_ACT_ROWS_DENSE && !problem.stride_on_device() &&
+                            problem.has_narrow_strides();
+    launch.knows_scale_forms = launch.has_dense_rows && knows_form_of_dense_rows(problem, choice);
   } else if (choice.schedule == Schedule::tiles) {
     // Columns fastest: CTAs that run together read adjacent memory.
     const std::int64_t tiles = ceil_div(problem->rows, launch.units_per_cta);
@@ -269,8 +276,7 @@ CudaLaunch cover(const Problem& problem, const LaunchChoice& choice, const Devic
     launch.grid_z = static_cast<std::int32_t>(ceil_div(tiles, std::max<std::int64_t>(launch.grid_y, 1)));
   } else {
     launch.grid_x = static_cast<std::int32_t>(ceil_div(units_of(problem, choice), launch.units_per_cta));
-    const bool whole_rows =
-        choice.schedule == Schedule::sparse && !shares_chunks(problem.input(), choice.columns_per_lane);
+    const bool whole_rows = choice.schedule == Schedule::sparse && loops_over_columns(problem, choice);
     launch.grid_y = whole_rows ? 1 : static_cast<std::int32_t>(std::min(chunks, max_grid_y));
     launch.grid_z = choice.schedule == Schedule::sparse ? ctas_per_share(problem, launch, device) : 1;
   }

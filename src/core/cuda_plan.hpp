@@ -41,6 +41,7 @@ struct CudaLaunch {
   std::int32_t units_per_cta;  // rows or entries that a CTA answers for; sparse: that the CTAs of grid z share
   bool looks_once;             // list, entry: the grid covers all entries, one for each row of warps
   bool has_dense_rows;         // list: that, of dense rows, by src/cuda/dense_layouts.cuh
+  bool knows_scale_forms;      // and by code for the form of their scales
   bool marks_rows;
   std::int32_t rows_ahead;  // marks_rows: so many of the first rows are brought into L2 meanwhile
   std::int64_t workspace_bytes;

@@ -40,8 +40,10 @@ struct AnyRows {
   // CTAs are started for every entry of a list, live or not.
   std::int64_t entries_per_live_row = counts_live_rows(problem) ? 1 : moe_act::entries_per_live_row(problem);
 
-  // Dense rows in any scale layout: of few there is straight code.
-  bool dense_layouts() const { return problem->row_kind == MOE_ACT_ROWS_DENSE && reach == Reach::layouts; }
+  // Few dense rows in any scale layout, by straight code for the form of their scales.
+  bool is_straight(std::int8_t columns) const {
+    return reach == Reach::layouts && knows_form_of_dense_rows(problem, {Schedule::list, columns, 1, 4, 0, false});
+  }
 
   // Narrow lanes are for few rows, as below: 256 live of 2048 rows took 6.9 us instead of 3.75 (H100, 2026-11-26,
   // rows/row_to_expert/bf16/256); for a few more where every CTA has a live row, or where codes and scales of dense
@@ -50,7 +52,7 @@ struct AnyRows {
   bool takes_narrow_lanes() const {
     const double started = outputs_per_sm * static_cast<double>(std::max<std::int64_t>(entries_per_live_row / 4, 1));
     const bool more = (reach == Reach::plain && counts_live_rows(problem) && (!problem.has_x_scale() || !has_index)) ||
-                      (dense_layouts() && problem.has_x_scale());
+                      (is_straight(4) && problem.has_x_scale());
     return started <= (more ? 5'000 : most_for_narrow_lanes);
   }
 
@@ -62,9 +64,10 @@ struct AnyRows {
 
   // Fewer CTAs start sooner where all of them have a row: 3.27 instead of 3.29 us with 16 warps, of segments 4.38
   // instead of 4.40 with 8 (H100, 2026-11-26, rows/valid_prefix/e4m3/256 and rows/masked/bf16/256).
-  // And of dense rows in any layout, 2.20 instead of 2.27 us (2026-11-28, x_scale/column_major-32/256).
+  // Where codes and scales of dense rows in any layout are decoded, 2.20 instead of 2.27 us (2026-11-28,
+  // x_scale/column_major-32/256), but for very few, of which eight were fastest without scales (bf16/32).
   std::int32_t narrow_warps() const {
-    if (dense_layouts()) return problem.has_x_scale() ? 16 : 8;
+    if (is_straight(4)) return problem.has_x_scale() && outputs_per_sm > 1'000 ? 16 : 8;
     if (reach != Reach::plain) return 4;
     return !has_index ? 16 : segments ? 8 : 4;
   }
@@ -130,7 +133,7 @@ struct AnyRows {
   // Few dense rows in any layout: 3.12 instead of 3.14 us from memory (H100, 2026-11-28,
   // out_scale/packed_ue8m0-128/256).
   std::int32_t warps_of_many_rows(const LaunchChoice& choice) const {
-    if (dense_layouts() && choice.vectors_per_lane == 1 && choice.columns_per_lane == 8) return 8;
+    if (choice.vectors_per_lane == 1 && choice.columns_per_lane == 8 && is_straight(8)) return 8;
     if (segments || row_scaled || general || outputs_per_sm < 1'000'000 || choice.vectors_per_lane != 2)
       return choice.warps_per_cta;
     LaunchChoice largest = choice;

@@ -20,15 +20,16 @@ MOE_ACT_HOST_DEVICE bool waits_first(Pdl pdl) {
   return static_cast<std::int32_t>(pdl) % 2 == 0;
 }
 
-// Dense rows in any scale layout, by code for the form of their scales, which in place of entries_per_cta says: which
-// of them are ue8m0, the others fp32.
+// Dense rows in any scale layout, by straight code, and which of it, in place of entries_per_cta: for scales of x and
+// of results that are ue8m0, the others fp32, or for any.
 inline constexpr std::int32_t dense_rows = -1;
 inline constexpr std::int32_t dense_rows_ue8m0_x = -2;
 inline constexpr std::int32_t dense_rows_ue8m0_out = -3;
 inline constexpr std::int32_t dense_rows_ue8m0_both = -4;
+inline constexpr std::int32_t dense_rows_any_form = -5;
 
-// What such code needs to know beside strides: for fp32 scales those of a row and a block, for ue8m0 ones those of a
-// row (swizzled: of 128) and of four blocks. Bytes.
+// What such code needs to know beside strides, for any form the rows alone: for fp32 scales those of a row and a block,
+// for ue8m0 ones those of a row (swizzled: of 128) and of four blocks. Bytes.
 struct DenseScales {
   std::uint32_t block_log2;  // columns that share a scale: 5, 6, 7
   bool swizzled;
@@ -63,10 +64,10 @@ struct KernelArguments {
   const void* x_scale;                          // e4m3 input: one per row and block of stored columns
   // Strides of 32 bits, so that an address is one multiplication: 64 bits of product, added to the pointer.
   std::uint32_t x_row_bytes;
-  std::uint32_t columns;                 // H
-  std::uint32_t gate_offset;             // stored column where the gate begins: 0 or H
-  std::uint32_t up_offset;               // and the up projection: H or 0
-  math::ScaleStrides x_scale_strides;    // a block stride of 0 stands for total_num_padded_tokens[0] scales
+  std::uint32_t columns;               // H
+  std::uint32_t gate_offset;           // stored column where the gate begins: 0 or H
+  std::uint32_t up_offset;             // and the up projection: H or 0
+  math::ScaleStrides x_scale_strides;  // a block stride of 0 stands for total_num_padded_tokens[0] scales; dense: above
   math::ScaleStrides out_scale_strides;  // likewise
   void* out_scale;                       // block or row scaling; else null
   void* out;                             // [rows, H], out_format

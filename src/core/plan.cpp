@@ -98,7 +98,11 @@ bool starts_at_once(const Problem& problem, const CudaLaunch& cuda) {
 }
 
 // What the code for dense rows in any layout is told, and which of it that is.
-void set_dense_rows(KernelArguments& arguments) {
+void set_dense_rows(KernelArguments& arguments, bool knows_scale_forms) {
+  arguments.dense = {};
+  arguments.dense.rows = static_cast<std::uint32_t>(arguments.rows.units);
+  arguments.entries_per_cta = dense_rows_any_form;
+  if (!knows_scale_forms) return;
   const math::NarrowScaleView &x = arguments.x_scale_layout, &out = arguments.out_scale_layout;
   const bool x_ue8m0 = x.format == Format::ue8m0, out_ue8m0 = out.format == Format::ue8m0;
   arguments.entries_per_cta = x_ue8m0 && out_ue8m0 ? dense_rows_ue8m0_both
@@ -177,7 +181,7 @@ KernelArguments arguments_without_pointers(const Problem& problem, const CudaLau
   arguments.is_general = problem.is_general() || (problem.on_cuda() && cuda.key.reach == Reach::models);
   if (arguments.is_general) arguments.model = model_of(problem.description());
   arguments.scale_per_row = problem.scale_per_row();
-  if (cuda.has_dense_rows) set_dense_rows(arguments);
+  if (cuda.has_dense_rows) set_dense_rows(arguments, cuda.knows_scale_forms);
   return arguments;
 }
 

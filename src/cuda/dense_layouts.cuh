@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cuda/dependent_launch.cuh"
+#include "cuda/layout_lanes.cuh"
 #include "cuda/places.cuh"
 #include "cuda/row_place.cuh"
 #include "math/scale_view.hpp"
@@ -24,10 +25,21 @@ struct DenseLayouts {
       if (scaled_output && forms == dense_rows_ue8m0_both) return run_row<Format::ue8m0, Format::ue8m0>(arguments);
     }
     if (scaled_output && forms == dense_rows_ue8m0_out) return run_row<Format::fp32, Format::ue8m0>(arguments);
-    run_row<Format::fp32, Format::fp32>(arguments);
+    if (forms == dense_rows) return run_row<Format::fp32, Format::fp32>(arguments);
+    run_any_form(arguments);
   }
 
  private:
+  static __device__ __forceinline__ std::uint32_t row_of_warp() { return blockIdx.x * blockDim.z + threadIdx.z; }
+
+  // By looking the form up.
+  static __device__ __forceinline__ void run_any_form(const KernelArguments& arguments) {
+    using Work = LayoutLanes<input, output, columns, 1>;
+    const std::uint32_t row = row_of_warp(), first = Work::first_column();
+    if (row >= arguments.dense.rows || first >= arguments.columns) return;
+    Work::template run_first_chunk<true>(arguments, 0, row, typename Work::FirstRow(arguments, first));
+  }
+
   // From the tensor's first scale, of all rows, to a block's, counted from the row's first.
   template <Format form>
   static __device__ __forceinline__ std::uint32_t scale_offset(const DenseScales& scales, math::ScaleStrides strides,
@@ -57,7 +69,7 @@ struct DenseLayouts {
   static __device__ __forceinline__ void run_row(const KernelArguments& arguments) {
     using First = typename Places<input, columns, 1>::FirstRow;
     const DenseRule& dense = arguments.dense;
-    const std::uint32_t row = blockIdx.x * blockDim.z + threadIdx.z;
+    const std::uint32_t row = row_of_warp();
     const std::uint32_t first = warp_lanes * columns * (blockIdx.y * blockDim.y + threadIdx.y);
     const bool is_row = (row < dense.rows) & (first < arguments.columns);
     const First lane(arguments, first);

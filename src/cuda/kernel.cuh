@@ -129,10 +129,11 @@ struct Kernel {
               typename Work::DownRows(arguments, Strides(arguments, total), row, first_column, arguments.source.units));
   }
 
-  // sparse: few map entries are live. A CTA looks at up to 512 of them, each of its warps at 128, and its warps then
-  // share out the live rows, y = chunk of the row, z = row, and so do the CTAs of the grid's z, which look at the
-  // same entries. The more entries share CTAs, the more even is what falls to each multiprocessor: with 64, looked at
-  // by every warp, 3.3 instead of 3.0 us, and 9.9 instead of 9.2 (H100, 2026-11-28, parallel-8/512 and 4096, in L2).
+  // sparse: few map entries are live. A CTA looks at up to 512 of them, each of its warps at its share, and its warps
+  // then share out the live rows, y = chunk of the row, z = row, and so do the CTAs of the grid's z, which look at the
+  // same entries; by_chunk: the grid's y = further along the row, else each CTA does whole rows. The more entries share
+  // CTAs, the more even is what falls to each multiprocessor: with 64, looked at by every warp, 3.3 instead of 3.0 us,
+  // and 9.9 instead of 9.2 (H100, 2026-11-28, parallel-8/512 and 4096, in L2).
   static __device__ __forceinline__ void run_sparse(const KernelArguments& arguments) {
     __shared__ std::int32_t live_rows[max_sparse_entries];
     __shared__ alignas(16) int live_counts[Lists::warps];

@@ -36,8 +36,8 @@ __device__ __forceinline__ void fetch_parameters(const KernelArguments& argument
 }
 
 // What stands behind this in the program stays there, parameters that it looks at, too: what lies at place has been
-// asked for.
-__device__ __forceinline__ void is_asked_for(const void* place) {
+// asked for. The exit is never taken.
+__device__ __forceinline__ void keep_behind_load_of(const void* place) {
   asm volatile(
       "{.reg .pred missing; .reg .b32 low, high; mov.b64 {low, high}, %0; setp.eq.s32 missing, high, -1;"
       "@missing exit;}" ::"l"(place));
@@ -45,7 +45,8 @@ __device__ __forceinline__ void is_asked_for(const void* place) {
 
 // As `if (!condition) return;`, but what stands behind it in the program stays there, and loads before it stay before.
 __device__ __forceinline__ void exit_unless(bool condition) {
-  asm volatile("{.reg .pred missing; setp.eq.s32 missing, %0, 0; @missing exit;}" ::"r"(static_cast<int>(condition)));
+  asm volatile("{.reg .pred missing; setp.eq.s32 missing, %0, 0; @missing exit;}" ::"r"(static_cast<int>(condition))
+               : "memory");
 }
 
 // So many strides behind a pointer: one instruction, 32 x 32 + 64 bits.

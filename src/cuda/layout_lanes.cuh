@@ -18,7 +18,6 @@ struct LayoutLanes {
   static constexpr bool scaled_input = is_scaled(input);
   static constexpr int vector_columns = warp_lanes * columns;
   static constexpr int chunk_columns = vector_columns * vectors;
-  static constexpr int most_lanes_per_block = block_columns / columns;
   static_assert(vector_columns % block_columns == 0);
 
   // One vector is for few rows, where every instruction shows, 3.32 instead of 3.41 us; of two, offsets in 32 bits cost
@@ -66,6 +65,7 @@ struct LayoutLanes {
             "r"(arguments.out_scale_layout.block_log2),
         "r"(stride), "n"(INT32_MIN));
   }
+
   // The bits of a column's scale as memory has them: decoded only when everything is on its way.
   static __device__ __forceinline__ std::uint32_t stored_scale(const View& view, const unsigned char* row,
                                                                std::uint32_t column) {
@@ -125,7 +125,9 @@ struct LayoutLanes {
 
   // A row's only chunk of this warp, straight through, where strides have 32 bits: the row is under way before it is
   // worked out where its scales lie.
+  // fetches: layouts, which have not been looked at yet.
   using FirstRow = typename Places<input, columns, vectors>::FirstRow;
+  template <bool fetches = false>
   static __device__ __forceinline__ void run_first_chunk(const KernelArguments& arguments, std::uint32_t,
                                                          std::uint32_t row, const FirstRow& first_row)
     requires(vectors == 1)
@@ -134,7 +136,8 @@ struct LayoutLanes {
     const bool inside = loaded.column < arguments.columns;
     const Bits* gate = behind(first_row.gate, row, arguments.x_row_bytes);
     if (inside) loaded.load_codes(gate, behind(first_row.up, row, arguments.x_row_bytes), 0);
-    is_asked_for(gate);
+    keep_behind_load_of(gate);
+    if constexpr (fetches && !scaled_input) fetch_layouts<true>(arguments);
     const Layouts layouts(arguments);
     Row place = row_at(arguments, 0, row, row);
     if constexpr (output == OutputKind::scaled)

@@ -50,47 +50,67 @@ TEST("few dense rows in any scale layout are told from lists where the launch kn
   CHECK(!is_dense([](auto& p) { p.out_scale_stride = MOE_ACT_STRIDE_ON_DEVICE; }));
   CHECK(!is_dense([](auto& p) { p.row_kind = MOE_ACT_ROWS_VALID_PREFIX; }));
   CHECK(!is_dense([](auto& p) { p.rows = p.x_scale_stride = p.out_scale_stride = rows; }));
-  // What straight code for them does not do: parts of chunks, halves of x that begin within four blocks, bytes behind a
-  // row's scales, other results than e4m3 with scales for blocks.
-  CHECK(is_dense([](auto& p) { p.columns = 1024, p.x_row_stride = 2048, p.out_row_stride = 1024; }));
-  CHECK(!is_dense([](auto& p) { p.columns = 1088, p.x_row_stride = 2176, p.out_row_stride = 1088; }));
-  CHECK(!is_dense([](auto& p) { p.columns = 1152, p.x_row_stride = 2304, p.out_row_stride = 1152; }));
-  CHECK(!is_dense([](auto& p) {
+}
+
+TEST("straight code for dense rows knows the form of their scales, but for odd ones") {
+  const auto knows = [](void (*mutate)(moe_act_problem&)) {
+    moe_act_problem problem = problem_of(Format::e4m3, Format::e4m3, 256, columns);
+    problem.x_scale_layout = MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
+    problem.x_scale_stride = 256;
+    mutate(problem);
+    const CudaLaunch launch = Plan(Problem(problem), h100.info).cuda();
+    CHECK(launch.has_dense_rows);
+    return launch.knows_scale_forms;
+  };
+  CHECK(knows([](auto&) {}));
+  CHECK(knows([](auto& p) { p.columns = 1024, p.x_row_stride = 2048, p.out_row_stride = 1024; }));
+  // Parts of chunks; halves of x that begin within four blocks; bytes behind a row's scales; other results.
+  CHECK(!knows([](auto& p) { p.columns = 1088, p.x_row_stride = 2176, p.out_row_stride = 1088; }));
+  CHECK(!knows([](auto& p) { p.columns = 1152, p.x_row_stride = 2304, p.out_row_stride = 1152; }));
+  CHECK(!knows([](auto& p) {
     p.columns = 1152, p.x_row_stride = 2304, p.out_row_stride = 1152;
     p.x_scale_layout = MOE_ACT_SCALE_LAYOUT_ROW_MAJOR, p.x_scale_stride = 18;
     p.out_scale_layout = MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4, p.out_scale_stride = 256;
   }));
-  CHECK(!is_dense([](auto& p) { p.out_format = MOE_ACT_FORMAT_E5M2; }));
-  CHECK(!is_dense([](auto& p) { p.out_scaling = MOE_ACT_SCALING_TENSOR; }));
+  CHECK(!knows([](auto& p) { p.out_format = MOE_ACT_FORMAT_E5M2; }));
+  CHECK(!knows([](auto& p) { p.out_scaling = MOE_ACT_SCALING_TENSOR; }));
 }
 
-TEST("straight code for dense rows is told the form of their scales") {
-  const auto arguments_of = [](std::int32_t x_layout, std::int32_t out_layout) {
+TEST("what straight code for dense rows is told of their scales") {
+  const auto arguments_of = [](std::int32_t x_layout, std::int32_t out_layout, std::int32_t gate) {
     moe_act_problem problem = problem_of(Format::e4m3, Format::e4m3, 256, columns);
+    problem.gate = gate;
     problem.x_scale_layout = x_layout;
-    problem.x_scale_stride = 256;
+    problem.x_scale_stride = 260;
+    if (x_layout == MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4) problem.x_scale_stride = 256;
     problem.x_block = 32;
     problem.out_scale_layout = out_layout;
     problem.out_scale_stride = 256;
     return Plan(Problem(problem), h100.info).arguments(moe_act_buffers{});
   };
   constexpr std::int32_t swizzled = MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4, tma = MOE_ACT_SCALE_LAYOUT_TMA_COLUMN_MAJOR;
-  CHECK_EQUAL(arguments_of(tma, tma).entries_per_cta, dense_rows);
-  CHECK_EQUAL(arguments_of(swizzled, tma).entries_per_cta, dense_rows_ue8m0_x);
-  CHECK_EQUAL(arguments_of(tma, swizzled).entries_per_cta, dense_rows_ue8m0_out);
-  const KernelArguments both = arguments_of(swizzled, swizzled);
-  CHECK_EQUAL(both.entries_per_cta, dense_rows_ue8m0_both);
-  CHECK_EQUAL(both.dense.rows, 256u);
-  CHECK_EQUAL(both.dense.x_scale.block_log2, 5u);
-  CHECK_EQUAL(both.dense.out_scale.block_log2, 7u);
-  // Scales of the second half, H / 32 blocks on, four in a tile of 512 bytes; tiles of 128 rows hold a row's 32 fours.
-  CHECK_EQUAL(both.dense.gate_scale + both.dense.up_scale, 512u * (columns / 32 / 4));
-  CHECK_EQUAL(both.x_scale_strides.row, 512u * 32);
-  CHECK_EQUAL(both.x_scale_strides.block, 512u);
-  const KernelArguments neither = arguments_of(tma, tma);
-  CHECK_EQUAL(neither.dense.gate_scale + neither.dense.up_scale, 4u * 256 * (columns / 32));
-  CHECK_EQUAL(neither.x_scale_strides.row, 4u);
-  CHECK_EQUAL(neither.x_scale_strides.block, 4u * 256);
+  CHECK_EQUAL(arguments_of(swizzled, tma, MOE_ACT_GATE_SECOND_HALF).entries_per_cta, dense_rows_ue8m0_x);
+  CHECK_EQUAL(arguments_of(tma, swizzled, MOE_ACT_GATE_SECOND_HALF).entries_per_cta, dense_rows_ue8m0_out);
+  for (const std::int32_t gate : {MOE_ACT_GATE_FIRST_HALF, MOE_ACT_GATE_SECOND_HALF}) {
+    const bool second = gate == MOE_ACT_GATE_SECOND_HALF;
+    const KernelArguments both = arguments_of(swizzled, swizzled, gate);
+    CHECK_EQUAL(both.entries_per_cta, dense_rows_ue8m0_both);
+    CHECK_EQUAL(both.dense.rows, 256u);
+    CHECK_EQUAL(both.dense.x_scale.block_log2, 5u);
+    CHECK_EQUAL(both.dense.out_scale.block_log2, 7u);
+    // Scales of the second half, H / 32 blocks on, four in a tile of 512 bytes; tiles of 128 rows hold a row's 32
+    // fours.
+    CHECK_EQUAL(both.dense.gate_scale, second ? 512u * (columns / 32 / 4) : 0u);
+    CHECK_EQUAL(both.dense.up_scale, second ? 0u : 512u * (columns / 32 / 4));
+    CHECK_EQUAL(both.x_scale_strides.row, 512u * 32);
+    CHECK_EQUAL(both.x_scale_strides.block, 512u);
+    const KernelArguments neither = arguments_of(tma, tma, gate);
+    CHECK_EQUAL(neither.entries_per_cta, dense_rows);
+    CHECK_EQUAL(neither.dense.gate_scale, second ? 4u * 260 * (columns / 32) : 0u);
+    CHECK_EQUAL(neither.dense.up_scale, second ? 0u : 4u * 260 * (columns / 32));
+    CHECK_EQUAL(neither.x_scale_strides.row, 4u);
+    CHECK_EQUAL(neither.x_scale_strides.block, 4u * 260);
+  }
 }
 
 TEST("few rows of fp32 with plain results are not left to general kernels") {

@@ -142,7 +142,9 @@ void run_on_gpu(const Case& test, const Host& host, const moe_act::LaunchChoice&
 std::vector<moe_act::LaunchChoice> kernels_of(const moe_act::Problem& problem) {
   std::vector<moe_act::LaunchChoice> kernels;
   for (moe_act::LaunchChoice choice : moe_act::launch_choices(problem)) {
-    if (choice.warps_per_cta != 4 || (choice.entries_per_cta != 0 && choice.entries_per_cta != 512)) continue;
+    const bool shares = choice.schedule == MOE_ACT_SCHEDULE_SPARSE;  // of so many warps as there is room for
+    if ((choice.warps_per_cta != 4 && !shares) || (choice.entries_per_cta != 0 && choice.entries_per_cta != 512))
+      continue;
     kernels.push_back(choice);
     if (choice.entries_per_cta == 0) continue;
     for (const std::int32_t entries_per_cta : {1, 33, 129, 300, 511}) {

@@ -36,8 +36,9 @@ void check_launch(const Plan& plan, const std::string& name) {
         ": what its kernels have room for");
   CHECK(info.units_per_cta >= 1 && info.units_per_cta <= (sparse ? 512 : 128), name);
   CHECK(tiles || sparse || list || info.grid_z == 1, name);
-  CHECK(!sparse || info.grid_z * info.rows_per_cta < info.units_per_cta + info.rows_per_cta, name,
-        ": CTAs for nothing");
+  CHECK(!sparse || info.grid_z * info.rows_per_cta <
+                       std::min<std::int64_t>(info.units_per_cta, problem.units()) + info.rows_per_cta,
+        name, ": CTAs for nothing");
   CHECK(info.workspace_bytes <= problem->workspace_limit, name);
   CHECK(!marks || problem.has_map(), name);
   if (marks) CHECK_EQUAL(info.workspace_bytes, 16 + 4 * problem->rows, name);
@@ -50,7 +51,9 @@ void check_launch(const Plan& plan, const std::string& name) {
       info.warps_per_row * (tiles ? 128 : std::int64_t{32} * info.columns_per_lane * info.vectors_per_lane);
   // A grid at its limit is only for kernels that loop: lists over rows, and with the sparse one and loops over columns.
   CHECK(info.units_per_cta * ctas_of_rows >= units || (list && info.grid_x == max_grid_x), name);
-  CHECK(sparse || list || columns_per_cta * ctas_of_columns >= problem->columns || (loops && info.grid_y == max_grid_y),
+  const bool whole_rows = sparse && !shares_chunks(key.input, key.columns_per_lane);
+  CHECK(whole_rows || list || columns_per_cta * ctas_of_columns >= problem->columns ||
+            (loops && info.grid_y == max_grid_y),
         name);
   const std::int64_t last_z = tiles ? info.grid_y : list ? info.grid_z : 1;
   CHECK(info.units_per_cta * (ctas_of_rows - last_z) < units, name, ": CTAs without rows");

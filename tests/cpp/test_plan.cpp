@@ -120,6 +120,37 @@ TEST("few live rows among many entries take CTAs that look at many, not a CTA fo
         }
 }
 
+TEST("very few live rows of e4m3 are shared out by half lanes, a chunk of each row for each warp") {
+  const auto planned = [](std::int64_t entries, std::int64_t expected_rows, std::int64_t columns, std::int32_t pdl) {
+    auto problem = with_map(problem_of(Format::e4m3, Format::e4m3, entries, columns), entries);
+    problem.expected_rows = expected_rows;
+    problem.pdl = pdl;
+    return info_of(problem, h100);
+  };
+  const auto is_half = [](const moe_act_plan_info& info) {
+    return info.schedule == MOE_ACT_SCHEDULE_SPARSE && info.columns_per_lane == 8 && info.threads_per_cta == 256;
+  };
+  for (const std::int64_t columns : {1024, 2048, 7168}) {
+    const moe_act_plan_info info = planned(4096, 64, columns, MOE_ACT_PDL_OFF);
+    CHECK(is_half(info), columns);
+    CHECK_EQUAL(info.grid_y, (columns + 2047) / 2048, columns);
+    CHECK_EQUAL(info.rows_per_cta, columns == 1024 ? 2 : 1, columns);
+  }
+  CHECK(!is_half(planned(512, 64, 2048, MOE_ACT_PDL_OFF)));
+  CHECK(is_half(planned(512, 64, 2048, MOE_ACT_PDL_METADATA_READY)));
+  CHECK(!is_half(planned(512, 16, 2048, MOE_ACT_PDL_METADATA_READY)));
+  CHECK(!is_half(planned(8192, 1024, 2048, MOE_ACT_PDL_OFF)));
+  // No more CTAs than the map's entries could name rows, in fewer entries than a CTA looks at, too.
+  const moe_act_plan_info few = planned(128, 32, 7168, MOE_ACT_PDL_METADATA_READY);
+  CHECK(is_half(few));
+  CHECK(few.grid_z <= 46, few.grid_z);
+  // A grid has 65535 CTAs along a row at most, and these do not loop.
+  CHECK(!is_half(planned(64, 0, std::int64_t{1} << 27, MOE_ACT_PDL_OFF)));
+  for (const LaunchChoice& choice :
+       launch_choices(Problem(with_map(problem_of(Format::e4m3, Format::e4m3, 1, std::int64_t{1} << 27), 64))))
+    CHECK(choice.schedule != Schedule::sparse || choice.columns_per_lane == 16);
+}
+
 TEST("CTAs share out the live rows of the same entries: few find more than they have in hand") {
   const auto planned = [](std::int64_t entries, std::int64_t expected_rows) {
     auto problem = with_map(problem_of(Format::e4m3, Format::e4m3, entries, 2048), entries);

@@ -129,12 +129,13 @@ def test_more_live_rows_than_the_ctas_of_a_share_have_in_hand(expected_rows: int
             assert torch.equal(got.view(torch.uint8), want), str(each)
 
 
+@pytest.mark.parametrize("columns", [640, 2048, 4352])
 @pytest.mark.parametrize("pdl", ["off", "metadata_ready"])
-def test_whichever_entries_of_a_share_are_live(pdl: str) -> None:
+def test_whichever_entries_of_a_share_are_live(pdl: str, columns: int) -> None:
     """None, the first, the last, those of one warp or of two, all: of shares of which the last is not full."""
     import torch
 
-    count, columns = 1301, 2048
+    count = 1301
     x = torch.randn(count, 2 * columns, device="cuda").to(torch.float8_e4m3fn)
     x_scale = torch.rand(2 * columns // 128, count, device="cuda")
     expected = moe_act.gated_act_quant(x, x_scale=x_scale)
@@ -142,7 +143,8 @@ def test_whichever_entries_of_a_share_are_live(pdl: str) -> None:
     tensors = {"x": x, "x_scale": x_scale, "expanded_idx_to_permuted_idx": named}
     plan = moe_act.plan(**tensors, expected_rows=1, pdl=pdl)
     plans = [each for each in (plan, *plan.alternatives()) if each.schedule == "sparse"]
-    assert {each.units_per_cta for each in plans} == {64, 128, 256, 512}
+    lanes = {(each.columns_per_lane, each.vectors_per_lane, each.units_per_cta) for each in plans}
+    assert lanes == {(*shape, units) for shape in ((8, 1), (16, 1), (16, 2)) for units in (64, 128, 256, 512)}
     for live in (slice(0, 0), slice(0, 1), slice(1300, 1301), slice(384, 512), slice(500, 700), slice(0, count)):
         entries = torch.full_like(named, -1)
         entries[live] = named[live]

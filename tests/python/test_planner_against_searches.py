@@ -16,7 +16,7 @@ GIGABYTES_PER_SECOND = {"h100": 3352, "h200": 4915}  # what clock and bus width 
 DTYPES = {"e4m3": torch.float8_e4m3fn, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 MOST = 1.10  # times the fastest of all plans
 # Kernels younger than a search, or not what they were then: nothing is known of these plans.
-YOUNGER = {"h200": ("rows 8 x 1", "sparse", "rows 16 x 2")}
+YOUNGER = {"h100": ("sparse 8 x 1",), "h200": ("rows 8 x 1", "sparse", "rows 16 x 2")}
 
 
 def measured(gpu: str) -> tuple[moe_act.DeviceInfo, list[dict[str, Any]]]:
