@@ -160,7 +160,8 @@ def performance_sections(results: Path) -> Iterator[str]:
         "Scale layouts",
         "Dense rows, H = 2048: out from bf16, x to plain scales. *plain*: fp32, column major, one for 128 columns. "
         "*move*: the same bytes in the same layout, by a kernel compiled for it and without arithmetic; *limit*: as a "
-        "plain stream; of both the best of several geometries. Microseconds, hot / cold.",
+        "plain stream; *one layout*: the library's own arithmetic in a kernel compiled for that layout alone; of all "
+        "three the best of several geometries. Microseconds, hot / cold.",
         results / "conventions",
         conventions.layouts,
     )

@@ -35,9 +35,11 @@ def layouts(result: dict[str, Any]) -> str:
         layout, _, columns = name[0].partition("-")
         line = [SIDES[side], layout.replace("_", " "), columns or "all", f"{workload['valid_rows']:,}"]
         line += [f"**{times(found['ours'])}**", times(found["alone"]), ratio(found["ours"], found["alone"])]
-        lines.append([*line, *_moved(found)])
+        one = found.get("one_layout")
+        lines.append([*line, *_moved(found), times(one), ratio(found["ours"], one)])
     titles = ["scales of", "layout", "columns that share one", "rows", "ours", "plain scales", "ours / plain"]
-    return f"{source(result['environment'])}:\n\n{table([*titles, *MOVED], lines, left=2)}"
+    titles += [*MOVED, "one layout", "ours / one layout"]
+    return f"{source(result['environment'])}:\n\n{table(titles, lines, left=2)}"
 
 
 def _moved(found: dict[str, Any]) -> list[str]:
