@@ -36,14 +36,17 @@ TEST(
   }
 }
 
+// Of 256 rows whose scales are swizzled, and more.
+CudaLaunch swizzled_with(void (*mutate)(moe_act_problem&)) {
+  moe_act_problem problem = problem_of(Format::e4m3, Format::e4m3, 256, columns);
+  problem.x_scale_layout = MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
+  problem.x_scale_stride = 256;
+  mutate(problem);
+  return Plan(Problem(problem), h100.info).cuda();
+}
+
 TEST("few dense rows in any scale layout are told from lists where the launch knows their strides") {
-  const auto is_dense = [](void (*mutate)(moe_act_problem&)) {
-    moe_act_problem problem = problem_of(Format::e4m3, Format::e4m3, 256, columns);
-    problem.x_scale_layout = MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
-    problem.x_scale_stride = 256;
-    mutate(problem);
-    return Plan(Problem(problem), h100.info).cuda().has_dense_rows;
-  };
+  const auto is_dense = [](void (*mutate)(moe_act_problem&)) { return swizzled_with(mutate).has_dense_rows; };
   CHECK(is_dense([](auto&) {}));
   CHECK(is_dense([](auto& p) { p.rows = 37; }));
   CHECK(!is_dense([](auto& p) { p.x_row_stride = std::int64_t{1} << 32; }));
@@ -54,11 +57,7 @@ TEST("few dense rows in any scale layout are told from lists where the launch kn
 
 TEST("straight code for dense rows knows the form of their scales, but for odd ones") {
   const auto knows = [](void (*mutate)(moe_act_problem&)) {
-    moe_act_problem problem = problem_of(Format::e4m3, Format::e4m3, 256, columns);
-    problem.x_scale_layout = MOE_ACT_SCALE_LAYOUT_SWIZZLED_128X4;
-    problem.x_scale_stride = 256;
-    mutate(problem);
-    const CudaLaunch launch = Plan(Problem(problem), h100.info).cuda();
+    const CudaLaunch launch = swizzled_with(mutate);
     CHECK(launch.has_dense_rows);
     return launch.knows_scale_forms;
   };
